@@ -1,0 +1,113 @@
+"""The in-context agent: tokens in, distributions over actions out, and its folder on disk.
+
+One token per step holds everything known before acting: the whole last transition and the new
+observation, (s_{i-1}, a_{i-1}, r_{i-1}, d_{i-1}, s_i), and what is asked of the agent, eta_i. With
+the transition in one token a single layer sees what an action did.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from gla import models
+from gla.config import Agent as AgentConfig
+from gla.environments import MAX_ACTION, MAX_OBSERVATION
+from gla.files import CorruptFile, read_json, sha256
+
+TOKEN = 2 * MAX_OBSERVATION + MAX_ACTION + 3  # numbers in a token
+
+
+def tokens(observation: Tensor, action: Tensor, reward: Tensor, end: Tensor, eta: Tensor) -> Tensor:
+    """Tokens (B, T, TOKEN) of whole windows.
+
+    observation (B, T, 64), action (B, T, 16), reward (B, T), end (B, T) and eta (B, T) belong to
+    step i; token i takes step i - 1's transition. Before the first step the transition is zero and
+    its end is true: an episode begins.
+    """
+    before = torch.cat([observation, action, reward.unsqueeze(-1), end.unsqueeze(-1).to(reward.dtype)], -1)
+    first = torch.zeros_like(before[:, :1])
+    first[..., -1] = 1.0
+    before = torch.cat([first, before[:, :-1]], 1)
+    return torch.cat([before, observation, eta.unsqueeze(-1)], -1)
+
+
+class AgentModel(nn.Module):
+    """Embedding, sequence model and heads.
+
+    The policy head gives 16 means and 16 log-deviations (gla.distributions.pull_back); the optional
+    auxiliary head predicts the next projected observation and the reward from the feature and the
+    action that was taken.
+    """
+
+    def __init__(self, config: AgentConfig):
+        super().__init__()
+        width = config.model.width
+        self.embed = nn.Linear(TOKEN, width)
+        self.sequence = models.build(config.model)
+        self.head = nn.Linear(width, 2 * MAX_ACTION)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.auxiliary = None
+        if config.auxiliary_weight > 0:
+            self.auxiliary = nn.Sequential(
+                nn.Linear(width + MAX_ACTION, 2 * width), nn.GELU(), nn.Linear(2 * width, MAX_OBSERVATION + 1)
+            )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, T, TOKEN) to features (B, T, D) and policy outputs (B, T, 32) in float32."""
+        features = self.sequence(self.embed(x))
+        return features, self.head(features).float()
+
+    def step(self, x: Tensor, cache) -> Tensor:
+        """One token of each stream (B, TOKEN) to policy outputs (B, 32)."""
+        return self.head(self.sequence.step(self.embed(x), cache)).float()
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A trained agent: its model, its config, and the manifest summary it was trained on."""
+
+    model: AgentModel
+    config: AgentConfig
+    manifest: dict
+
+    @property
+    def identity_projection(self) -> bool:
+        """Whether it was trained without augmentation, and so acts without."""
+        return self.manifest["projections"]["kind"] == "identity"
+
+
+def describe(config: AgentConfig, manifest: dict, weights: Path, training: dict) -> dict:
+    """The content of agent.json: everything beside the weights that acting needs."""
+    return {
+        "config": config.model_dump(),
+        "manifest": manifest,
+        "training": training,
+        "weights": {"file": "weights.safetensors", "sha256": sha256(weights)},
+    }
+
+
+def load(folder: str | Path) -> Agent:
+    """An agent from its folder. Raises CorruptFile naming the file that is missing or altered."""
+    folder = Path(folder)
+    body = read_json(folder / "agent.json")
+    path = folder / "weights.safetensors"
+    try:
+        config = AgentConfig.model_validate(body["config"])
+        expected, manifest = body["weights"]["sha256"], body["manifest"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(f"{folder / 'agent.json'}: not an agent's description ({error!r})") from None
+    if not path.is_file():
+        raise CorruptFile(f"{path}: missing (expected the weights that {folder / 'agent.json'} describes)")
+    if sha256(path) != expected:
+        raise CorruptFile(f"{path}: altered or cut off (its hash is not the one in {folder / 'agent.json'})")
+    model = AgentModel(config)
+    try:
+        model.load_state_dict(load_file(path))
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        raise CorruptFile(f"{path}: does not hold this agent's weights ({error})") from None
+    return Agent(model.eval(), config, manifest)

@@ -1,0 +1,378 @@
+"""The configuration: five kinds of entries, read once into frozen models that reject what they do not know.
+
+environment -> dataset -> agent -> evaluation -> figure, each referring to the earlier ones by name.
+``normalise`` turns a raw dictionary into one with every default filled in, in a fixed order, of
+plain YAML types, so that Snakemake compares the same text whatever the user left out.
+"""
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BASELINES = ("random", "zero_action", "ppo", "ppo_final")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; each line names a key, its value and what was expected."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class PPO(_Entry):
+    """Proximal policy optimisation; the defaults are CleanRL's for continuous control."""
+
+    updates: Positive
+    """Updates in a lifetime. Update u is what policy u collected before it was improved."""
+    steps: Positive = 128
+    """Steps of each stream between two updates."""
+    epochs: Positive = 10
+    """Passes over the data of one update."""
+    minibatches: Positive = 32
+    """Minibatches in a pass; divides streams * steps."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3.0e-4
+    """Adam's step size."""
+    anneal_learning_rate: bool = True
+    """Whether the step size falls linearly to 0 over the lifetime."""
+    gamma: Fraction = 0.99
+    """Discount per step."""
+    gae_lambda: Fraction = 0.95
+    """Exponent of generalised advantage estimation."""
+    clip: Annotated[float, Field(gt=0)] = 0.2
+    """Clipping of the probability ratio and of the value's change."""
+    value_coefficient: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the value loss."""
+    entropy_coefficient: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
+    """Gradient norm of one lifetime above which its gradient is scaled down."""
+    hidden: Positive = 64
+    """Width of the two tanh layers of the policy and of the value function."""
+    normalize_observations: bool = True
+    """Whether PPO sees observations by their running mean and variance (histories hold them raw)."""
+    normalize_rewards: bool = True
+    """Whether PPO sees rewards divided by the running deviation of the discounted return."""
+    snapshot_every: Positive = 1
+    """Updates between two snapshots of the policy's weights in the store; the last is always kept."""
+
+
+class Environment(_Entry):
+    """Where PPO histories come from."""
+
+    id: str
+    """A Gymnasium id, or dm_control/<domain>-<task>-v0."""
+    kwargs: dict[str, Any] = {}
+    """Keyword arguments of gymnasium.make."""
+    tasks: list[dict[str, Any]] = []
+    """Further keyword arguments that differ between tasks: lifetime (or test seed) k has tasks[k % n]."""
+    lifetimes: Positive = 16
+    """Independent PPO runs."""
+    lifetimes_per_block: Positive = 16
+    """Lifetimes that one job runs as a population and writes into one store."""
+    streams: Positive = 8
+    """Copies of the environment in each lifetime."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the collection."""
+    ppo: PPO
+    """How the source agents learn."""
+
+    @model_validator(mode="after")
+    def _divisible(self):
+        batch = self.streams * self.ppo.steps
+        if batch % self.ppo.minibatches:
+            raise ValueError(
+                f"ppo.minibatches {self.ppo.minibatches} does not divide streams * ppo.steps = {batch} "
+                "(expected a divisor)"
+            )
+        return self
+
+
+class Projections(_Entry):
+    """How observations become 64 and actions 16 dimensions."""
+
+    kind: Literal["gaussian", "identity"] = "gaussian"
+    """gaussian: random, drawn from a seed; identity: padding with zeros (a single task)."""
+    train: Positive = 16384
+    """Projections to train with (GPICL: about 2^14 before learning generalises)."""
+    validation: Positive = 1024
+    """Projections for the held-out loss, disjoint from the training ones."""
+
+
+class Dataset(_Entry):
+    """Which histories are trained on, under which projections."""
+
+    environments: Annotated[list[str], Field(min_length=1)]
+    """Names of environments."""
+    projections: Projections = Projections()
+    """Augmentation."""
+    held_out_lifetimes: Annotated[float, Field(gt=0, lt=1)] = 0.125
+    """Share of each environment's lifetimes kept for validation, rounded up."""
+
+
+class Model(_Entry):
+    """The sequence model."""
+
+    kind: Literal["transformer"] = "transformer"
+    """Decoder-only, causal, pre-norm, rotary positions."""
+    layers: Positive = 3
+    """Blocks."""
+    width: Positive = 64
+    """Dimensions of a token inside the model."""
+    heads: Positive = 4
+    """Attention heads; width / heads must be even."""
+
+    @model_validator(mode="after")
+    def _divisible(self):
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} over heads {self.heads} is not even (expected a multiple of 2)")
+        return self
+
+
+class Agent(_Entry):
+    """A sequence model meta-trained on a dataset."""
+
+    dataset: str
+    """Name of a dataset."""
+    gap: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] | Literal["max"] = 1
+    """PPO updates between a piece and the next; [low, high] draws one for each window; max: the last policy."""
+    sampling: Literal["recorded", "relabelled"] = "recorded"
+    """recorded: pieces of updates i, i+g, ... with the distributions they were sampled from;
+    relabelled: pieces of rising quality, labelled by the policy g updates ahead."""
+    pieces: Positive = 20
+    """Pieces strung together in a training window."""
+    piece_steps: Positive = 10
+    """Steps of a piece; the context has pieces * piece_steps tokens."""
+    from_start: Fraction = 0.5
+    """Share of training windows whose first piece is of the lifetime's first policy; others start anywhere."""
+    divergence: Literal["forward", "reverse", "sum"] = "sum"
+    """KL(source || model), KL(model || source), or both added (Equation 1)."""
+    eta: Literal["none", "gap", "return", "position"] = "none"
+    """What the model is told about the improvement that is expected (Section 2)."""
+    normalize: bool = True
+    """Whether observations and rewards are standardised by what the context has shown so far."""
+    log_std_floor: float = -3.0
+    """Smallest log standard deviation of a target."""
+    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of predicting the next observation and reward; 0 leaves the heads out."""
+    model: Model = Model()
+    """Sizes."""
+    steps: Positive = 1000
+    """Optimiser steps."""
+    batch: Positive = 64
+    """Windows in a step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3.0e-3
+    """AdamW's step size after warm-up; it falls to a tenth along a cosine."""
+    warmup: Annotated[int, Field(ge=0)] = 100
+    """Steps of linear warm-up."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's weight decay."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradient norm above which the gradient is scaled down."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the hardware multiplies matrices in it."""
+    evaluate_every: Positive = 200
+    """Steps between two held-out losses and checkpoints."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the weights and the data order."""
+
+
+class Evaluation(_Entry):
+    """Agents and baselines in one environment, from an empty context."""
+
+    environment: str
+    """Name of an environment; test seed k has its task k % n."""
+    agents: list[str] = []
+    """Names of agents."""
+    conditions: list[Literal["agent", "rewards_hidden"]] = ["agent", "rewards_hidden"]
+    """What each agent is run under."""
+    baselines: list[Literal["random", "zero_action", "ppo", "ppo_final"]] = list(BASELINES)
+    """Reference rows."""
+    seeds: Positive = 64
+    """Test seeds, side by side."""
+    episodes: Positive | None = None
+    """Episodes of each seed (either this or steps)."""
+    steps: Positive | None = None
+    """Environment steps of each seed (either this or episodes)."""
+    window: Positive = 4000
+    """Transitions that attention reaches back (the paper: the last 4 thousand)."""
+    eta: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.0, 1.0]
+    """Conditioning at the first and at the last step, linear between; ignored without eta."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """Scale of the action noise (of the logits' inverse, for discrete actions)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of environments, projections and action noise."""
+
+    @model_validator(mode="after")
+    def _one_length(self):
+        if (self.episodes is None) == (self.steps is None):
+            raise ValueError(f"episodes {self.episodes} and steps {self.steps} (expected exactly one of them)")
+        return self
+
+
+class Panel(_Entry):
+    """One axes of a figure."""
+
+    evaluation: str
+    """Name of an evaluation."""
+    title: str = ""
+    """Above the axes."""
+    agents: list[str] = []
+    """Agents to draw; all of the evaluation's where empty."""
+    labels: list[str] = []
+    """Their names in the legend."""
+
+
+class Figure(_Entry):
+    """A PDF and a PNG, with the numbers in a CSV."""
+
+    kind: Literal["sources", "in_context", "training"]
+    """sources: PPO's learning curves; in_context: returns by episode; training: loss by position."""
+    environments: list[str] = []
+    """sources: names of environments."""
+    agents: list[str] = []
+    """training: names of agents."""
+    panels: list[Panel] = []
+    """in_context: the axes, left to right."""
+    x: Literal["episode", "env_steps"] = "episode"
+    """in_context: the horizontal axis."""
+    style: dict[str, Any] = {}
+    """Matplotlib rc parameters on top of the project's style, and nothing else."""
+
+
+class Config(_Entry):
+    """Everything that a run needs."""
+
+    pathvars: dict[str, str] = {"results": "results"}
+    """Snakemake's path variables: where results go."""
+    environments: dict[str, Environment]
+    datasets: dict[str, Dataset] = {}
+    agents: dict[str, Agent] = {}
+    evaluations: dict[str, Evaluation] = {}
+    figures: dict[str, Figure] = {}
+
+
+def _problems(c: Config):
+    """References and sizes that no single entry can check. Yields one line for each fault."""
+
+    def known(where: str, name: str, kind: str):
+        table = getattr(c, kind)
+        if name not in table:
+            yield f"{where}: {name!r} is not defined (expected one of {kind}: {', '.join(table) or 'none'})"
+
+    for kind in ("environments", "datasets", "agents", "evaluations", "figures"):
+        for name in getattr(c, kind):
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "baseline":
+                yield f"{kind}.{name}: not a usable name (expected letters, digits, - and _; 'baseline' is taken)"
+    for name, d in c.datasets.items():
+        for e in d.environments:
+            yield from known(f"datasets.{name}.environments", e, "environments")
+            if e in c.environments and c.environments[e].lifetimes < 2:
+                yield (
+                    f"datasets.{name}.environments: {e!r} has {c.environments[e].lifetimes} lifetime "
+                    "(expected at least 2, one to train on and one to hold out)"
+                )
+    for name, a in c.agents.items():
+        yield from known(f"agents.{name}.dataset", a.dataset, "datasets")
+        gap = a.gap if isinstance(a.gap, list) else [a.gap, a.gap]
+        if a.gap != "max" and gap[0] > gap[1]:
+            yield f"agents.{name}.gap: {a.gap} (expected [low, high] with low <= high)"
+        for e in c.datasets[a.dataset].environments if a.dataset in c.datasets else []:
+            if e not in c.environments:
+                continue
+            env = c.environments[e]
+            if a.gap != "max" and gap[1] >= env.ppo.updates:
+                yield (
+                    f"agents.{name}.gap: {a.gap} is longer than the history of {e!r}, {env.ppo.updates} updates "
+                    f"(expected at most {env.ppo.updates - 1}, or max)"
+                )
+            if a.piece_steps > env.ppo.steps:
+                yield (
+                    f"agents.{name}.piece_steps: {a.piece_steps} is longer than an update of {e!r}, "
+                    f"{env.ppo.steps} steps (expected at most that)"
+                )
+    for name, v in c.evaluations.items():
+        yield from known(f"evaluations.{name}.environment", v.environment, "environments")
+        for a in v.agents:
+            yield from known(f"evaluations.{name}.agents", a, "agents")
+    for name, f in c.figures.items():
+        needed = {"sources": "environments", "training": "agents", "in_context": "panels"}
+        for kind, field in needed.items():
+            if bool(getattr(f, field)) != (kind == f.kind):
+                expected = "at least one" if kind == f.kind else f"none for a figure of kind {f.kind}"
+                yield f"figures.{name}.{field}: {getattr(f, field)} (expected {expected})"
+        for e in f.environments:
+            yield from known(f"figures.{name}.environments", e, "environments")
+        for a in f.agents:
+            yield from known(f"figures.{name}.agents", a, "agents")
+        for i, p in enumerate(f.panels):
+            yield from known(f"figures.{name}.panels[{i}].evaluation", p.evaluation, "evaluations")
+            if p.evaluation in c.evaluations:
+                drawn = c.evaluations[p.evaluation].agents
+                for a in p.agents:
+                    if a not in drawn:
+                        yield (
+                            f"figures.{name}.panels[{i}].agents: {a!r} is not evaluated in {p.evaluation!r} "
+                            f"(expected one of {', '.join(drawn) or 'none'})"
+                        )
+                if p.labels and len(p.labels) != len(p.agents or drawn):
+                    yield (
+                        f"figures.{name}.panels[{i}].labels: {p.labels} "
+                        f"(expected {len(p.agents or drawn)} of them, one for each agent)"
+                    )
+
+
+def _sentence(error: dict) -> str:
+    """One line for one of pydantic's errors."""
+    # Branches of a union carry the branch's type in their path, which is no key of the config.
+    path = [p for p in error["loc"] if not (isinstance(p, str) and re.search(r"[\[(]|^(int|str|float)$|constrained", p))]
+    where = ".".join(str(p) for p in path) or "config"
+    value, kind = error["input"], error["type"]
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key (value {value!r}; expected one of those in config/README.md)"
+    if kind == "missing":
+        return f"{where}: missing (expected a value)"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if kind == "value_error":
+        return f"{where}: {message}"
+    hint = ""
+    if isinstance(value, str) and kind in ("float_type", "int_type", "float_parsing"):
+        try:
+            hint = f"; YAML reads {value} as text, write {float(value):.1e}"
+        except ValueError:
+            pass
+    return f"{where}: {value!r} (expected {message}{hint})"
+
+
+def load(raw: dict[str, Any]) -> Config:
+    """Check a raw dictionary, as YAML gives it.
+
+    Raises ConfigError with one line for each fault: key, value, what was expected.
+    """
+    try:
+        config = Config.model_validate(raw)
+    except pydantic.ValidationError as error:
+        raise ConfigError("\n".join(dict.fromkeys(_sentence(e) for e in error.errors()))) from None
+    if problems := list(_problems(config)):
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def normalise(raw: dict[str, Any]) -> dict[str, Any]:
+    """The same config with every default filled in, keys in a fixed order, plain YAML types only.
+
+    Raises ConfigError as ``load`` does.
+    """
+    return load(raw).model_dump()
+
+
+def json_schema() -> str:
+    """JSON Schema of the config, for editors; the text of workflow/schemas/config.schema.json."""
+    return json.dumps(Config.model_json_schema(), indent=2) + "\n"

@@ -1,0 +1,231 @@
+"""In-context rollouts (Kirsch et al., 2023, Algorithm 2) and the baselines that stand beside them.
+
+Every runner returns the same tidy rows, one for each seed and finished episode::
+
+    agent, environment, condition, seed, episode, env_steps, episode_return, episode_length
+
+env_steps counts the seed's steps up to and including the episode's last. Test seed s has the task
+s % n of its environment. Conditions:
+
+- agent: the agent, from an empty context, under a projection that it never saw.
+- rewards_hidden: the same, with every reward in the context replaced by the constant 0.
+- random: uniform over the action space. zero_action: always the zero vector, or action 0.
+- ppo: PPO from scratch with the source's hyper-parameters, alone in one stream, so that its steps
+  count like the agent's. An update needs as many steps as one of the source's.
+- ppo_final: the last policies of the environment's histories, acting as they did there.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gla import augment, histories
+from gla.agent import Agent
+from gla.config import Environment, Evaluation
+from gla.distributions import pull_back
+from gla.environments import VectorEnv
+from gla.files import CorruptFile, atomic
+from gla.ppo import NumericalError, Policy, Population, sample_action
+from gla.progress import Progress
+from gla.windows import RunningStandardiser
+
+COLUMNS = ("agent", "environment", "condition", "seed", "episode", "env_steps", "episode_return", "episode_length")
+
+
+class EpisodeRows:
+    """Gathers the rows of N seeds whose episodes end at different times."""
+
+    def __init__(self, seeds: int, episodes: int | None):
+        self.limit = episodes
+        self.running, self.length = np.zeros(seeds), np.zeros(seeds, np.int64)
+        self.episode = np.zeros(seeds, np.int64)
+        self.env_steps = 0
+        self.rows: list[tuple] = []
+
+    def add(self, reward: np.ndarray, done: np.ndarray) -> None:
+        """One step of every seed; reward and done are (N,)."""
+        self.env_steps += 1
+        self.running += reward
+        self.length += 1
+        for s in np.flatnonzero(done):
+            if self.limit is None or self.episode[s] < self.limit:
+                self.rows.append((s, self.episode[s], self.env_steps, self.running[s], self.length[s]))
+            self.episode[s] += 1
+            self.running[s], self.length[s] = 0.0, 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every seed has had all its episodes."""
+        return self.limit is not None and bool((self.episode >= self.limit).all())
+
+    def frame(self, agent: str, environment: str, condition: str) -> pd.DataFrame:
+        """The rows, by seed and episode."""
+        frame = pd.DataFrame(self.rows, columns=("seed", "episode", "env_steps", "episode_return", "episode_length"))
+        frame = frame.sort_values(["seed", "episode"], ignore_index=True)
+        frame = frame.assign(agent=agent, environment=environment, condition=condition)
+        return frame[list(COLUMNS)]
+
+
+def _environments(entry: Environment, evaluation: Evaluation) -> VectorEnv:
+    tasks = entry.tasks or [{}]
+    return VectorEnv(entry.id, [entry.kwargs | tasks[s % len(tasks)] for s in range(evaluation.seeds)], evaluation.seed)
+
+
+def _most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
+    """Steps of a seed after which a rollout surely ends."""
+    if evaluation.steps is not None:
+        return evaluation.steps
+    limit = envs.envs[0].spec.max_episode_steps
+    if limit is None:
+        raise ValueError(
+            f"environment {envs.envs[0].spec.id!r} has no time limit, so {evaluation.episodes} episodes need not end "
+            "(expected kwargs.max_episode_steps in its config, or steps instead of episodes in the evaluation)"
+        )
+    return evaluation.episodes * limit
+
+
+def _run(envs: VectorEnv, evaluation: Evaluation, label: str, act, observe=lambda *_: None) -> EpisodeRows:
+    """Step all seeds with ``act(observation, t) -> actions``; ``observe(step, actions, t)`` sees what followed."""
+    rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), _most_steps(envs, evaluation)
+    progress = Progress(label, total, "steps of each seed")
+    observation = envs.reset()
+    for t in range(total):
+        action = act(observation, t)
+        step = envs.step(action)
+        bad = ~(np.isfinite(step.reward) & np.isfinite(step.observation).all(1))
+        if bad.any():
+            raise NumericalError(
+                f"evaluate: {label}, seed {int(np.flatnonzero(bad)[0])}, step {t}: observation or reward is not finite"
+            )
+        rows.add(step.reward, step.terminated | step.truncated)
+        observe(step, action, t)
+        observation = step.observation
+        progress.advance(1)
+        if rows.finished:
+            break
+    return rows
+
+
+def run_agent(agent: Agent, entry: Environment, evaluation: Evaluation, condition: str, label: str = "agent") -> EpisodeRows:
+    """The agent in its context, all seeds side by side; condition is ``agent`` or ``rewards_hidden``."""
+    envs = _environments(entry, evaluation)
+    spec, n, config = envs.spec, evaluation.seeds, agent.config
+    device = next(agent.model.parameters()).device
+    generator = torch.Generator().manual_seed(evaluation.seed)
+    seeds = None if agent.identity_projection else augment.TEST + evaluation.seed * 2**20 + np.arange(n)
+    w, a = augment.projections(seeds, n, spec.observation_size, spec.action_size)
+    total = _most_steps(envs, evaluation)
+    cache = agent.model.sequence.cache(n, min(evaluation.window, total))
+    standardise_observation, standardise_reward = RunningStandardiser(), RunningStandardiser()
+    # What a token holds of the step before: (observation, action, reward, end), as in tokens().
+    previous: list[Tensor] = [torch.zeros(n, 64), torch.zeros(n, 16), torch.zeros(n), torch.ones(n)]
+
+    @torch.inference_mode()
+    def act(observation: np.ndarray, t: int) -> np.ndarray:
+        raw = torch.from_numpy(observation)
+        scaled = standardise_observation(raw) if config.normalize else raw
+        projected = torch.einsum("npd,nd->np", w, scaled)
+        eta = evaluation.eta[0] + (evaluation.eta[1] - evaluation.eta[0]) * t / max(1, total - 1)
+        eta = torch.full((n, 1), eta if config.eta != "none" else 0.0)
+        past = [previous[0], previous[1], previous[2].unsqueeze(1), previous[3].unsqueeze(1)]
+        token = torch.cat([*past, projected, eta], 1).to(device)
+        output = agent.model.step(token, cache).cpu().unsqueeze(1)
+        mean, log_std = (x.squeeze(1) for x in pull_back(output, a))
+        action = sample_action(mean, None if spec.discrete else log_std, generator, evaluation.temperature)
+        previous[0] = projected
+        previous[1] = a[torch.arange(n), :, action] if spec.discrete else torch.einsum("npd,nd->np", a, action)
+        return action.numpy()
+
+    def observe(step, _action, _t) -> None:
+        reward = torch.from_numpy(step.reward).float()
+        if config.normalize:
+            reward = standardise_reward(reward.unsqueeze(1)).squeeze(1)
+        previous[2] = torch.zeros(n) if condition == "rewards_hidden" else reward
+        previous[3] = torch.from_numpy(step.terminated | step.truncated).float()
+
+    try:
+        return _run(envs, evaluation, label, act, observe)
+    finally:
+        envs.close()
+
+
+def run_simple(entry: Environment, evaluation: Evaluation, condition: str, label: str = "baseline") -> EpisodeRows:
+    """``random`` or ``zero_action``."""
+    envs = _environments(entry, evaluation)
+    rng, spec, n = np.random.default_rng(evaluation.seed), envs.spec, evaluation.seeds
+
+    def act(_observation, _t) -> np.ndarray:
+        if condition == "zero_action":
+            return np.zeros(n, np.int64) if spec.discrete else np.zeros((n, spec.action_size), np.float32)
+        if spec.discrete:
+            return rng.integers(0, spec.action_size, n)
+        return rng.uniform(np.maximum(spec.low, -1e3), np.minimum(spec.high, 1e3), (n, spec.action_size)).astype(np.float32)
+
+    try:
+        return _run(envs, evaluation, label, act)
+    finally:
+        envs.close()
+
+
+def run_ppo(entry: Environment, evaluation: Evaluation, label: str = "ppo") -> EpisodeRows:
+    """PPO from scratch, one stream for each seed."""
+    seed = 2**31 + evaluation.seed  # apart from every collection's
+    population = Population(entry, range(evaluation.seeds), 1, entry.streams * entry.ppo.steps, seed, label)
+    rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), _most_steps(population.envs, evaluation)
+    progress = Progress(label, total, "steps of each seed")
+    try:
+        while rows.env_steps < total and not rows.finished:
+            take = min(population.steps, total - rows.env_steps)
+            whole, population.steps = population.steps, take
+            rollout = population.collect()
+            done = rollout.terminated | rollout.truncated
+            for t in range(take):
+                rows.add(rollout.reward[:, 0, t], done[:, 0, t])
+            population.steps = whole
+            if rows.env_steps < total and population.update < entry.ppo.updates:
+                population.improve(rollout)
+            progress.advance(take)
+    finally:
+        population.close()
+    return rows
+
+
+def run_ppo_final(entry: Environment, evaluation: Evaluation, stores: list[tuple[str, str]], label: str = "ppo_final") -> EpisodeRows:
+    """The last policies of the histories; seed s acts by a lifetime that had its task."""
+    last = [[field[:, -1] for field in histories.read(*store).policy] for store in stores]
+    policies = [torch.cat(field) for field in zip(*last, strict=True)]
+    lifetimes, tasks = len(policies[0]), len(entry.tasks) or 1
+    usable = lifetimes - lifetimes % tasks or lifetimes  # a multiple of the tasks, so that s % usable keeps s's task
+    chosen = torch.arange(evaluation.seeds) % usable
+    policy = Policy(*(field[chosen] for field in policies))
+    envs = _environments(entry, evaluation)
+    generator = torch.Generator().manual_seed(evaluation.seed)
+
+    def act(observation: np.ndarray, _t) -> np.ndarray:
+        mean = policy(torch.from_numpy(observation).unsqueeze(1)).squeeze(1)
+        return sample_action(mean, None if envs.spec.discrete else policy.log_std, generator).numpy()
+
+    try:
+        return _run(envs, evaluation, label, act)
+    finally:
+        envs.close()
+
+
+def write_rows(rows: EpisodeRows, path: str | Path, agent: str, environment: str, condition: str) -> None:
+    """One Parquet file of tidy rows."""
+    with atomic(path) as temporary:
+        rows.frame(agent, environment, condition).to_parquet(temporary, index=False)
+
+
+def read_rows(path: str | Path) -> pd.DataFrame:
+    """Raises CorruptFile naming a file that holds no rollouts."""
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise CorruptFile(f"{path}: not readable as Parquet ({error}); delete it to have it made anew") from None
+    if missing := [c for c in COLUMNS if c not in frame]:
+        raise CorruptFile(f"{path}: no column {missing[0]!r} (expected {', '.join(COLUMNS)})")
+    return frame

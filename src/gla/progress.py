@@ -1,0 +1,30 @@
+"""Progress of long jobs as plain lines, which several jobs can write to one terminal or log."""
+
+import sys
+import time
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+
+
+class Progress:
+    """Prints ``[label] done/total unit  rate  time left`` at most every few seconds, and at the end."""
+
+    def __init__(self, label: str, total: int, unit: str, done: int = 0, every: float = 10.0):
+        self.label, self.total, self.unit, self.every = label, total, unit, every
+        self.done = self._first = done
+        self._start = self._printed = time.monotonic()
+
+    def advance(self, amount: int, note: str = "") -> None:
+        """Count work that is done; ``note`` is appended to the line if one is due."""
+        self.done += amount
+        now = time.monotonic()
+        if now - self._printed < self.every and self.done < self.total:
+            return
+        self._printed = now
+        rate = (self.done - self._first) / max(now - self._start, 1e-9)
+        left = (self.total - self.done) / max(rate, 1e-9)
+        line = f"[{self.label}] {self.done:,}/{self.total:,} {self.unit}  {rate:,.0f}/s  {_clock(left)} left"
+        print(f"{line}  {note}" if note else line, file=sys.stderr, flush=True)

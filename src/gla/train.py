@@ -1,0 +1,276 @@
+"""Meta-training (Kirsch et al., 2023, Algorithm 1 and Equation 1).
+
+The loss is the divergence between the source's action distribution and the model's, averaged over
+every token, plus, if asked for, the error of predicting the next observation and reward. Beside the
+model a constant predictor is trained on the same batches with the same loss: the best that the
+policy head can do without looking at anything. A model that is no better has learned nothing.
+
+A run that is killed goes on from its last checkpoint and ends with the same bytes: the data of a
+step depend on (seed, step) alone, and the checkpoint holds everything else. A checkpoint carries a
+fingerprint of the config, the manifest and this package's code; one that does not fit is ignored.
+"""
+
+import json
+import math
+import shutil
+import signal
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gla import augment
+from gla.agent import AgentModel, describe, tokens
+from gla.config import Agent as AgentConfig
+from gla.distributions import divergence, pull_back
+from gla.environments import MAX_ACTION
+from gla.files import atomic, fingerprint, sha256, write_json
+from gla.ppo import NumericalError
+from gla.progress import Progress
+from gla.windows import NO_ACTION, Batch, Windows
+
+VALIDATION_BATCHES = 4
+CODE = ("agent.py", "augment.py", "distributions.py", "histories.py", "train.py", "windows.py", "models/transformer.py")
+
+
+class Interrupted(RuntimeError):
+    """The run was asked to stop (SIGTERM); its checkpoint was saved."""
+
+
+def policy_loss(output: Tensor, batch: Batch, kind: str) -> Tensor:
+    """Equation 1 for policy outputs (B, T, 32), in nats per step: (B, T)."""
+    mean, log_std = pull_back(output, batch.projection)
+    absent = batch.target_mean <= NO_ACTION / 2
+    discrete = divergence(kind, batch.target_mean, None, mean.masked_fill(absent, NO_ACTION), None)
+    if batch.discrete.all():
+        return discrete
+    continuous = divergence(kind, batch.target_mean, batch.target_log_std, mean, log_std)
+    return torch.where(batch.discrete[:, None], discrete, continuous)
+
+
+def auxiliary_loss(model: AgentModel, features: Tensor, batch: Batch) -> Tensor:
+    """Squared error of the next observation (mean over 64 coordinates) and of the reward, (B, T - 1)."""
+    predicted = model.auxiliary(torch.cat([features, batch.action], -1)).float()[:, :-1]
+    error = (predicted[..., :-1] - batch.observation[:, 1:]).square().mean(-1)
+    # Where an episode or a piece ends, the next observation is not this transition's.
+    return error * ~batch.end[:, :-1] + (predicted[..., -1] - batch.reward[:, :-1]).square()
+
+
+def precision_for(config: AgentConfig, device: torch.device) -> torch.dtype:
+    """The type of matrix products: bfloat16 where the hardware has units for it, or as configured."""
+    if config.precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported()
+        else:
+            fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.precision]
+
+
+def learning_rate(config: AgentConfig, step: int) -> float:
+    """Linear warm-up, then a cosine from the full rate to a tenth of it."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
+
+
+class _Trainer:
+    """Model, constant predictor and optimisers: all the state that training has."""
+
+    def __init__(self, config: AgentConfig, device: torch.device):
+        self.config, self.device, self.dtype = config, device, precision_for(config, device)
+        torch.manual_seed(config.seed)
+        self.model = AgentModel(config).to(device)
+        self.constant = nn.Parameter(torch.zeros(2 * MAX_ACTION, device=device))
+        decay = [p for p in self.model.parameters() if p.dim() >= 2]
+        others = [p for p in self.model.parameters() if p.dim() < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.learning_rate, betas=(0.9, 0.95), fused=True,
+        )  # fmt: skip
+        self.constant_optimizer = torch.optim.Adam([self.constant], lr=0.02)
+        self.step = 0
+        self.rows: list[dict] = []  # of each step since the last held-out loss
+        self.metrics: list[dict] = []  # of each held-out loss
+
+    def state(self) -> dict:
+        return {
+            "model": self.model.state_dict(),
+            "constant": self.constant.data,
+            "optimizer": self.optimizer.state_dict(),
+            "constant_optimizer": self.constant_optimizer.state_dict(),
+            "step": self.step,
+            "rows": self.rows,
+            "metrics": self.metrics,
+        }
+
+    def restore(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.constant.data.copy_(state["constant"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.constant_optimizer.load_state_dict(state["constant_optimizer"])
+        self.step, self.rows, self.metrics = state["step"], state["rows"], state["metrics"]
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Policy losses (B, T) of the model and of the constant predictor, and the auxiliary loss ()."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            features, output = self.model(tokens(*batch[:5]))
+        auxiliary = torch.zeros((), device=self.device)
+        if self.model.auxiliary is not None:
+            auxiliary = auxiliary_loss(self.model, features.float(), batch).mean()
+        constant = policy_loss(self.constant.expand_as(output), batch, self.config.divergence)
+        return policy_loss(output, batch, self.config.divergence), constant, auxiliary
+
+    def train(self, batch: Batch) -> None:
+        """One optimiser step."""
+        rate = learning_rate(self.config, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        policy, constant, auxiliary = self.losses(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.constant_optimizer.zero_grad(set_to_none=True)
+        (policy.mean() + constant.mean() + self.config.auxiliary_weight * auxiliary).backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        row = {
+            "train_loss": policy.mean().item(),
+            "constant_loss": constant.mean().item(),
+            "auxiliary_loss": auxiliary.item(),
+            "gradient_norm": norm.item(),
+            "learning_rate": rate,
+        }
+        if not all(math.isfinite(v) for v in row.values()):
+            raise NumericalError(f"step {self.step}: {row} holds a number that is not finite")
+        self.optimizer.step()
+        self.constant_optimizer.step()
+        self.step += 1
+        self.rows.append(row)
+
+    @torch.no_grad()
+    def evaluate(self, windows: Windows) -> dict[str, Tensor]:
+        """Losses by position in the context, each (T,), over the first batches of a split."""
+        self.model.eval()
+        total: dict[str, Tensor] = {}
+        for index in range(VALIDATION_BATCHES):
+            policy, constant, auxiliary = self.losses(windows.batch(index, self.config.batch).to(self.device))
+            for name, value in (("loss", policy.mean(0)), ("constant", constant.mean(0)), ("auxiliary", auxiliary)):
+                total[name] = total.get(name, 0) + value / VALIDATION_BATCHES
+        self.model.train()
+        return {name: value.cpu() for name, value in total.items()}
+
+
+def _code() -> dict[str, str]:
+    folder = Path(__file__).parent
+    return {name: sha256(folder / name) for name in CODE}
+
+
+def train(
+    config: AgentConfig,
+    name: str,
+    table: str | Path,
+    summary: str | Path,
+    folder: str | Path,
+    scratch: str | Path,
+    device: str = "auto",
+) -> None:
+    """Train an agent and write its folder: weights.safetensors, metrics.jsonl, by_position.csv and,
+    last, agent.json.
+
+    name: the agent's key in the config. table, summary: the manifest. scratch: a folder for
+    checkpoints and TensorBoard logs; checkpoints are removed at the end. Raises CorruptFile for bad
+    inputs, NumericalError where a number stops being finite (the last checkpoint stays), and
+    Interrupted after SIGTERM.
+    """
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed here alone
+
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    frame, manifest = augment.read_manifest(table, summary)
+    trainer = _Trainer(config, chosen)
+    identity = fingerprint(
+        [config.model_dump(), manifest["content"], _code(), torch.__version__, str(trainer.dtype), chosen.type]
+    )
+    folder, scratch = Path(folder), Path(scratch)
+    checkpoint = scratch / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location=chosen)
+        if state["fingerprint"] == identity:
+            trainer.restore(state)
+        else:
+            shutil.rmtree(scratch)
+
+    def save() -> None:
+        with atomic(checkpoint) as temporary:
+            torch.save(trainer.state() | {"fingerprint": identity}, temporary)
+
+    training = Windows(config, frame, manifest, "train", chosen)
+    validation = Windows(config, frame, manifest, "validation", chosen)
+    length = config.pieces * config.piece_steps
+    progress = Progress(f"train {name}", config.steps * config.batch * length, "tokens", trainer.step * config.batch * length)
+    log = SummaryWriter(str(scratch / "tensorboard"), purge_step=trainer.step)
+    stop = []
+    previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True)) if _main_thread() else None
+    try:
+        while trainer.step < config.steps:
+            trainer.train(training.batch(trainer.step, config.batch))
+            if trainer.step % config.evaluate_every == 0 or trainer.step == config.steps:
+                held_out = trainer.evaluate(validation)
+                mean = pd.DataFrame(trainer.rows).mean().to_dict()
+                row = {"step": trainer.step, **mean, "validation_loss": held_out["loss"].mean().item()}
+                row["validation_constant_loss"] = held_out["constant"].mean().item()
+                trainer.metrics.append(row)
+                for key, value in row.items():
+                    log.add_scalar(key, value, trainer.step)
+                trainer.rows = []
+                save()
+            last = trainer.metrics[-1] if trainer.metrics else None
+            note = f"held-out loss {last['validation_loss']:.3f} (constant {last['validation_constant_loss']:.3f})" if last else ""
+            progress.advance(config.batch * length, note)
+            if stop:
+                save()
+                raise Interrupted(f"train {name}: stopped at step {trainer.step} of {config.steps}; start again to go on")
+    except NumericalError as error:
+        raise NumericalError(f"train: agent {name!r}, {error}") from None
+    finally:
+        log.close()
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+    _write(trainer, training, validation, manifest, folder)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+def _write(trainer: _Trainer, training: Windows, validation: Windows, manifest: dict, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic(folder / "metrics.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in trainer.metrics))
+    seen, held_out = trainer.evaluate(training), trainer.evaluate(validation)
+    by_position = pd.DataFrame(
+        {
+            "position": range(len(seen["loss"])),
+            "train_loss": seen["loss"],
+            "validation_loss": held_out["loss"],
+            "constant_loss": held_out["constant"],
+        }
+    )
+    with atomic(folder / "by_position.csv") as temporary:
+        by_position.to_csv(temporary, index=False)
+    weights = folder / "weights.safetensors"
+    with atomic(weights) as temporary:
+        save_file({n: p.detach().cpu().contiguous() for n, p in trainer.model.state_dict().items()}, temporary)
+    facts = {
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "tokens": trainer.config.steps * trainer.config.batch * trainer.config.pieces * trainer.config.piece_steps,
+        "precision": str(trainer.dtype).removeprefix("torch."),
+        "torch": torch.__version__,
+        "validation_loss": float(held_out["loss"].mean()),
+        "constant_loss": float(held_out["constant"].mean()),
+    }
+    write_json(folder / "agent.json", describe(trainer.config, manifest, weights, facts))

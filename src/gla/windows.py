@@ -1,0 +1,241 @@
+"""Training windows: pieces of one stream strung together, projected, as batched tensors.
+
+A window is ``pieces`` pieces of ``piece_steps`` consecutive steps of one stream of one lifetime.
+The gap g counts PPO *updates*: pieces come from updates i, i+g, i+2g, ..., held at the last one.
+Pieces begin where an episode does, if one begins in that update. Two ways to label (see
+docs/method.md):
+
+- recorded (Kirsch et al., 2023): targets are the distributions that the actions were drawn from.
+  ``max`` takes every piece from the last update: the best policy, and nothing before it.
+- relabelled: pieces of rising, mostly poor quality; the target of every state is what the policy g
+  updates later, or the last, would have done there. The context then never shows the answer.
+
+Shapes: B windows, M pieces of P steps, T = M * P tokens, d and a dimensions of an environment.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gla import augment, histories
+from gla.config import Agent
+from gla.distributions import LOG_STD_MIN
+from gla.environments import MAX_ACTION, MAX_OBSERVATION
+from gla.ppo import Policy
+
+STANDARD_CLIP = 5.0  # deviations
+EPSILON = 1e-6
+NO_ACTION = -1e9  # logit of an action that the environment does not have
+
+
+class Batch(NamedTuple):
+    """What the model is trained on.
+
+    observation: (B, T, 64) projected. action: (B, T, 16) projected. reward: (B, T).
+    end: (B, T) bool, true where an episode or a piece ends after the step.
+    eta: (B, T). target_mean, target_log_std: (B, T, 16), means or logits in the environment's own
+    space, padded; the log-deviation is unused for discrete actions. projection: (B, 16, 16), A with
+    padded columns zero. discrete: (B,) bool.
+    """
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    end: Tensor
+    eta: Tensor
+    target_mean: Tensor
+    target_log_std: Tensor
+    projection: Tensor
+    discrete: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(*(x.to(device) for x in self))
+
+
+def standardise(x: Tensor) -> Tensor:
+    """Each step of (B, T, d) by the mean and deviation of the steps up to and including it.
+
+    The same arithmetic as ``RunningStandardiser`` does step by step in a rollout.
+    """
+    shifted = x.double() - x[:, :1].double()  # relative to the first step: no cancellation
+    n = torch.arange(1, x.shape[1] + 1, dtype=torch.float64, device=x.device).view(1, -1, 1)
+    mean = shifted.cumsum(1) / n
+    variance = (shifted.square().cumsum(1) / n - mean.square()).clamp_min(0)
+    return ((shifted - mean) / (variance + EPSILON).sqrt()).clamp(-STANDARD_CLIP, STANDARD_CLIP).to(x.dtype)
+
+
+class RunningStandardiser:
+    """``standardise``, one step at a time."""
+
+    def __init__(self):
+        self.n = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: (B, d), the next step of each of B contexts."""
+        if self.n == 0:
+            self.first = x.double()
+            self.total = torch.zeros_like(self.first)
+            self.squares = torch.zeros_like(self.first)
+        self.n += 1
+        shifted = x.double() - self.first
+        self.total += shifted
+        self.squares += shifted.square()
+        mean = self.total / self.n
+        variance = (self.squares / self.n - mean.square()).clamp_min(0)
+        return ((shifted - mean) / (variance + EPSILON).sqrt()).clamp(-STANDARD_CLIP, STANDARD_CLIP).to(x.dtype)
+
+
+class _Source:
+    """The streams of one environment that belong to a split, rows flattened over lifetimes and streams."""
+
+    def __init__(self, rows: pd.DataFrame, summary: dict, device: torch.device):
+        loaded = {key: histories.read(*key) for key in rows[["store", "digest"]].drop_duplicates().itertuples(index=False, name=None)}
+        first = next(iter(loaded.values()))
+        self.discrete, self.t, self.updates = first.discrete, first.steps_per_update, first.updates
+        self.snapshot_update = first.snapshot_update
+        lifetimes = rows.groupby(["store", "digest", "lifetime"], sort=False)
+        parts, policies, log_std, returns, self.stream_lifetime = [], [], [], [], []
+        for number, ((store, digest, k), group) in enumerate(lifetimes):
+            h, streams = loaded[store, digest], group["stream"].to_numpy()
+            parts.append([x[k, streams] for x in (h.observation, h.action, h.mean, h.reward, h.terminated | h.truncated)])
+            policies.append([p[k] for p in h.policy])
+            log_std.append(np.zeros((self.updates, h.mean.shape[-1]), np.float32) if h.log_std is None else h.log_std[k])
+            returns.append(h.mean_return[k])
+            self.stream_lifetime += [number] * len(streams)
+        observation, action, mean, reward, done = (np.concatenate(x) for x in zip(*parts, strict=True))
+        self.streams, self.steps = reward.shape
+        self.projection_range = int(rows["projection_low"].iloc[0]), int(rows["projection_high"].iloc[0])
+
+        def flat(x: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(x.reshape(-1, *x.shape[2:]))).to(device)
+
+        self.observation, self.action, self.mean = flat(observation), flat(action), flat(mean)
+        self.reward, self.done = flat(reward), flat(done)
+        self.policy = Policy(*(torch.stack(p).to(device) for p in zip(*policies, strict=True)))  # (K, N, ...)
+        self.log_std = torch.from_numpy(np.stack(log_std)).to(device)  # (K, U, a)
+        self.stream_lifetime = np.array(self.stream_lifetime)
+        # Step at which the episode that step s belongs to began.
+        begins = np.concatenate([np.ones((self.streams, 1), bool), done[:, :-1]], 1)
+        self.episode_start = np.maximum.accumulate(np.where(begins, np.arange(self.steps), 0), 1)
+        # Returns from 0 (the start of these histories) to 1 (their end), gaps filled from before.
+        filled = pd.DataFrame(np.array(returns)).ffill(axis=1).bfill(axis=1).to_numpy()
+        span = summary["return_last"] - summary["return_first"]
+        self.progress = (filled - summary["return_first"]) / (span if abs(span) > 1e-9 else 1.0)  # (K, U)
+
+
+class Windows:
+    """Draws batches of windows from one split of a dataset.
+
+    agent: its config. frame, summary: the manifest. split: ``train`` or ``validation``. Draws are a
+    pure function of (agent.seed, index), so that a loader has no state to lose.
+    """
+
+    def __init__(self, agent: Agent, frame: pd.DataFrame, summary: dict, split: str, device: str | torch.device = "cpu"):
+        self.agent, self.split, self.device = agent, split, torch.device(device)
+        self.identity = summary["projections"]["kind"] == "identity"
+        own = frame[frame["split"] == split]
+        self.sources = [
+            _Source(own[own["environment"] == name], body, self.device) for name, body in summary["environments"].items()
+        ]
+
+    def batch(self, index: int, size: int) -> Batch:
+        """``size`` windows, environments in equal shares."""
+        stream = {"train": 0, "validation": 1}[self.split]
+        rng = np.random.Generator(np.random.Philox(key=[self.agent.seed, stream], counter=[0, 0, 0, index]))
+        counts = np.bincount(rng.permutation(size) % len(self.sources), minlength=len(self.sources))
+        parts = [self._draw(s, int(n), rng) for s, n in zip(self.sources, counts, strict=True) if n]
+        return Batch(*(torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True)))
+
+    def piece_updates(self, source: _Source, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Updates of the pieces (n, M), updates whose policies are their targets (n, M), gaps (n,)."""
+        agent, last = self.agent, source.updates - 1
+        m = np.arange(agent.pieces)
+        if agent.gap == "max":
+            gap = np.full(n, last)
+        elif isinstance(agent.gap, list):
+            gap = rng.integers(agent.gap[0], agent.gap[1], n, endpoint=True)
+        else:
+            gap = np.full(n, agent.gap)
+        if agent.sampling == "relabelled":
+            ceiling = rng.integers(0, last, (n, 1), endpoint=True)
+            piece = np.sort(rng.integers(0, ceiling, (n, agent.pieces), endpoint=True), 1)
+            return piece, np.minimum(piece + gap[:, None], last), gap
+        if agent.gap == "max":
+            piece = np.full((n, agent.pieces), last)
+        else:
+            first = np.where(rng.random(n) < agent.from_start, 0, rng.integers(0, last, n, endpoint=True))
+            piece = np.minimum(first[:, None] + gap[:, None] * m, last)
+        return piece, piece, gap
+
+    def piece_starts(self, source: _Source, stream: np.ndarray, update: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """First steps of pieces (n, M) inside their updates: an episode's start, or any step if none fits."""
+        low, high = update * source.t, (update + 1) * source.t - self.agent.piece_steps
+        any_step = low + rng.integers(0, source.t, update.shape)
+        start = source.episode_start[stream[:, None], any_step]
+        start = np.where(start > high, source.episode_start[stream[:, None], high], start)
+        return np.where(start < low, np.minimum(any_step, high), start)
+
+    def _draw(self, source: _Source, n: int, rng: np.random.Generator) -> Batch:
+        agent = self.agent
+        stream = rng.integers(0, source.streams, n)
+        update, target_update, gap = self.piece_updates(source, n, rng)
+        start = self.piece_starts(source, stream, update, rng)
+        row = (stream[:, None] * source.steps + start)[..., None] + np.arange(agent.piece_steps)
+        index = torch.from_numpy(row.reshape(n, -1)).to(self.device)  # (n, T)
+        lifetime = source.stream_lifetime[stream]
+
+        seeds = None if self.identity else rng.integers(*source.projection_range, n)
+        raw = source.observation[index]
+        d, a = raw.shape[-1], source.mean.shape[-1]
+        w, projection = (x.to(self.device) for x in augment.projections(seeds, n, d, a))
+        reward = source.reward[index]
+        if agent.normalize:
+            observation, reward = standardise(raw), standardise(reward.unsqueeze(-1)).squeeze(-1)
+        else:
+            observation = raw
+        action = source.action[index]
+        if source.discrete:
+            action = projection.transpose(1, 2)[torch.arange(n, device=self.device)[:, None], action]
+        else:
+            action = action @ projection.transpose(1, 2)
+        end = source.done[index].view(n, agent.pieces, -1).clone()
+        end[..., -1] = True
+
+        mean, log_std = self._targets(source, raw, index, lifetime, target_update)
+        pad = (0, MAX_ACTION - a)
+        eta = {
+            "none": np.zeros((n, agent.pieces)),
+            "gap": np.repeat(gap[:, None] / max(source.updates - 1, 1), agent.pieces, 1),
+            "return": source.progress[lifetime[:, None], target_update],
+            "position": target_update / max(source.updates - 1, 1),
+        }[agent.eta]
+        return Batch(
+            observation=observation @ w.transpose(1, 2),
+            action=action,
+            reward=reward,
+            end=end.view(n, -1),
+            eta=torch.from_numpy(eta.astype(np.float32)).to(self.device).repeat_interleave(agent.piece_steps, 1),
+            target_mean=torch.nn.functional.pad(mean, pad, value=NO_ACTION if source.discrete else 0.0),
+            target_log_std=torch.nn.functional.pad(log_std, pad, value=LOG_STD_MIN),
+            projection=torch.nn.functional.pad(projection, pad),
+            discrete=torch.full((n,), source.discrete, device=self.device),
+        )
+
+    def _targets(self, source: _Source, raw: Tensor, index: Tensor, lifetime: np.ndarray, update: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Means (or logits) and floored log-deviations, (n, T, a)."""
+        agent, (n, m) = self.agent, update.shape
+        # The first snapshot at or after the update; the last update always has one.
+        snapshot = np.searchsorted(source.snapshot_update, update)
+        k, s = (torch.from_numpy(x.reshape(-1)).to(self.device) for x in (np.repeat(lifetime[:, None], m, 1), snapshot))
+        if agent.sampling == "recorded":
+            mean = source.mean[index]
+            log_std = source.log_std[k, torch.from_numpy(update.reshape(-1)).to(self.device)]
+        else:
+            policy = Policy(*(x[k, s] for x in source.policy))  # n * M policies
+            mean = policy(raw.view(n * m, agent.piece_steps, -1)).view(n, m * agent.piece_steps, -1)
+            log_std = policy.log_std
+        log_std = log_std.clamp_min(agent.log_std_floor).view(n, m, -1)
+        return mean, log_std.repeat_interleave(agent.piece_steps, 1)
