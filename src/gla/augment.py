@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gla.config import Dataset
+from gla.config import ConfigError, Dataset
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
 from gla.files import CorruptFile, atomic, fingerprint, read_json, write_json
 
@@ -66,7 +66,7 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
         lifetimes = [(store, path, i, d["streams"]) for store, path, d in own for i in range(len(d["lifetimes"]))]
         held_out = int(np.ceil(entry.held_out_lifetimes * len(lifetimes)))
         if held_out >= len(lifetimes):
-            raise ValueError(
+            raise ConfigError(
                 f"environment {name!r}: held_out_lifetimes {entry.held_out_lifetimes} of {len(lifetimes)} "
                 "leaves none to train on (expected fewer held out, or more lifetimes)"
             )

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from gla import augment, histories
 from gla.agent import Agent
-from gla.config import Environment, Evaluation
+from gla.config import ConfigError, Environment, Evaluation
 from gla.distributions import pull_back
 from gla.environments import VectorEnv
 from gla.files import CorruptFile, atomic
@@ -80,7 +80,7 @@ def _most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
         return evaluation.steps
     limit = envs.envs[0].spec.max_episode_steps
     if limit is None:
-        raise ValueError(
+        raise ConfigError(
             f"environment {envs.envs[0].spec.id!r} has no time limit, so {evaluation.episodes} episodes need not end "
             "(expected kwargs.max_episode_steps in its config, or steps instead of episodes in the evaluation)"
         )
@@ -212,6 +212,17 @@ def run_ppo_final(entry: Environment, evaluation: Evaluation, stores: list[tuple
         return _run(envs, evaluation, label, act)
     finally:
         envs.close()
+
+
+def run_baseline(
+    entry: Environment, evaluation: Evaluation, condition: str, stores: list[tuple[str, str]], label: str
+) -> EpisodeRows:
+    """Any baseline by its condition; stores are used by ``ppo_final`` alone."""
+    if condition == "ppo":
+        return run_ppo(entry, evaluation, label)
+    if condition == "ppo_final":
+        return run_ppo_final(entry, evaluation, stores, label)
+    return run_simple(entry, evaluation, condition, label)
 
 
 def write_rows(rows: EpisodeRows, path: str | Path, agent: str, environment: str, condition: str) -> None:

@@ -91,21 +91,19 @@ def _create(group: zarr.Group, name: str, dtype: str, **axes: int) -> zarr.Array
     )
 
 
-def collect(entry: Environment, name: str, block: int, store: str | Path, digest: str | Path) -> None:
+def collect(entry: Environment, name: str, lifetimes: range, store: str | Path, digest: str | Path) -> None:
     """Run one block of lifetimes and write its store and digest.
 
-    entry: the environment's config. name: its key in the config. block: lifetimes block * B up to
-    (block + 1) * B, B being lifetimes_per_block. Raises NumericalError where a number stops being
+    entry: the environment's config. name: its key in the config. lifetimes: their indices. Raises NumericalError where a number stops being
     finite, and leaves no digest then.
     """
     store, digest = Path(store), Path(digest)
-    lifetimes = range(block * entry.lifetimes_per_block, min((block + 1) * entry.lifetimes_per_block, entry.lifetimes))
     digest.unlink(missing_ok=True)
     shutil.rmtree(store, ignore_errors=True)
     store.parent.mkdir(parents=True, exist_ok=True)
     population = Population(entry, lifetimes, entry.streams, entry.ppo.steps, entry.seed, name)
     try:
-        summary = _write(entry, population, store, f"collect {name}/{block}")
+        summary = _write(entry, population, store, f"collect {name} {lifetimes.start}-{lifetimes[-1]}")
     finally:
         population.close()
     write_json(
@@ -113,9 +111,8 @@ def collect(entry: Environment, name: str, block: int, store: str | Path, digest
         {
             "format": FORMAT,
             "environment": name,
-            "block": block,
             "lifetimes": list(lifetimes),
-            "config": entry.model_dump(),
+            "config": entry.model_dump(exclude={"lifetimes", "lifetimes_per_block"}),
             **summary,
             "files": (files := _hashes(store)),
             "content": fingerprint(files),

@@ -123,13 +123,13 @@ def env_spec(env: gym.Env) -> EnvSpec:
     return EnvSpec(size, action.shape[0], False, action.low.astype(np.float32), action.high.astype(np.float32))
 
 
-def optimal_return(env_id: str, kwargs: dict[str, Any], tasks: list[dict[str, Any]]) -> float | None:
+def optimal_return(id: str, kwargs: dict[str, Any], tasks: list[dict[str, Any]]) -> float | None:
     """Highest expected episode return, averaged over the tasks, where it is known in closed form."""
-    if env_id != "gla/GridWorld-v0":
+    if id != "gla/GridWorld-v0":
         return None
     returns = []
     for task in tasks or [{}]:
-        env = make(env_id, **(kwargs | task))
+        env = make(id, **(kwargs | task))
         returns.append(env.unwrapped.optimal_return(env.spec.max_episode_steps))
         env.close()
     return float(np.mean(returns))

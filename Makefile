@@ -1,0 +1,37 @@
+# make          the environment, and the default config's figures in results/figures
+# make test     the environment, and the fast tests
+# make env      the environment alone, in .venv
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: all env test test-slow bench smoke clean
+
+all: env
+	$(BIN)/snakemake --cores all all
+
+env: .venv/installed
+
+# The stamp is written last, so that an interrupted installation is taken up again.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+test: env
+	$(BIN)/python -m pytest
+
+test-slow: env
+	$(BIN)/python -m pytest -m slow
+
+smoke: env
+	$(BIN)/snakemake --configfile config/smoke.yaml --cores all all
+
+# PPO beside published returns and beside Stable-Baselines3; hours on two cores.
+bench: env
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/python benchmarks/ppo_reference.py
+	$(BIN)/python benchmarks/ppo_agreement.py
+
+clean:
+	rm -rf results .snakemake

@@ -1,0 +1,30 @@
+# In-context reinforcement learning, end to end: config in, figures out.
+#
+#   snakemake --cores all all                                  the default config
+#   snakemake --configfile config/smoke.yaml --cores all all   every rule once, in minutes
+#   snakemake --cores all results/figures/NAME.pdf             one result by name
+#
+# One target per stage: histories, manifests, agents, rollouts, figures.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# A --configfile stands instead of the default, not on top of it.
+if "environments" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/collect.smk"
+include: "workflow/rules/augment.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/plot.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.figures.input,

@@ -1,0 +1,42 @@
+"""Figures: one file for each kind, with two functions.
+
+``table(entry, inputs) -> DataFrame`` gathers the numbers that are drawn, and ``draw(entry, table) ->
+Figure`` draws them and nothing else, so that a change of style needs no rollouts.
+"""
+
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib
+import pandas as pd
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+from gla.config import Figure  # noqa: E402
+from gla.files import CorruptFile, atomic  # noqa: E402
+from gla.figures import in_context, sources, training  # noqa: E402
+
+KINDS: dict[str, ModuleType] = {"sources": sources, "in_context": in_context, "training": training}
+STYLE = Path(__file__).with_name("gla.mplstyle")
+
+
+def tabulate(entry: Figure, inputs: dict[str, list], path: str | Path) -> None:
+    """Write a figure's CSV. inputs: paths by their meaning, see each kind's ``table``."""
+    with atomic(path) as temporary:
+        KINDS[entry.kind].table(entry, **inputs).to_csv(temporary, index=False)
+
+
+def plot(entry: Figure, table: str | Path, outputs: list[str | Path]) -> None:
+    """Draw a figure's CSV into files whose endings name the formats."""
+    try:
+        frame = pd.read_csv(table)
+    except (OSError, ValueError) as error:
+        raise CorruptFile(f"{table}: not readable as CSV ({error}); delete it to have it made anew") from None
+    with plt.style.context([STYLE, entry.style]):
+        figure = KINDS[entry.kind].draw(entry, frame)
+        for path in outputs:
+            with atomic(path) as temporary:
+                # No dates, so that the same numbers give the same bytes.
+                figure.savefig(temporary, metadata={"CreationDate": None} if str(path).endswith("pdf") else None)
+        plt.close(figure)

@@ -1,0 +1,103 @@
+"""Learning in context: return by episode (or step), with every control beside the agent."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from gla.config import Figure
+from gla.evaluate import read_rows
+from gla.statistics import mean_interval
+
+CURVES = ("agent", "rewards_hidden", "ppo")
+REFERENCES = {
+    "optimal": ("optimum", "black", (0, (1, 1))),
+    "ppo_final": ("PPO at its end", "black", (0, (5, 2))),
+    "zero_action": ("zero action", "0.45", (0, (3, 1, 1, 1))),
+    "random": ("random", "0.45", (0, (1, 2))),
+}
+BINS = 25  # points of a curve over env_steps
+
+
+def _by_x(frame: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n,) and each seed's return there, (seeds, n).
+
+    Over steps, the return at a point is the mean of the seed's episodes that ended since the last
+    point; where none did, that of the point before.
+    """
+    if x == "episode":
+        wide = frame.pivot(index="seed", columns="episode", values="episode_return")
+        return wide.columns.to_numpy() + 1, wide.to_numpy()
+    edges = np.linspace(0, frame["env_steps"].max(), BINS + 1)
+    binned = frame.assign(bin=np.clip(np.searchsorted(edges, frame["env_steps"]) - 1, 0, BINS - 1))
+    wide = binned.pivot_table(index="seed", columns="bin", values="episode_return").reindex(columns=range(BINS))
+    return edges[1:], wide.ffill(axis=1).to_numpy()
+
+
+def table(entry: Figure, rollouts: list[list[str]], optimal: list[float | None]) -> pd.DataFrame:
+    """Columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds.
+
+    rollouts: Parquet files of each panel; optimal: the best return of each, where it is known. A
+    reference that does not change in its context (random, zero action, PPO's last policy, the
+    optimum) has one row, with x empty: the mean of each seed's episodes, averaged over seeds.
+    """
+    rows = []
+    for number, (panel, paths, best) in enumerate(zip(entry.panels, rollouts, optimal, strict=True)):
+        frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
+        environment = frame["environment"].iloc[0]
+        for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
+            head = (number, panel.evaluation, environment, agent, condition)
+            if condition not in CURVES:
+                values = own.groupby("seed")["episode_return"].mean().to_numpy()
+                rows.append((*head, np.nan, *mean_interval(values), len(values)))
+                continue
+            points, values = _by_x(own, entry.x)
+            for i, x in enumerate(points):
+                count = int(np.isfinite(values[:, i]).sum())
+                if count:
+                    rows.append((*head, x, *mean_interval(values[:, i]), count))
+        if best is not None:
+            rows.append((number, panel.evaluation, environment, "baseline", "optimal", np.nan, best, best, best, 0))
+    columns = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> None:
+    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    for number, (agent, label) in enumerate(labels.items()):
+        for condition, style in (("agent", "-"), ("rewards_hidden", "--")):
+            own = frame[(frame["agent"] == agent) & (frame["condition"] == condition)]
+            if own.empty:
+                continue
+            name = label if condition == "agent" else ("rewards hidden" if len(labels) == 1 else "_")
+            ax.plot(own["x"], own["mean"], style, color=colours[number % 5], label=name, linewidth=1.3 if style == "-" else 0.9)
+            ax.fill_between(own["x"], own["low"], own["high"], color=colours[number % 5], alpha=0.2, linewidth=0)
+    if len(labels) > 1 and (frame["condition"] == "rewards_hidden").any():
+        ax.plot([], [], "--", color="0.3", linewidth=0.9, label="same, rewards hidden")
+    ppo = frame[frame["condition"] == "ppo"]
+    if not ppo.empty:
+        ax.plot(ppo["x"], ppo["mean"], color=colours[5], label="PPO, same steps")
+        ax.fill_between(ppo["x"], ppo["low"], ppo["high"], color=colours[5], alpha=0.2, linewidth=0)
+    for condition, (label, colour, style) in REFERENCES.items():
+        own = frame[frame["condition"] == condition]
+        if not own.empty:
+            ax.axhline(own["mean"].iloc[0], color=colour, linestyle=style, linewidth=0.9, label=label)
+
+
+def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
+    """A panel for each evaluation; one legend where all panels share it."""
+    n = len(entry.panels)
+    figure, axes = plt.subplots(1, n, figsize=(max(3.4, 2.3 * n), 2.3), squeeze=False, layout="constrained")
+    for number, (ax, panel) in enumerate(zip(axes.flat, entry.panels, strict=True)):
+        own = frame[frame["panel"] == number]
+        learners = [a for a in own.loc[own["condition"].isin(["agent", "rewards_hidden"]), "agent"].unique()]
+        _draw_panel(ax, own, dict(zip(learners, panel.labels or learners, strict=True)))
+        ax.set_title(panel.title or panel.evaluation)
+        ax.set_xlabel("episode in context" if entry.x == "episode" else "environment steps in context")
+        ax.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
+    axes[0, 0].set_ylabel("return (mean, 95 % interval)")
+    handles: dict[str, plt.Artist] = {}
+    for ax in axes.flat:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 2 + n))
+    return figure

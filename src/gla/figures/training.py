@@ -1,0 +1,42 @@
+"""Did training learn anything? The loss by position in the context, beside a constant predictor's."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from gla.config import Figure
+
+
+def table(entry: Figure, by_position: list[str]) -> pd.DataFrame:
+    """Columns agent, position, train_loss, validation_loss, constant_loss. by_position: each agent's CSV, in order."""
+    frames = [pd.read_csv(Path(p)).assign(agent=a) for a, p in zip(entry.agents, by_position, strict=True)]
+    frame = pd.concat(frames, ignore_index=True)
+    return frame[["agent", "position", "train_loss", "validation_loss", "constant_loss"]]
+
+
+def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
+    """A panel for each agent."""
+    n = len(entry.agents)
+    columns = min(n, 4)
+    rows = -(-n // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(max(2.6, 1.9 * columns), 1.6 * rows), squeeze=False, layout="constrained")
+    for ax, name in zip(axes.flat, entry.agents, strict=False):
+        own = frame[frame["agent"] == name]
+        # Single positions are noisy; a running mean over a fiftieth of the context shows the course.
+        width = max(1, len(own) // 50)
+        for column, label, style in (
+            ("validation_loss", "held-out", "-"),
+            ("train_loss", "training", "--"),
+            ("constant_loss", "constant predictor", ":"),
+        ):
+            values = own[column].rolling(width, min_periods=1, center=True).mean()
+            ax.plot(own["position"], values, style, label=label)
+        ax.set_title(name)
+        ax.set_ylim(bottom=0)
+    for ax in axes.flat[n:]:
+        ax.set_axis_off()
+    axes[0, 0].legend()
+    figure.supxlabel("position in the context (steps)", fontsize=8)
+    figure.supylabel("divergence (nats per step)", fontsize=8)
+    return figure

@@ -1,0 +1,34 @@
+"""What every script of the workflow does around its one call."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from gla.config import ConfigError
+
+
+@contextlib.contextmanager
+def job(threads: int) -> Iterator[None]:
+    """Limits PyTorch to the job's threads, and turns the package's own errors into one line and exit status 1.
+
+    Anything else keeps its traceback: it is a bug.
+    """
+    from gla.environments import UnsupportedEnvironment
+    from gla.files import CorruptFile
+
+    expected: tuple[type[Exception], ...] = (ConfigError, UnsupportedEnvironment, CorruptFile, OSError)
+    if "torch" in sys.modules:
+        import torch
+
+        from gla.ppo import NumericalError
+        from gla.train import Interrupted
+
+        torch.set_num_threads(threads)
+        expected += (NumericalError, Interrupted)
+    try:
+        yield
+    except expected as error:
+        if os.environ.get("GLA_DEBUG"):
+            raise
+        sys.exit(f"error: {error} (GLA_DEBUG=1 shows where)")

@@ -1,0 +1,18 @@
+rule manifests:
+    input:
+        expand("<results>/manifests/{dataset}.json", dataset=config["datasets"]),
+
+
+rule augment:
+    input:
+        digests=lambda w: digests(config["datasets"][w.dataset]["environments"]),
+        code=code("augment.py"),
+    output:
+        table="<results>/manifests/{dataset}.csv",
+        summary="<results>/manifests/{dataset}.json",
+    conda:
+        "../../envs/gla.yaml"
+    params:
+        entry=lambda w: config["datasets"][w.dataset],
+    script:
+        "../scripts/augment.py"

@@ -1,0 +1,24 @@
+rule histories:
+    input:
+        digests(config["environments"]),
+
+
+rule collect:
+    input:
+        code=CODE_PPO,
+    output:
+        # The store lies inside the declared folder, which Snakemake stamps with a file of its own.
+        store=directory("<results>/histories/{environment}/{lifetimes}"),
+        digest="<results>/histories/{environment}/{lifetimes}.json",
+    benchmark:
+        "<results>/benchmarks/collect/{environment}-{lifetimes}.tsv"
+    conda:
+        "../../envs/gla.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        entry=lambda w: without(config["environments"][w.environment], "lifetimes", "lifetimes_per_block"),
+    script:
+        "../scripts/collect.py"

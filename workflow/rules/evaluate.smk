@@ -1,0 +1,70 @@
+rule rollouts:
+    input:
+        [rollouts(evaluation) for evaluation in config["evaluations"]],
+
+
+def evaluated_environment(wildcards, *left_out):
+    name = config["evaluations"][wildcards.evaluation]["environment"]
+    return {"name": name} | without(config["environments"][name], "lifetimes", "lifetimes_per_block", *left_out)
+
+
+def evaluation_settings(wildcards):
+    return without(
+        config["evaluations"][wildcards.evaluation], "environment", "agents", "conditions", "baselines"
+    )
+
+
+rule evaluate_agent:
+    input:
+        agent="<results>/agents/{agent}/agent.json",
+        # agent.json holds the weights' hash and says when they changed.
+        weights=ancient("<results>/agents/{agent}/weights.safetensors"),
+        code=CODE_ENVIRONMENTS + CODE_MODEL + code("evaluate.py"),
+    output:
+        "<results>/rollouts/{evaluation}/{agent}/{condition}.parquet",
+    benchmark:
+        "<results>/benchmarks/evaluate/{evaluation}-{agent}-{condition}.tsv"
+    conda:
+        "../../envs/gla.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        evaluation=evaluation_settings,
+        environment=lambda w: evaluated_environment(w, "ppo", "streams", "seed"),
+    script:
+        "../scripts/evaluate_agent.py"
+
+
+ruleorder: evaluate_baseline > evaluate_agent
+
+
+def last_policies(wildcards, paths):
+    """Histories are needed by the baseline that acts with their last policies, and by no other."""
+    if wildcards.condition != "ppo_final":
+        return []
+    return paths([config["evaluations"][wildcards.evaluation]["environment"]])
+
+
+rule evaluate_baseline:
+    input:
+        digests=lambda w: last_policies(w, digests),
+        stores=ancient(lambda w: last_policies(w, stores)),
+        code=CODE_PPO + code("evaluate.py"),
+    output:
+        "<results>/rollouts/{evaluation}/baseline/{condition}.parquet",
+    benchmark:
+        "<results>/benchmarks/evaluate/{evaluation}-baseline-{condition}.tsv"
+    conda:
+        "../../envs/gla.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        evaluation=evaluation_settings,
+        environment=evaluated_environment,
+    script:
+        "../scripts/evaluate_baseline.py"

@@ -1,0 +1,15 @@
+"""One block of lifetimes to its store and digest."""
+
+from gla import histories
+from gla.config import Environment
+from gla.job import job
+
+with job(snakemake.threads):
+    first, last = map(int, snakemake.wildcards.lifetimes.split("-"))
+    histories.collect(
+        Environment.model_validate(snakemake.params.entry),
+        snakemake.wildcards.environment,
+        range(first, last + 1),
+        f"{snakemake.output.store}/history.zarr",
+        snakemake.output.digest,
+    )

@@ -1,0 +1,19 @@
+"""An agent's folder to its rollouts in one environment under one condition."""
+
+from pathlib import Path
+
+from gla import agent, evaluate
+from gla.config import Environment, Evaluation
+from gla.job import job
+
+with job(snakemake.threads):
+    w, environment = snakemake.wildcards, dict(snakemake.params.environment)
+    name = environment.pop("name")
+    rows = evaluate.run_agent(
+        agent.load(Path(snakemake.input.agent).parent),
+        Environment.model_validate(environment | {"ppo": {"updates": 1}}),
+        Evaluation.model_validate({"environment": name, **snakemake.params.evaluation}),
+        w.condition,
+        f"evaluate {w.evaluation} {w.agent} {w.condition}",
+    )
+    evaluate.write_rows(rows, snakemake.output[0], w.agent, name, w.condition)

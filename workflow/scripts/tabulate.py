@@ -1,0 +1,20 @@
+"""What a figure draws, as one table."""
+
+from gla import figures
+from gla.config import Figure
+from gla.environments import optimal_return
+from gla.job import job
+
+with job(snakemake.threads):
+    entry = Figure.model_validate(snakemake.params.entry)
+    if entry.kind == "in_context":
+        paths = iter(snakemake.input.rollouts)
+        panels = snakemake.params.panels
+        inputs = {
+            "rollouts": [[next(paths) for _ in range(p["rollouts"])] for p in panels],
+            "optimal": [optimal_return(**p["environment"]) for p in panels],
+        }
+    else:
+        meaning = {"sources": "digests", "training": "by_position"}[entry.kind]
+        inputs = {meaning: list(snakemake.input[meaning])}
+    figures.tabulate(entry, inputs, snakemake.output[0])

@@ -1,0 +1,19 @@
+"""A manifest to a trained agent's folder."""
+
+from pathlib import Path
+
+from gla import train
+from gla.config import Agent
+from gla.job import job
+
+with job(snakemake.threads):
+    folder = Path(snakemake.output.agent).parent
+    train.train(
+        Agent.model_validate({"dataset": "", **snakemake.params.entry}),
+        snakemake.wildcards.agent,
+        snakemake.input.table,
+        snakemake.input.summary,
+        folder,
+        # Not declared as an output, so that a checkpoint outlives a failed job.
+        folder.parents[1] / "training" / snakemake.wildcards.agent,
+    )
