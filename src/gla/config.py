@@ -153,7 +153,7 @@ class Agent(_Entry):
     from_start: Fraction = 0.5
     """Share of training windows whose first piece is of the lifetime's first policy; others start anywhere."""
     divergence: Literal["forward", "reverse", "sum"] = "sum"
-    """KL(source || model), KL(model || source), or both added (Equation 1)."""
+    """forward: KL from source to model; reverse: from model to source; sum: both added (Equation 1)."""
     eta: Literal["none", "gap", "return", "position"] = "none"
     """What the model is told about the improvement that is expected (Section 2)."""
     normalize: bool = True
@@ -253,10 +253,15 @@ class Config(_Entry):
     pathvars: dict[str, str] = {"results": "results"}
     """Snakemake's path variables: where results go."""
     environments: dict[str, Environment]
+    """By name."""
     datasets: dict[str, Dataset] = {}
+    """By name."""
     agents: dict[str, Agent] = {}
+    """By name."""
     evaluations: dict[str, Evaluation] = {}
+    """By name."""
     figures: dict[str, Figure] = {}
+    """By name."""
 
 
 def _problems(c: Config):
@@ -376,3 +381,65 @@ def normalise(raw: dict[str, Any]) -> dict[str, Any]:
 def json_schema() -> str:
     """JSON Schema of the config, for editors; the text of workflow/schemas/config.schema.json."""
     return json.dumps(Config.model_json_schema(), indent=2) + "\n"
+
+
+_INTRODUCTION = """# The configuration
+
+`config.yaml` is the default, `smoke.yaml` runs every rule once, `paper.yaml` has the paper's scale.
+Run another one with `snakemake --configfile config/smoke.yaml --cores all all`; it stands instead of
+the default, not on top of it. Paths of results follow the names: `results/histories/{environment}/`,
+`results/manifests/{dataset}.json`, `results/agents/{agent}/`, `results/rollouts/{evaluation}/{agent}/`,
+`results/figures/{figure}.pdf`.
+
+Five kinds of entries refer to each other by name: an **environment** (with its PPO settings), a
+**dataset** (environments + projections + split), an **agent** (dataset + gap + conditioning + model +
+training), an **evaluation** (agents and baselines in an environment) and a **figure** (evaluations +
+style). A new study is a new entry. A changed entry rebuilds what depends on it and nothing else.
+
+Numbers such as `3.0e-4` need their point: YAML reads `3e-4` as text, and the config is refused.
+This file and `workflow/schemas/config.schema.json` are written by `python -m gla.config`.
+"""
+
+
+def reference() -> str:
+    """The text of config/README.md: every key, its type, its default and what it means."""
+
+    def type_of(schema: dict) -> str:
+        """A JSON Schema type in words."""
+        if "anyOf" in schema:
+            return " or ".join(type_of(s) for s in schema["anyOf"])
+        if "enum" in schema or "const" in schema:
+            return ", ".join(f"`{v}`" for v in schema.get("enum", [schema.get("const")]))
+        if "$ref" in schema:
+            return "see below"
+        if schema.get("type") == "array":
+            return f"list of {type_of(schema['items'])}"
+        if schema.get("type") == "object":
+            return "mapping"
+        signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+        limits = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
+        return " ".join([schema.get("type", "anything"), ", ".join(limits)]).strip()
+
+    parts = [_INTRODUCTION]
+    sections = (
+        ("The whole", Config), ("environments", Environment), ("environments: ppo", PPO), ("datasets", Dataset),
+        ("datasets: projections", Projections), ("agents", Agent), ("agents: model", Model),
+        ("evaluations", Evaluation), ("figures", Figure), ("figures: panels", Panel),
+    )  # fmt: skip
+    for title, model in sections:
+        parts.append(f"\n## {title}\n\n{model.__doc__}\n\n| key | type | default | meaning |\n|---|---|---|---|\n")
+        properties = model.model_json_schema()["properties"]
+        for name, field in model.model_fields.items():
+            default = "required" if field.is_required() else f"`{field.default!r}`"
+            if isinstance(field.default, BaseModel):
+                default = "its own defaults"
+            kind, meaning = type_of(properties[name]), " ".join((field.description or "").split())
+            parts.append(f"| `{name}` | {kind} | {default} | {meaning} |\n")
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    Path("workflow/schemas/config.schema.json").write_text(json_schema())
+    Path("config/README.md").write_text(reference())

@@ -1,0 +1,262 @@
+import copy
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gla import config
+from gla.config import ConfigError, load, normalise
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+
+
+def _smoke():
+    # The file shares one dictionary between agents; an edit of one must not reach the other.
+    return json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text())))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_shipped_configs_load(path):
+    normalise(yaml.safe_load(path.read_text()))
+
+
+def test_the_schema_for_editors_is_the_models():
+    assert (ROOT / "workflow/schemas/config.schema.json").read_text() == config.json_schema()
+
+
+MODELS = [m for _, m in inspect.getmembers(config, inspect.isclass) if issubclass(m, config._Entry) and m is not config._Entry]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
+def test_every_key_is_documented(model):
+    text = (ROOT / "config/README.md").read_text()
+    for name, field in model.model_fields.items():
+        assert f"`{name}`" in text, f"config/README.md does not mention `{name}` of {model.__name__}"
+        assert model is config.Config or field.description
+
+
+# Normalising
+
+
+def _shuffled(value, draw, depth=99):
+    """The same mappings with their keys in another order, down to a depth."""
+    if isinstance(value, list):
+        return [_shuffled(v, draw, depth - 1) for v in value]
+    if not isinstance(value, dict):
+        return value
+    return {k: _shuffled(value[k], draw, depth - 1) for k in (draw(st.permutations(list(value))) if depth > 0 else value)}
+
+
+def test_normalising_fills_in_every_default_and_twice_is_once():
+    raw = _smoke()
+    before = copy.deepcopy(raw)
+    once = normalise(raw)
+    assert raw == before
+    assert json.dumps(normalise(once)) == json.dumps(once)
+    assert once["agents"]["grid_gap1"]["weight_decay"] == 0.01 and once["environments"]["grid"]["tasks"] == []
+    assert load(once) == load(raw)
+    assert yaml.safe_load(yaml.safe_dump(once)) == once  # plain types
+
+
+def test_spelling_out_a_default_changes_nothing():
+    spelled = _smoke()
+    spelled["agents"]["grid_gap1"] |= {"warmup": 100, "divergence": "sum"}
+    spelled["environments"]["grid"]["ppo"]["gamma"] = 0.99
+    assert json.dumps(normalise(spelled)) == json.dumps(normalise(_smoke()))
+
+
+def test_whole_numbers_are_numbers():
+    raw = _smoke()
+    raw["agents"]["grid_gap1"]["learning_rate"] = 1
+    assert load(raw).agents["grid_gap1"].learning_rate == 1.0
+    assert json.dumps(normalise(raw)["agents"]["grid_gap1"]["learning_rate"]) == "1.0"
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_the_order_of_an_entrys_keys_does_not_matter(data):
+    raw = _smoke()
+    for kind in raw:
+        for name, entry in raw[kind].items():
+            free = ("kwargs", "tasks", "style")
+            shuffled = _shuffled(entry, data.draw)
+            raw[kind][name] = {k: entry[k] if k in free else v for k, v in shuffled.items()} if isinstance(entry, dict) else entry
+    assert json.dumps(normalise(raw)) == json.dumps(normalise(_smoke()))
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_the_order_of_any_mapping_does_not_matter(data):
+    """Names of entries, keyword arguments and style included: Snakemake compares the text."""
+    raw = _smoke()
+    raw["environments"]["grid"] |= {"kwargs": {"size": 4, "start": [0, 0]}, "tasks": [{"goal": [2, 2], "max_episode_steps": 8}]}
+    raw["figures"]["sources"]["style"] = {"font.size": 7, "lines.linewidth": 1}
+    assert json.dumps(normalise(_shuffled(raw, data.draw))) == json.dumps(normalise(raw))
+
+
+# Refusing
+
+
+GRID, AGENT = ("environments", "grid"), ("agents", "grid_gap1")
+DELETE = object()
+
+
+def _refused(*edits):
+    """The lines of the error that edits (path, value) of the smoke config cause."""
+    raw = _smoke()
+    for path, value in edits:
+        node = raw
+        for key in path[:-1]:
+            node = node[key]
+        if value is DELETE:
+            del node[path[-1]]
+        else:
+            node[path[-1]] = value
+    with pytest.raises(ConfigError) as error:
+        load(raw)
+    return str(error.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    "path, value, key, expected",
+    [
+        # Unknown keys
+        (("colour",), "red", "colour", "unknown key"),
+        ((*GRID, "colour"), "red", "environments.grid.colour", "unknown key"),
+        ((*GRID, "ppo", "lr"), 0.1, "environments.grid.ppo.lr", "unknown key"),
+        ((*AGENT, "model", "depth"), 3, "agents.grid_gap1.model.depth", "unknown key"),
+        (("figures", "figure3", "panels", 0, "colour"), "red", "figures.figure3.panels.0.colour", "unknown key"),
+        # Wrong types
+        ((*GRID, "lifetimes"), "four", "environments.grid.lifetimes", "valid integer"),
+        ((*GRID, "lifetimes"), 4.5, "environments.grid.lifetimes", "valid integer"),
+        ((*GRID, "lifetimes"), True, "environments.grid.lifetimes", "valid integer"),
+        ((*AGENT, "normalize"), "on", "agents.grid_gap1.normalize", "valid boolean"),
+        ((*AGENT, "learning_rate"), [1], "agents.grid_gap1.learning_rate", "valid number"),
+        (("agents",), [], "agents", "valid dictionary"),
+        # Out of range
+        ((*GRID, "lifetimes"), 0, "environments.grid.lifetimes", "greater than or equal to 1"),
+        ((*GRID, "streams"), -1, "environments.grid.streams", "greater than or equal to 1"),
+        ((*GRID, "seed"), -1, "environments.grid.seed", "greater than or equal to 0"),
+        ((*GRID, "ppo", "gamma"), 1.5, "environments.grid.ppo.gamma", "less than or equal to 1"),
+        ((*GRID, "ppo", "learning_rate"), 0.0, "environments.grid.ppo.learning_rate", "greater than 0"),
+        ((*AGENT, "weight_decay"), -0.1, "agents.grid_gap1.weight_decay", "greater than or equal to 0"),
+        (("datasets", "grid", "held_out_lifetimes"), 1.0, "datasets.grid.held_out_lifetimes", "less than 1"),
+        (("datasets", "grid", "environments"), [], "datasets.grid.environments", "at least 1"),
+        (("evaluations", "grid", "eta"), [0.0], "evaluations.grid.eta", "at least 2"),
+        # No such choice
+        ((*AGENT, "sampling"), "both", "agents.grid_gap1.sampling", "'recorded' or 'relabelled'"),
+        (("datasets", "grid", "projections", "kind"), "random", "datasets.grid.projections.kind", "'gaussian' or 'identity'"),
+        (("figures", "training", "kind"), "bar", "figures.training.kind", "'sources', 'in_context' or 'training'"),
+        (("evaluations", "grid", "baselines"), ["best"], "evaluations.grid.baselines", "'random', 'zero_action'"),
+        # Gaps
+        ((*AGENT, "gap"), 6, "agents.grid_gap1.gap", "at most 5"),
+        ((*AGENT, "gap"), [1, 9], "agents.grid_gap1.gap", "at most 5"),
+        ((*AGENT, "gap"), [3, 1], "agents.grid_gap1.gap", "low <= high"),
+        ((*AGENT, "gap"), 0, "agents.grid_gap1.gap", "1"),
+        ((*AGENT, "gap"), "most", "agents.grid_gap1.gap", "'max'"),
+        ((*AGENT, "gap"), [1, 2, 3], "agents.grid_gap1.gap", "2"),
+        ((*AGENT, "piece_steps"), 21, "agents.grid_gap1.piece_steps", "20 steps"),
+        # References
+        (("datasets", "grid", "environments"), ["ant"], "datasets.grid.environments", "grid, pendulum"),
+        ((*AGENT, "dataset"), "ant", "agents.grid_gap1.dataset", "grid, projected"),
+        (("evaluations", "pendulum", "environment"), "ant", "evaluations.pendulum.environment", "grid, pendulum"),
+        (("evaluations", "grid", "agents"), ["grid_gap1", "projected_max", "ant"], "evaluations.grid.agents", "grid_gap1, projected"),
+        (("figures", "figure3", "panels", 0, "evaluation"), "ant", "figures.figure3.panels[0].evaluation", "grid, pendulum"),
+        (("figures", "training", "agents"), ["ant"], "figures.training.agents", "grid_gap1, projected_max"),
+        (("figures", "sources", "environments"), ["ant"], "figures.sources.environments", "grid, pendulum"),
+        (("figures", "figure5", "panels", 1, "agents"), ["grid_gap1"], "figures.figure5.panels[1].agents", "projected_max"),
+        # Of more than one key
+        (("evaluations", "grid", "steps"), 10, "evaluations.grid", "exactly one"),
+        (("evaluations", "grid", "episodes"), None, "evaluations.grid", "exactly one"),
+        ((*GRID, "ppo", "minibatches"), 7, "minibatches", "divisor"),
+        ((*AGENT, "model", "heads"), 5, "agents.grid_gap1.model", "multiple of 2"),
+        (("figures", "figure3", "panels", 0, "labels"), ["one"], "figures.figure3.panels[0].labels", "2 of them"),
+        (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "none"),
+        (("figures", "sources", "environments"), [], "figures.sources.environments", "at least one"),
+    ],
+)
+def test_a_fault_is_one_line_with_key_value_and_what_was_expected(path, value, key, expected):
+    (line,) = _refused((path, value))
+    shown = value[-1] if key.endswith(("environments", "agents", "baselines")) and isinstance(value, list) and value else value
+    assert line.startswith(f"{key}: ") or (key == "minibatches" and "environments.grid" in line and "minibatches" in line)
+    assert str(shown) in line and "expected" in line and expected in line
+
+
+@pytest.mark.parametrize("path, key", [((*GRID, "id"), "environments.grid.id"), ((*GRID, "ppo"), "environments.grid.ppo"),
+                                       ((*GRID, "ppo", "updates"), "environments.grid.ppo.updates"),
+                                       ((*AGENT, "dataset"), "agents.grid_gap1.dataset"),
+                                       (("environments",), "environments")])  # fmt: skip
+def test_what_is_missing_is_named(path, key):
+    assert _refused((path, DELETE)) == [f"{key}: missing (expected a value)"]
+
+
+@pytest.mark.parametrize("name", ["baseline", "a b", "a/b", "", "ä"])
+@pytest.mark.parametrize("kind", ["environments", "datasets", "agents", "evaluations", "figures"])
+def test_names_that_cannot_be_paths_are_refused(kind, name):
+    first = next(iter(_smoke()[kind].values()))
+    (line,) = _refused(((kind, name), first))
+    assert line.startswith(f"{kind}.{name}: ") and "expected" in line
+
+
+def test_one_lifetime_cannot_be_trained_on_and_held_out():
+    lines = _refused(((*GRID, "lifetimes"), 1))
+    assert len(lines) == 2  # two datasets use it
+    assert all("'grid' has 1 lifetime (expected at least 2" in line for line in lines)
+
+
+def test_every_fault_is_told_at_once():
+    lines = _refused(((*GRID, "lifetimes"), 0), (("colour",), 1), ((*AGENT, "steps"), -5))
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("key, written", [("learning_rate", "3e-4"), ("learning_rate", "2.55e-4"), ("learning_rate", "1e3"),
+                                          ("steps", "1e3"), ("steps", "12345e1"), ("steps", "10")])  # fmt: skip
+def test_numbers_that_yaml_reads_as_text_are_written_right(key, written):
+    """The suggestion, read by YAML in the same place, is accepted and is the number that was meant."""
+    (line,) = _refused(((*AGENT, key), written))
+    assert line.startswith(f"agents.grid_gap1.{key}: {written!r} (expected a valid ")
+    suggestion = re.search(r"write (\S+)\)$", line).group(1)
+    raw = _smoke()
+    raw["agents"]["grid_gap1"][key] = yaml.safe_load(suggestion)
+    assert getattr(load(raw).agents["grid_gap1"], key) == float(written)
+
+
+def test_yaml_does_read_such_numbers_as_text():
+    assert yaml.safe_load("3e-4") == "3e-4" and yaml.safe_load("3.0e-4") == 3.0e-4
+
+
+@pytest.mark.parametrize("path", [(*AGENT, "log_std_floor"), (*AGENT, "max_grad_norm"), (*GRID, "ppo", "clip")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused(path, value):
+    (line,) = _refused((path, value))
+    assert line.startswith(".".join(path)) and str(value) in line and "expected" in line
+
+
+# Versions
+
+
+def _pins(lines):
+    return dict(m.groups() for line in lines if (m := re.match(r"\s*-?\s*([\w.-]+)==(\S+)\s*$", line)))
+
+
+def test_the_conda_environment_has_the_pins_of_the_constraints():
+    constraints = _pins((ROOT / "constraints.txt").read_text().splitlines())
+    listed = yaml.safe_load((ROOT / "envs/gla.yaml").read_text())["dependencies"]
+    (packages,) = [x["pip"] for x in listed if isinstance(x, dict)]
+    pins = _pins(packages)
+    assert len(pins) == len(packages) > 10
+    assert {name: constraints.get(name) for name in pins} == pins
+
+
+def test_the_pins_that_matter_are_there():
+    """torch exactly (another version may pull gigabytes of CUDA), and MuJoCo below 4.0, which breaks dm-control."""
+    constraints = _pins((ROOT / "constraints.txt").read_text().splitlines())
+    assert constraints["torch"] == "2.13.0"
+    assert (3, 17) <= tuple(map(int, constraints["mujoco"].split("."))) < (4,)
+    assert '"mujoco>=3.17,<4"' in (ROOT / "pyproject.toml").read_text()

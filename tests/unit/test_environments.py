@@ -1,0 +1,140 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from gla import environments
+from gla.environments import UnsupportedEnvironment, VectorEnv, make, optimal_return
+
+SHIPPED = [
+    "gla/GridWorld-v0",
+    "gla/AntDir-v0",
+    "Ant-v4",
+    "HalfCheetah-v4",
+    "Reacher-v4",
+    "InvertedPendulum-v5",
+    "dm_control/cartpole-balance-v0",
+    "dm_control/cartpole-swingup-v0",
+]
+
+
+@pytest.mark.parametrize("env_id", SHIPPED)
+@pytest.mark.filterwarnings("ignore")
+def test_shipped_environments_pass_gymnasiums_checker(env_id):
+    env = make(env_id)
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", SHIPPED)
+def test_a_seed_twice_gives_the_same_steps(env_id):
+    def run():
+        envs = VectorEnv(env_id, [{}, {}], seed=3)
+        rng = np.random.default_rng(0)
+        seen = [envs.reset()]
+        for _ in range(30):
+            size = envs.spec.action_size
+            action = rng.integers(0, size, 2) if envs.spec.discrete else rng.standard_normal((2, size))
+            step = envs.step(action)
+            seen += [step.observation, step.reward]
+        envs.close()
+        return seen
+
+    for a, b in zip(run(), run(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_copies_of_a_vector_differ():
+    envs = VectorEnv("Reacher-v4", [{}, {}], seed=0)
+    first = envs.reset()
+    assert not np.allclose(first[0], first[1])
+
+
+def test_grid_world_walks_pays_and_returns_to_the_start():
+    env = make("gla/GridWorld-v0", start=[0, 0], goal=[0, 2], max_episode_steps=3)
+    env.reset(seed=0)
+    assert env.step(0)[0].argmax() == 0  # up, into the wall
+    observation, reward, *_ = env.step(1)
+    assert observation.argmax() == 1 and reward == 0
+    observation, reward, terminated, truncated, _ = env.step(1)
+    assert observation.argmax() == 0 and reward == 1 and not terminated and truncated
+
+
+def test_optimal_return_is_what_the_shortest_path_earns():
+    for goal, path in (([0, 2], [1, 1]), ([2, 2], [2, 2, 1, 1])):
+        env = make("gla/GridWorld-v0", goal=goal, max_episode_steps=10)
+        env.reset(seed=0)
+        total = sum(env.step(path[i % len(path)])[1] for i in range(10))
+        assert total == optimal_return("gla/GridWorld-v0", {"max_episode_steps": 10}, [{"goal": goal}])
+    assert optimal_return("Reacher-v4", {}, []) is None
+
+
+def test_ant_dir_rewards_the_direction_alone():
+    actions = np.random.default_rng(0).uniform(-1, 1, (20, 8))
+
+    def run(env):
+        env.reset(seed=1)
+        return [env.step(a) for a in actions]
+
+    forward, backward, ant = (run(make(i, **k)) for i, k in (
+        ("gla/AntDir-v0", {"direction": 1}), ("gla/AntDir-v0", {"direction": -1}), ("Ant-v4", {})))  # fmt: skip
+    for f, b, a in zip(forward, backward, ant, strict=True):
+        assert f[1] == pytest.approx(a[1])
+        assert f[1] - b[1] == pytest.approx(2 * a[4]["x_velocity"])
+        np.testing.assert_array_equal(f[0], b[0])
+
+
+def test_same_step_reset_keeps_the_final_observation():
+    envs = VectorEnv("gla/GridWorld-v0", [{"max_episode_steps": 2, "start": [1, 1]}], seed=0)
+    envs.reset()
+    first = envs.step(np.array([0]))
+    assert not first.truncated[0] and not first.final_observation.any()
+    second = envs.step(np.array([0]))
+    assert second.truncated[0] and not second.terminated[0]
+    assert second.final_observation[0].argmax() == 1  # where it stood
+    assert second.observation[0].argmax() == 4  # the next episode's start
+
+
+def test_dict_observations_are_flattened():
+    env = make("dm_control/cartpole-swingup-v0")
+    assert env.observation_space.shape == (5,)
+    assert env.reset(seed=0)[0].shape == (5,)
+
+
+class _Odd(gym.Env):
+    def __init__(self, observation=None, action=None):
+        self.observation_space = observation or gym.spaces.Box(-1, 1, (3,), np.float32)
+        self.action_space = action or gym.spaces.Discrete(2)
+
+
+@pytest.mark.parametrize(
+    "kwargs, said",
+    [
+        ({"observation": gym.spaces.Box(-1, 1, (65,), np.float32)}, "65 observation dimensions (expected 1 to 64)"),
+        ({"observation": gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)}, "images, which are not supported"),
+        ({"observation": gym.spaces.Discrete(4)}, "expected a Box, or a Dict of Boxes"),
+        ({"action": gym.spaces.Box(-1, 1, (17,), np.float32)}, "17 action dimensions (expected 1 to 16)"),
+        ({"action": gym.spaces.Discrete(17)}, "17 action dimensions (expected 1 to 16)"),
+        ({"action": gym.spaces.MultiDiscrete([2, 2])}, "expected Discrete, or a Box with one axis"),
+    ],
+)
+def test_unsupported_spaces_say_what_is_supported(kwargs, said):
+    gym.register("gla-test/Odd-v0", _Odd)
+    with pytest.raises(UnsupportedEnvironment) as error:
+        make("gla-test/Odd-v0", **kwargs)
+    assert "gla-test/Odd-v0" in str(error.value) and said in str(error.value)
+    del gym.registry["gla-test/Odd-v0"]
+
+
+@pytest.mark.parametrize("env_id", ["NoSuchThing-v3", "dm_control/cartpole-fly-v0", "Reacher-v99"])
+def test_unknown_environments_are_named(env_id):
+    with pytest.raises(UnsupportedEnvironment, match=env_id):
+        make(env_id)
+
+
+def test_wrong_keyword_arguments_are_named():
+    with pytest.raises(UnsupportedEnvironment, match=r"goal \[3, 3\]"):
+        make("gla/GridWorld-v0", goal=[3, 3])
+    with pytest.raises(UnsupportedEnvironment, match="direction 2"):
+        make("gla/AntDir-v0", direction=2)
+    assert environments.MAX_OBSERVATION == 64 and environments.MAX_ACTION == 16

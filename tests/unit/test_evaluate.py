@@ -1,0 +1,264 @@
+import dataclasses
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gla import augment, evaluate, histories
+from gla.agent import TOKEN, Agent, AgentModel
+from gla.augment import TEST
+from gla.config import PPO, ConfigError, Environment, Evaluation, Model
+from gla.config import Agent as AgentConfig
+from gla.evaluate import COLUMNS, EpisodeRows, run_agent, run_baseline
+from gla.files import CorruptFile
+from gla.ppo import NumericalError
+
+PENDULUM = Environment(
+    id="InvertedPendulum-v5", kwargs={"max_episode_steps": 30}, streams=2, ppo=PPO(updates=3, steps=16, minibatches=2, epochs=1)
+)
+GRID = Environment(
+    id="gla/GridWorld-v0", tasks=[{"goal": [0, 2]}, {"goal": [2, 0]}], lifetimes=4, streams=2,
+    ppo=PPO(updates=3, steps=20, minibatches=2, epochs=1),
+)  # fmt: skip
+REWARD, END = 80, 81  # positions in a token
+
+
+def _agent(kind="gaussian", **kwargs):
+    config = AgentConfig(dataset="d", model=Model(layers=2, width=16, heads=2), **kwargs)
+    torch.manual_seed(0)
+    model = AgentModel(config).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.3)
+    return Agent(model, config, {"projections": {"kind": kind}})
+
+
+def _settings(environment="pendulum", **kwargs):
+    length = {} if "episodes" in kwargs else {"steps": 40}
+    return Evaluation(environment=environment, **{"seeds": 4, "window": 16} | length | kwargs)
+
+
+def _recorded(agent, entry, evaluation, condition="agent"):
+    """A rollout's frame, its tokens (N, T, TOKEN) and its outputs (N, T, 32)."""
+    seen, original = [], agent.model.step
+
+    def step(x, cache):
+        output = original(x, cache)
+        seen.append((x.clone(), output.clone()))
+        return output
+
+    agent.model.step = step
+    try:
+        frame = run_agent(agent, entry, evaluation, condition).frame("a", "e", condition)
+    finally:
+        del agent.model.step
+    return frame, torch.stack([x for x, _ in seen], 1), torch.stack([y for _, y in seen], 1)
+
+
+@pytest.mark.parametrize("window", [5, 16, 4000])
+@pytest.mark.parametrize("entry", [PENDULUM, GRID], ids=["pendulum", "grid"])
+@torch.no_grad()
+def test_a_rollout_is_the_forward_pass_of_its_own_tokens(entry, window):
+    agent = _agent(eta="position")
+    _, tokens, outputs = _recorded(agent, entry, _settings(window=window))
+    assert tokens.shape == (4, 40, TOKEN)
+    again = agent.model.head(agent.model.sequence(agent.model.embed(tokens), window=window))
+    torch.testing.assert_close(again, outputs, rtol=1e-4, atol=1e-4)
+
+
+def _returns_of(tokens):
+    """Each seed's (return, length) of the episodes that its raw tokens show to have ended."""
+    found = []
+    for seed in tokens[:, 1:]:  # token i holds what followed step i - 1
+        ends = torch.cat([torch.tensor([-1]), seed[:, END].nonzero()[:, 0]])
+        found.append([(seed[a + 1 : b + 1, REWARD].sum().item(), int(b - a)) for a, b in zip(ends, ends[1:], strict=False)])
+    return found
+
+
+def test_tokens_hold_the_rewards_and_ends_that_the_rows_report():
+    frame, tokens, _ = _recorded(_agent(normalize=False), PENDULUM, _settings())
+    assert (tokens[:, 0, :END] == 0).all() and (tokens[:, 0, END] == 1).all()
+    lengths = set()
+    for seed, episodes in enumerate(_returns_of(tokens)):
+        own = frame[frame["seed"] == seed]
+        rows = list(zip(own["episode_return"], own["episode_length"], strict=True))[: len(episodes)]
+        assert np.array(rows) == pytest.approx(np.array(episodes)) and len(own) - len(rows) in (0, 1)  # no token follows the last step
+        lengths |= {tuple(own["episode_length"])}
+    assert len(lengths) == 4  # no two seeds' episodes are alike
+
+
+def test_tokens_hold_the_observations_and_actions_as_projected():
+    agent = _agent("identity", normalize=False)
+    _, tokens, outputs = _recorded(agent, PENDULUM, _settings(temperature=0.0))
+    new, old = tokens[..., 82:146], tokens[..., :64]
+    torch.testing.assert_close(old[:, 1:], new[:, :-1])
+    assert (new[..., 4:] == 0).all() and (new[:, 0, :4] != 0).all()
+    torch.testing.assert_close(tokens[:, 1:, 64], outputs[:, :-1, 0])  # no noise: the mean itself
+    assert (tokens[..., 65:REWARD] == 0).all()
+
+
+def test_discrete_actions_are_embedded_and_greedy_without_temperature():
+    agent = _agent("identity", normalize=False)
+    _, tokens, outputs = _recorded(agent, GRID, _settings("grid", temperature=0.0))
+    chosen = torch.nn.functional.one_hot(outputs[:, :-1, :4].argmax(-1), 16).float()
+    torch.testing.assert_close(tokens[:, 1:, 64:REWARD], chosen)
+
+
+def test_hidden_rewards_are_zero_in_every_token_and_nothing_else_is():
+    agent = _agent()
+    shown, hidden = (_recorded(agent, PENDULUM, _settings(), c)[1] for c in ("agent", "rewards_hidden"))
+    assert (hidden[..., REWARD] == 0).all() and (shown[..., REWARD] != 0).any()
+    assert (hidden[..., 82:146] != 0).any() and (hidden[:, 1:, END] == 1).any()
+
+
+@pytest.mark.parametrize("eta, expected", [("none", [0, 0, 0]), ("gap", [0.2, 0.5, 0.8])])
+def test_eta_goes_from_the_first_to_the_last_value(eta, expected):
+    _, tokens, _ = _recorded(_agent(eta=eta), GRID, _settings("grid", steps=3, eta=[0.2, 0.8]))
+    torch.testing.assert_close(tokens[0, :, -1], torch.tensor(expected, dtype=torch.float32))
+
+
+def _check_rows(frame, seeds=4):
+    assert list(frame.columns) == list(COLUMNS)
+    assert sorted(frame["seed"].unique()) == list(range(seeds))
+    for _, own in frame.groupby("seed"):
+        assert list(own["episode"]) == list(range(len(own)))
+        np.testing.assert_array_equal(own["episode_length"].cumsum(), own["env_steps"])
+
+
+BASELINES = ("random", "zero_action", "ppo", "ppo_final")
+
+
+@pytest.mark.parametrize("condition", ["agent", "rewards_hidden", *BASELINES])
+@pytest.mark.parametrize("length", [{"steps": 40}, {"episodes": 3}], ids=["steps", "episodes"])
+@pytest.mark.parametrize("name", ["pendulum", "grid"])
+def test_every_condition_gives_the_same_kind_of_rows(request, name, length, condition):
+    entry, evaluation = {"pendulum": PENDULUM, "grid": GRID}[name], _settings(name, **length)
+    if condition in BASELINES:
+        stores = [request.getfixturevalue(f"{name}_store")]
+        rows = [run_baseline(entry, evaluation, condition, stores, "x") for _ in range(2)]
+    else:
+        rows = [run_agent(_agent(), entry, evaluation, condition) for _ in range(2)]
+    first, again = (r.frame("a", name, condition) for r in rows)
+    pd.testing.assert_frame_equal(first, again)  # a seed twice
+    _check_rows(first)
+    assert (first["environment"] == name).all() and (first["condition"] == condition).all()
+    assert first["env_steps"].max() <= (40 if "steps" in length else 3 * 30)
+    if "episodes" in length:
+        assert (first.groupby("seed").size() == 3).all()
+    if name == "pendulum":
+        np.testing.assert_allclose(first["episode_return"], first["episode_length"], atol=1.01)  # 1 for each step upright
+
+
+def test_another_seed_gives_another_rollout():
+    frames = [run_agent(_agent(), PENDULUM, _settings(seed=s), "agent").frame("a", "e", "agent") for s in (0, 1)]
+    assert not frames[0].equals(frames[1])
+
+
+def test_test_projections_differ_and_were_never_trained_on(monkeypatch):
+    drawn, original = [], augment.projections
+
+    def spy(seeds, *sizes):
+        drawn.append((seeds, *original(seeds, *sizes)))
+        return drawn[-1][1:]
+
+    monkeypatch.setattr(augment, "projections", spy)
+    for seed in (0, 1):
+        run_agent(_agent(), GRID, _settings("grid", seed=seed, steps=2), "agent")
+    seeds = np.concatenate([s for s, _, _ in drawn])
+    assert (seeds >= TEST).all() and len(set(seeds)) == 8
+    matrices = torch.cat([a for _, _, a in drawn]).flatten(1)
+    assert len(matrices.unique(dim=0)) == 8
+    run_agent(_agent("identity"), GRID, _settings("grid", steps=2), "agent")
+    assert drawn[-1][0] is None
+
+
+def test_the_last_policies_act_in_the_tasks_that_they_learned(grid_store, monkeypatch):
+    """Lifetimes that always go right (goal [0, 2]) or down (goal [2, 0]) earn 5 in their own task, and 0 in the other."""
+    h = histories.read(*grid_store)
+
+    def policies(lifetimes):
+        action = torch.tensor([(1, 2)[i % 2] for i in lifetimes])
+        bias = 100 * torch.nn.functional.one_hot(action, 4).float().view(-1, 1, 1, 4)
+        fields = {f: torch.zeros_like(getattr(h.policy, f)[: len(lifetimes), -1:]) for f in h.policy._fields}
+        return h.policy._replace(**fields | {"b2": bias, "observation_std": fields["observation_std"] + 1})
+
+    blocks = {"one": policies(range(0, 3)), "two": policies(range(3, 5))}  # five lifetimes: the odd one is left out
+    monkeypatch.setattr(histories, "read", lambda store, _: dataclasses.replace(h, policy=blocks[store]))
+    stores = [("one", "-"), ("two", "-")]
+    frame = run_baseline(GRID, _settings("grid", seeds=7, episodes=2), "ppo_final", stores, "x").frame("b", "e", "ppo_final")
+    assert (frame["episode_return"] == 5).all()
+
+
+def test_tasks_go_round_the_seeds():
+    down = types.SimpleNamespace(kwargs={}, id=GRID.id, tasks=GRID.tasks)
+    envs = evaluate._environments(down, _settings("grid", seeds=5))
+    assert [list(e.unwrapped.goal) for e in envs.envs] == [[0, 2], [2, 0], [0, 2], [2, 0], [0, 2]]
+    envs.close()
+
+
+def test_ragged_episodes_are_counted_for_each_seed():
+    rows, done = EpisodeRows(2, None), np.array([[0, 0], [1, 0], [0, 0], [1, 0], [0, 1]], bool)
+    for t, d in enumerate(done):
+        rows.add(np.array([1.0, 10.0 * t]), d)
+    frame = rows.frame("a", "e", "agent")
+    assert frame[["seed", "episode", "env_steps", "episode_return", "episode_length"]].to_numpy().tolist() == [
+        [0, 0, 2, 2, 2], [0, 1, 4, 2, 2], [1, 0, 5, 100, 5],
+    ]  # fmt: skip
+    assert not rows.finished
+
+
+def test_a_limit_leaves_out_what_faster_seeds_do_meanwhile():
+    rows = EpisodeRows(2, 2)
+    for t in range(6):
+        assert not rows.finished
+        rows.add(np.ones(2), np.array([True, t % 3 == 2]))
+    assert rows.finished
+    assert rows.frame("a", "e", "agent").groupby("seed").size().tolist() == [2, 2]
+
+
+def test_episodes_need_a_time_limit(monkeypatch):
+    monkeypatch.setattr("gla.evaluate.VectorEnv", _Endless)
+    with pytest.raises(ConfigError, match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode"):
+        run_baseline(PENDULUM, _settings(episodes=3), "random", [], "x")
+
+
+class _Endless(evaluate.VectorEnv):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.envs[0].spec.id, self.envs[0].spec.max_episode_steps = "endless", None
+
+
+def test_a_number_that_goes_wrong_is_named(monkeypatch):
+    original = evaluate.VectorEnv.step
+
+    def broken(self, actions):
+        step = original(self, actions)
+        step.reward[2] = np.nan
+        return step
+
+    monkeypatch.setattr(evaluate.VectorEnv, "step", broken)
+    with pytest.raises(NumericalError, match="evaluate: x, seed 2, step 0"):
+        run_agent(_agent(), PENDULUM, _settings(), "agent", "x")
+
+
+def test_rows_survive_the_disk_and_damage_is_named(tmp_path):
+    path, rows = tmp_path / "r.parquet", run_baseline(GRID, _settings("grid"), "random", [], "x")
+    evaluate.write_rows(rows, path, "baseline", "grid", "random")
+    first = path.read_bytes()
+    evaluate.write_rows(rows, path, "baseline", "grid", "random")
+    assert path.read_bytes() == first
+    pd.testing.assert_frame_equal(evaluate.read_rows(path), rows.frame("baseline", "grid", "random"), check_dtype=False)
+    path.write_bytes(first[:-20])
+    with pytest.raises(CorruptFile, match="r.parquet"):
+        evaluate.read_rows(path)
+    path.unlink()
+    with pytest.raises(CorruptFile, match="r.parquet"):
+        evaluate.read_rows(path)
+    pd.DataFrame({"seed": [1]}).to_parquet(path)
+    with pytest.raises(CorruptFile, match="r.parquet: no column 'agent'"):
+        evaluate.read_rows(path)
+
+
+def test_rollouts_without_an_end_have_no_rows_and_all_columns():
+    frame = run_baseline(GRID, _settings("grid", steps=5), "zero_action", [], "x").frame("b", "grid", "zero_action")
+    assert len(frame) == 0 and list(frame.columns) == list(COLUMNS)

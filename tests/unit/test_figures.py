@@ -1,0 +1,198 @@
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from gla import figures
+from gla.config import Figure
+from gla.evaluate import COLUMNS
+from gla.files import CorruptFile
+from gla.figures import in_context, sources, training
+from gla.statistics import mean_interval
+
+
+def _panel(*evaluations, **kwargs):
+    return Figure(kind="in_context", panels=[{"evaluation": e} for e in evaluations], **kwargs)
+
+
+def _rollouts(folder, name, agent, condition, returns, length=10, environment="e"):
+    """A Parquet file of seeds whose episodes have these returns (seeds, episodes)."""
+    rows = [
+        (agent, environment, condition, s, i, (i + 1) * length, float(r), length)
+        for s, own in enumerate(returns) for i, r in enumerate(own)
+    ]  # fmt: skip
+    pd.DataFrame(rows, columns=COLUMNS).to_parquet(folder / f"{name}.parquet")
+    return str(folder / f"{name}.parquet")
+
+
+@pytest.fixture
+def rollouts(tmp_path):
+    """One panel's files: an agent, hidden rewards, PPO, random and zero action, of three seeds."""
+    rising = np.arange(4.0) + np.array([[0.0], [1.0], [2.0]])
+    files = {("x", "agent"): rising, ("x", "rewards_hidden"): np.ones((3, 4)), ("baseline", "ppo"): rising / 2,
+             ("baseline", "random"): np.ones((3, 4)) * [[1], [2], [3]], ("baseline", "zero_action"): np.zeros((3, 4)),
+             ("baseline", "ppo_final"): np.full((3, 4), 6.0)}  # fmt: skip
+    return [_rollouts(tmp_path, f"{i}", *key, returns) for i, (key, returns) in enumerate(files.items())]
+
+
+def _digest(folder, name, environment, curves):
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10}))
+    return str(path)
+
+
+def _by_position(folder, name, losses):
+    path = folder / f"{name}.csv"
+    frame = pd.DataFrame({"position": range(len(losses)), "train_loss": losses, "validation_loss": losses, "constant_loss": 1.0})
+    frame.to_csv(path, index=False)
+    return str(path)
+
+
+# Tables
+
+
+def test_sources_are_the_mean_over_lifetimes_of_all_blocks(tmp_path):
+    digests = [_digest(tmp_path, "a", "e", [[None, 1.0], [None, 3.0]]), _digest(tmp_path, "b", "e", [[None, 5.0]]),
+               _digest(tmp_path, "c", "f", [[7.0, None]])]  # fmt: skip
+    found = sources.table(Figure(kind="sources", environments=["e", "f"]), digests)
+    interval = mean_interval(np.array([1.0, 3.0, 5.0]))
+    assert found.to_numpy().tolist() == [["e", 40, *interval, 3], ["f", 20, 7.0, 7.0, 7.0, 1]]
+    assert list(found.columns) == ["environment", "env_steps", "mean", "low", "high", "lifetimes"]
+
+
+def test_in_context_curves_go_by_episode_and_references_have_one_row(rollouts):
+    found = in_context.table(_panel("v"), [rollouts], [5.0])
+    agent = found[found["condition"] == "agent"]
+    assert agent["x"].tolist() == [1, 2, 3, 4] and agent["mean"].tolist() == [1, 2, 3, 4]
+    half = mean_interval(np.array([0.0, 1.0, 2.0])).high - 1
+    np.testing.assert_allclose(agent["high"] - agent["mean"], half)
+    np.testing.assert_allclose(agent["mean"] - agent["low"], half)
+    for condition, mean in (("random", 2.0), ("zero_action", 0.0), ("ppo_final", 6.0), ("optimal", 5.0)):
+        (row,) = found[found["condition"] == condition].itertuples()
+        assert row.mean == mean and np.isnan(row.x)
+    assert set(found.loc[found["condition"] != "optimal", "seeds"]) == {3}
+    assert set(found["panel"]) == {0} and set(found["environment"]) == {"e"}
+
+
+def test_there_is_no_optimum_where_none_is_known(rollouts):
+    assert "optimal" not in set(in_context.table(_panel("v"), [rollouts], [None])["condition"])
+
+
+def test_over_steps_a_point_is_the_mean_of_the_episodes_since_the_last(tmp_path):
+    ragged = [[1.0, 3.0], [5.0, 5.0]]
+    path = _rollouts(tmp_path, "r", "x", "agent", ragged, length=50)
+    found = in_context.table(_panel("v", x="env_steps"), [[path]], [None])
+    assert found["x"].max() == 100 and (found["x"].diff().dropna() > 0).all()
+    first, last = found[found["x"] <= 96], found[found["x"] == 100]
+    assert set(first["mean"]) == {3.0} and first["x"].min() >= 50  # none before an episode has ended
+    assert last["mean"].item() == 4.0
+
+
+def test_every_episode_counts_once_over_steps(tmp_path):
+    """An episode may end on a bin's edge, its first step, or the very last."""
+    path = _rollouts(tmp_path, "r", "x", "agent", [np.arange(100.0)], length=1)
+    found = in_context.table(_panel("v", x="env_steps"), [[path]], [None])
+    assert found["mean"].tolist() == pytest.approx([1.5 + 4 * i for i in range(25)])
+
+
+def test_panels_keep_their_order(tmp_path, rollouts):
+    other = _rollouts(tmp_path, "o", "x", "agent", [[9.0]], environment="f")
+    found = in_context.table(_panel("v", "w"), [rollouts, [other]], [None, None])
+    assert found.groupby("panel")["evaluation"].first().tolist() == ["v", "w"]
+    assert found.loc[found["panel"] == 1, "mean"].tolist() == [9.0]
+
+
+def test_an_evaluation_in_which_no_episode_ended_gives_an_empty_panel(tmp_path):
+    """Fewer steps than an episode takes: nothing can be drawn, and the other panels can."""
+    empty = _rollouts(tmp_path, "r", "x", "agent", [])
+    full = _rollouts(tmp_path, "s", "x", "agent", [[1.0, 2.0]])
+    found = in_context.table(_panel("v", "w"), [[empty], [full]], [None, None])
+    assert set(found["panel"]) == {1}
+
+
+def test_training_takes_each_agents_losses(tmp_path):
+    paths = [_by_position(tmp_path, "a", [2.0, 1.0]), _by_position(tmp_path, "b", [3.0])]
+    found = training.table(Figure(kind="training", agents=["a", "b"]), paths)
+    assert found["agent"].tolist() == ["a", "a", "b"] and found["validation_loss"].tolist() == [2, 1, 3]
+
+
+# Drawings
+
+
+@pytest.fixture
+def drawable(tmp_path, rollouts):
+    """Kind to (entry, inputs of its table)."""
+    return {
+        "sources": (
+            Figure(kind="sources", environments=["e", "f"]),
+            {"digests": [_digest(tmp_path, n, n, [[1.0, 2.0], [3.0, 5.0]]) for n in "ef"]},
+        ),
+        "in_context": (_panel("v", "w"), {"rollouts": [rollouts, rollouts[:2]], "optimal": [5.0, None]}),
+        "training": (
+            Figure(kind="training", agents=["a", "b"]),
+            {"by_position": [_by_position(tmp_path, n, [2.0, 1.0, 0.5]) for n in "ab"]},
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", ["sources", "in_context", "training"])
+def test_a_kind_draws_a_panel_for_each_entry(tmp_path, drawable, kind):
+    entry, inputs = drawable[kind]
+    figures.tabulate(entry, inputs, tmp_path / "t.csv")
+    figure = figures.KINDS[kind].draw(entry, pd.read_csv(tmp_path / "t.csv"))
+    assert sum(ax.axison for ax in figure.axes) == 2 and all(ax.lines for ax in figure.axes)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("kind", ["sources", "in_context", "training"])
+def test_plotting_twice_gives_the_same_bytes(tmp_path, drawable, kind):
+    entry, inputs = drawable[kind]
+    seen = []
+    for i in (0, 1):
+        paths = [tmp_path / f"{i}/f.{ending}" for ending in ("csv", "pdf", "png")]
+        figures.tabulate(entry, inputs, paths[0])
+        figures.plot(entry, *paths[:1], paths[1:])
+        seen.append([p.read_bytes() for p in paths])
+    assert seen[0] == seen[1]
+    assert seen[0][1].startswith(b"%PDF") and seen[0][2].startswith(b"\x89PNG")
+    assert not plt.get_fignums()
+
+
+def test_style_reaches_the_figure_and_stays_there(tmp_path, drawable):
+    entry, inputs = drawable["training"]
+    before = dict(plt.rcParams)
+    figures.tabulate(entry, inputs, tmp_path / "t.csv")
+    for name, style in (("a", {}), ("b", {"lines.linewidth": 5})):
+        figures.plot(entry.model_copy(update={"style": style}), tmp_path / "t.csv", [tmp_path / f"{name}.png"])
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
+    assert dict(plt.rcParams) == before
+
+
+def test_labels_stand_in_the_legend_and_titles_above(tmp_path, rollouts):
+    entry = Figure(kind="in_context", panels=[{"evaluation": "v", "title": "Grid", "agents": ["x"], "labels": ["ours"]}])
+    figure = in_context.draw(entry, in_context.table(entry, [rollouts], [5.0]))
+    said = {t.get_text() for t in figure.legends[0].get_texts()}
+    assert {"ours", "rewards hidden", "PPO, same steps", "random", "zero action", "optimum"} <= said
+    assert figure.axes[0].get_title() == "Grid"
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x01", None], ids=["empty", "binary", "missing"])
+def test_a_table_that_cannot_be_read_is_named(tmp_path, drawable, content):
+    if content is not None:
+        (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(CorruptFile, match="t.csv"):
+        figures.plot(drawable["training"][0], tmp_path / "t.csv", [tmp_path / "f.png"])
+    assert not (tmp_path / "f.png").exists()
+
+
+@pytest.mark.parametrize("kind, key", [("sources", "digests"), ("in_context", "rollouts"), ("training", "by_position")])
+def test_an_input_that_cannot_be_read_is_named(tmp_path, drawable, kind, key):
+    entry, inputs = drawable[kind]
+    path = inputs[key][0] if kind != "in_context" else inputs[key][0][0]
+    open(path, "w").close()
+    with pytest.raises(CorruptFile) as error:
+        figures.tabulate(entry, inputs, tmp_path / "t.csv")
+    assert path in str(error.value) and not (tmp_path / "t.csv").exists()

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gla.config import PPO, Environment
+from gla.environments import VectorEnv
+from gla.ppo import NumericalError, Population, ReturnTracker, RunningMoments, advantages, sample_action
+
+NEVER = torch.zeros(1, 5, dtype=torch.bool)
+
+
+def test_gae_of_constant_reward_and_value_has_a_closed_form():
+    # delta = r + (gamma - 1) v at each step, summed with (gamma lambda)^k over the steps that are left.
+    gamma, lam, r, v = 0.9, 0.8, 2.0, 3.0
+    reward, value = torch.full((1, 5), r), torch.full((1, 5), v)
+    found = advantages(reward, value, value, NEVER, NEVER, gamma, lam)
+    delta = r + (gamma - 1) * v
+    expected = [delta * (1 - (gamma * lam) ** n) / (1 - gamma * lam) for n in (5, 4, 3, 2, 1)]
+    torch.testing.assert_close(found[0], torch.tensor(expected))
+
+
+def test_lambda_one_is_the_return_and_lambda_zero_the_td_error():
+    g = torch.Generator().manual_seed(0)
+    reward, value, last = (torch.randn(1, n, generator=g) for n in (5, 5, 1))
+    next_value = torch.cat([value[:, 1:], last], 1)
+    td = advantages(reward, value, next_value, NEVER, NEVER, 0.9, 0.0)
+    torch.testing.assert_close(td, reward + 0.9 * next_value - value)
+    monte_carlo = advantages(reward, value, next_value, NEVER, NEVER, 0.9, 1.0)
+    expected = sum(0.9**t * reward[0, t] for t in range(5)) + 0.9**5 * last[0, 0] - value[0, 0]
+    torch.testing.assert_close(monte_carlo[0, 0], expected)
+
+
+@given(end=st.integers(0, 4), truncate=st.booleans(), seed=st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_an_end_cuts_the_sum_and_only_truncation_keeps_the_value(end, truncate, seed):
+    g = torch.Generator().manual_seed(seed)
+    reward, value, next_value = (torch.randn(1, 5, generator=g) for _ in range(3))
+    flag = NEVER.clone()
+    flag[0, end] = True
+    ends = (NEVER, flag) if truncate else (flag, NEVER)
+    found = advantages(reward, value, next_value, *ends, 0.9, 0.8)
+    bootstrap = 0.9 * next_value[0, end] if truncate else 0.0
+    torch.testing.assert_close(found[0, end], reward[0, end] + bootstrap - value[0, end])
+    # What happens after the end changes nothing before it.
+    later = reward.clone()
+    later[0, end + 1 :] += 100
+    again = advantages(later, value, next_value, *ends, 0.9, 0.8)
+    torch.testing.assert_close(found[0, : end + 1], again[0, : end + 1])
+
+
+@given(sizes=st.lists(st.integers(1, 20), min_size=1, max_size=5), seed=st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_running_moments_equal_those_of_all_data(sizes, seed):
+    g = torch.Generator().manual_seed(seed)
+    batches = [torch.randn(2, n, 3, generator=g) * 5 + 100 for n in sizes]
+    moments = RunningMoments(2, 3)
+    for batch in batches:
+        moments.update(batch)
+    everything = torch.cat(batches, 1).double()
+    torch.testing.assert_close(moments.mean, everything.mean(1))
+    torch.testing.assert_close(moments.variance, everything.var(1, correction=0))
+
+
+def _entry(env_id="Reacher-v4", **kwargs):
+    return Environment(id=env_id, ppo=PPO(**{"updates": 4, "steps": 16, "minibatches": 4, "epochs": 2, **kwargs}))
+
+
+@pytest.mark.parametrize("env_id", ["Reacher-v4", "gla/GridWorld-v0"])
+def test_a_policy_snapshot_reproduces_the_recorded_distribution(env_id):
+    population = Population(_entry(env_id), range(2), 3, 16, seed=0)
+    for _ in range(3):
+        policy = population.policy()
+        rollout = population.collect()
+        again = policy(torch.from_numpy(rollout.observation).flatten(1, 2)).view(2, 3, 16, -1)
+        torch.testing.assert_close(again, torch.from_numpy(rollout.mean), rtol=1e-5, atol=1e-6)
+        population.improve(rollout)
+
+
+def test_lifetimes_do_not_touch_each_other():
+    """One update of two lifetimes equals one update of each alone, given the same data and permutations."""
+    entry = _entry(epochs=1, minibatches=1)  # a single minibatch: no permutation matters
+    both = Population(entry, range(2), 3, 16, seed=0)
+    rollout = both.collect()
+    start = {n: p.detach().clone() for n, p in both.parameters.items()}
+    observation = both._observation.reshape(2, 3, -1)
+    both.improve(rollout)
+    for k in range(2):
+        alone = Population(entry, range(1), 3, 16, seed=1)
+        for n, p in alone.parameters.items():
+            p.data = torch.stack([part[k] for part in start[n].split(2)])
+        alone._observation = observation[k].copy()
+        alone.improve(type(rollout)(*(x[k : k + 1] for x in rollout)))
+        for n, p in alone.parameters.items():
+            mine = torch.stack([part[k] for part in both.parameters[n].detach().split(2)])
+            torch.testing.assert_close(p.detach(), mine, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_are_clipped_for_each_lifetime_alone():
+    population = Population(_entry(), range(2), 1, 16, seed=0)
+    for p in population.parameters.values():
+        p.grad = torch.ones_like(p)
+        for part in p.grad.split(2):
+            part[1] *= 1e-6
+    population._clip_gradients()
+    norms = [sum(part[k].square().sum() for p in population.parameters.values() for part in p.grad.split(2)) for k in (0, 1)]
+    assert norms[0].sqrt() == pytest.approx(0.5, rel=1e-3)
+    assert 0 < norms[1].sqrt() < 1e-3
+
+
+def test_it_learns_the_grid_world():
+    ppo = PPO(updates=30, steps=20, epochs=4, minibatches=4, learning_rate=3.0e-3, normalize_observations=False)
+    entry = Environment(id="gla/GridWorld-v0", kwargs={"goal": [0, 2]}, ppo=ppo)
+    population, tracker, returns = Population(entry, range(4), 8, 20, seed=0), ReturnTracker(4, 8), []
+    for _ in range(ppo.updates):
+        rollout = population.collect()
+        returns.append(tracker.add(rollout.reward, rollout.terminated | rollout.truncated))
+        population.improve(rollout)
+    assert all(np.mean(r) < 2 for r in returns[0])
+    assert all(np.mean(r) > 4.5 for r in returns[-1])  # the optimum is 5
+
+
+def test_return_tracker_carries_episodes_across_updates():
+    tracker = ReturnTracker(1, 2)
+    reward = np.ones((1, 2, 3))
+    done = np.zeros((1, 2, 3), bool)
+    assert tracker.add(reward, done) == [[]]
+    done[0, 0, 1] = True
+    assert tracker.add(reward, done) == [[5.0]]
+    done[:] = False
+    done[0, :, 0] = True
+    assert tracker.add(reward, done) == [[2.0, 7.0]]
+
+
+def test_categorical_samples_follow_their_logits():
+    logits = torch.tensor([0.1, 0.2, 0.7]).log().expand(20000, 3)
+    drawn = sample_action(logits, None, torch.Generator().manual_seed(0))
+    frequency = torch.bincount(drawn, minlength=3) / len(drawn)
+    torch.testing.assert_close(frequency, torch.tensor([0.1, 0.2, 0.7]), atol=0.02, rtol=0)
+    assert (sample_action(logits, None, torch.Generator(), temperature=0.0) == 2).all()
+
+
+def test_a_number_that_goes_wrong_is_named(monkeypatch):
+    population = Population(_entry(), range(5, 7), 1, 16, seed=0, name="reacher")
+    step = VectorEnv.step
+
+    def broken(self, actions):
+        result = step(self, actions)
+        result.reward[1] = np.nan
+        return result
+
+    monkeypatch.setattr(VectorEnv, "step", broken)
+    with pytest.raises(NumericalError, match="environment 'reacher', lifetime 6, update 0"):
+        population.collect()

@@ -1,0 +1,275 @@
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+
+from gla import agent, augment, histories
+from gla.agent import TOKEN
+from gla.config import PPO, Agent, Dataset, Environment, Model, Projections
+from gla.files import CorruptFile
+from gla.ppo import NumericalError
+from gla.train import Interrupted, _Trainer, learning_rate, precision_for, train
+from gla.windows import Windows
+
+OUTPUTS = ("weights.safetensors", "metrics.jsonl", "by_position.csv", "agent.json")
+TINY = Agent(
+    dataset="d", sampling="relabelled", gap="max", eta="return", auxiliary_weight=1.0, pieces=2, piece_steps=4,
+    model=Model(layers=1, width=16, heads=2), steps=9, batch=4, warmup=2, evaluate_every=3, precision="float32",
+)  # fmt: skip
+
+
+def _train(config, manifest, folder, scratch=None):
+    train(config, "x", *manifest, folder, scratch or folder / "scratch")
+    return folder
+
+
+def _bytes(folder):
+    return {name: (folder / name).read_bytes() for name in OUTPUTS}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, manifest):
+    return _train(TINY, manifest, tmp_path_factory.mktemp("undisturbed"))
+
+
+# The schedule
+
+
+def test_the_learning_rate_rises_to_the_full_and_falls_to_a_tenth():
+    config = TINY.model_copy(update={"steps": 100, "warmup": 10, "learning_rate": 1.0})
+    rates = [learning_rate(config, s) for s in range(101)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == rates[10] == 1.0
+    assert all(a < b for a, b in zip(rates[:10], rates[1:10], strict=False))
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[55] == pytest.approx(0.55) and rates[100] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("warmup", [0, 9, 20])
+def test_any_warm_up_gives_rates_that_can_be_used(warmup):
+    rates = [learning_rate(TINY.model_copy(update={"warmup": warmup}), s) for s in range(9)]
+    assert all(0 < r <= TINY.learning_rate for r in rates)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_the_precision_is_as_configured(name):
+    assert precision_for(TINY.model_copy(update={"precision": name}), torch.device("cpu")) == getattr(torch, name)
+
+
+@pytest.mark.parametrize("amx, avx, expected", [(True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")])
+def test_automatic_precision_is_bfloat16_where_the_hardware_has_it(monkeypatch, amx, avx, expected):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    config = TINY.model_copy(update={"precision": "auto"})
+    assert precision_for(config, torch.device("cpu")) == getattr(torch, expected)
+
+
+# Bytes
+
+
+def test_training_twice_gives_the_same_bytes(tmp_path, manifest, undisturbed):
+    assert _bytes(_train(TINY, manifest, tmp_path)) == _bytes(undisturbed)
+    other = _train(TINY.model_copy(update={"seed": 1}), manifest, tmp_path / "other")
+    assert all(_bytes(other)[name] != content for name, content in _bytes(undisturbed).items())
+
+
+def test_the_folder_is_what_is_documented(undisturbed, manifest):
+    metrics = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
+    assert [m["step"] for m in metrics] == [3, 6, 9]
+    assert {"train_loss", "constant_loss", "validation_loss", "validation_constant_loss"} <= set(metrics[0])
+    assert (undisturbed / "by_position.csv").read_text().count("\n") == 1 + 8
+    body = json.loads((undisturbed / "agent.json").read_text())
+    assert body["training"]["tokens"] == 9 * 4 * 8 and body["config"] == TINY.model_dump()
+    assert not (undisturbed / "scratch/checkpoint.pt").exists()
+
+
+def _after(monkeypatch, steps, act):
+    """Let ``act`` happen before the optimiser step with this number."""
+    original = _Trainer.train
+
+    def wrapped(self, batch):
+        if self.step == steps:
+            act()
+        original(self, batch)
+
+    monkeypatch.setattr(_Trainer, "train", wrapped)
+
+
+def _die():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("steps", [2, 5, 8])
+def test_a_run_that_dies_goes_on_to_the_same_bytes(tmp_path, manifest, undisturbed, monkeypatch, steps):
+    _after(monkeypatch, steps, _die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(TINY, manifest, tmp_path)
+    assert not any((tmp_path / name).exists() for name in OUTPUTS)
+    assert (tmp_path / "scratch/checkpoint.pt").exists() == (steps > 3)
+    monkeypatch.undo()
+    assert _bytes(_train(TINY, manifest, tmp_path)) == _bytes(undisturbed)
+
+
+def test_a_run_that_is_told_to_stop_saves_first_and_goes_on_to_the_same_bytes(tmp_path, manifest, undisturbed, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    _after(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="stopped at step 5 of 9"):
+        _train(TINY, manifest, tmp_path)
+    assert signal.getsignal(signal.SIGTERM) == before
+    monkeypatch.undo()
+    seen = []
+    _after(monkeypatch, 5, lambda: seen.append(5))
+    assert _bytes(_train(TINY, manifest, tmp_path)) == _bytes(undisturbed)
+    assert seen == [5]
+
+
+def _first_step(monkeypatch):
+    """The list that the first step's number of the next run goes into."""
+    original, seen = _Trainer.train, []
+
+    def wrapped(self, batch):
+        seen.append(self.step)
+        original(self, batch)
+
+    monkeypatch.setattr(_Trainer, "train", wrapped)
+    return seen
+
+
+@pytest.mark.parametrize("change, first", [({}, 6), ({"learning_rate": 1.0e-3}, 0), ({"steps": 12}, 0), ({"seed": 1}, 0)])
+def test_a_checkpoint_of_another_config_is_ignored(tmp_path, manifest, monkeypatch, change, first):
+    _after(monkeypatch, 7, _die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(TINY, manifest, tmp_path)
+    monkeypatch.undo()
+    seen, config = _first_step(monkeypatch), TINY.model_copy(update=change)
+    again = _bytes(_train(config, manifest, tmp_path))
+    assert seen == list(range(first, config.steps))
+    assert again == _bytes(_train(config, manifest, tmp_path / "fresh"))
+
+
+def test_a_checkpoint_of_other_data_is_ignored(tmp_path, manifest, grid_store, monkeypatch):
+    other = str(tmp_path / "m.csv"), str(tmp_path / "m.json")
+    augment.write_manifest(Dataset(environments=["grid"], projections=Projections(train=3)), [grid_store], *other)
+    _after(monkeypatch, 7, _die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(TINY, other, tmp_path)
+    monkeypatch.undo()
+    seen = _first_step(monkeypatch)
+    _train(TINY, manifest, tmp_path)
+    assert seen[0] == 0
+
+
+# What goes wrong
+
+
+def test_a_loss_that_is_not_finite_names_the_agent_and_the_step(tmp_path, manifest, monkeypatch):
+    original = Windows.batch
+
+    def broken(self, index, size):
+        batch = original(self, index, size)
+        return batch._replace(reward=batch.reward / 0) if index == 5 else batch
+
+    monkeypatch.setattr(Windows, "batch", broken)
+    with pytest.raises(NumericalError, match="agent 'x', step 5: .*not finite"):
+        _train(TINY, manifest, tmp_path)
+    assert not any((tmp_path / name).exists() for name in OUTPUTS)
+    assert (tmp_path / "scratch/checkpoint.pt").exists()
+
+
+def test_damaged_inputs_are_named_and_nothing_is_written(tmp_path, manifest, grid_store):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    paths = [str(shutil.copy(p, folder)) for p in manifest]
+    with open(paths[0], "a") as f:
+        f.write("x\n")
+    with pytest.raises(CorruptFile, match="m.csv"):
+        _train(TINY, paths, tmp_path)
+    store, digest = tmp_path / "h.zarr", tmp_path / "d.json"
+    shutil.copytree(grid_store[0], store)
+    shutil.copy(grid_store[1], digest)
+    entry, paths = Dataset(environments=["grid"]), (tmp_path / "n.csv", tmp_path / "n.json")
+    augment.write_manifest(entry, [(str(store), str(digest))], *paths)
+    (store / "reward/zarr.json").unlink()
+    with pytest.raises(CorruptFile, match="h.zarr/reward/zarr.json: missing"):
+        _train(TINY, paths, tmp_path)
+    assert not any((tmp_path / name).exists() for name in OUTPUTS)
+
+
+def test_an_agent_is_loaded_as_it_was_written(undisturbed, manifest):
+    loaded = agent.load(undisturbed)
+    assert loaded.config == TINY and loaded.manifest == augment.read_manifest(*manifest)[1]
+    assert not loaded.identity_projection and not loaded.model.training
+    x = torch.randn(1, 5, TOKEN)
+    with torch.no_grad():
+        assert torch.equal(loaded.model(x)[1], agent.load(undisturbed).model(x)[1])
+        assert loaded.model(x)[1].abs().sum() > 0
+
+
+def _flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def _remove(path):
+    path.unlink()
+
+
+def _empty(path):
+    path.write_text("{}")
+
+
+@pytest.mark.parametrize(
+    "name, damage",
+    [("weights.safetensors", _flip), ("weights.safetensors", _cut), ("weights.safetensors", _remove),
+     ("agent.json", _cut), ("agent.json", _remove), ("agent.json", _empty)],
+)  # fmt: skip
+def test_a_damaged_agent_is_refused_and_named(tmp_path, undisturbed, name, damage):
+    for output in OUTPUTS:
+        shutil.copy(undisturbed / output, tmp_path)
+    damage(tmp_path / name)
+    with pytest.raises(CorruptFile) as error:
+        agent.load(tmp_path)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_an_altered_description_is_refused(tmp_path, undisturbed):
+    for output in OUTPUTS:
+        shutil.copy(undisturbed / output, tmp_path)
+    body = json.loads((tmp_path / "agent.json").read_text())
+    body["config"]["model"]["width"] = 32
+    (tmp_path / "agent.json").write_text(json.dumps(body))
+    with pytest.raises(CorruptFile, match="does not hold this agent's weights"):
+        agent.load(tmp_path)
+
+
+# Learning
+
+
+@pytest.fixture(scope="module")
+def learned_grid(tmp_path_factory):
+    """Lifetimes that end near the optimum, under the identity: the best action depends on the position."""
+    folder = tmp_path_factory.mktemp("learned")
+    ppo = PPO(updates=20, steps=20, epochs=4, minibatches=4, learning_rate=3.0e-3, normalize_observations=False)
+    entry = Environment(id="gla/GridWorld-v0", kwargs={"goal": [2, 2]}, lifetimes=6, streams=4, ppo=ppo)
+    store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
+    histories.collect(entry, "grid", range(6), *store)
+    augment.write_manifest(Dataset(environments=["grid"], projections=Projections(kind="identity")), [store], *paths)
+    return paths
+
+
+def test_the_model_beats_the_constant_predictor(tmp_path, learned_grid):
+    config = Agent(
+        dataset="d", gap="max", normalize=False, pieces=2, steps=60, batch=32, warmup=5, evaluate_every=60, divergence="forward",
+        model=Model(layers=1, width=32, heads=2), learning_rate=1.0e-2, precision="float32",
+    )  # fmt: skip
+    _train(config, learned_grid, tmp_path)
+    facts = json.loads((tmp_path / "agent.json").read_text())["training"]
+    assert facts["constant_loss"] > 0.1
+    assert facts["validation_loss"] < 0.6 * facts["constant_loss"]
