@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gla.config import ConfigError, Dataset
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
-from gla.files import CorruptFile, atomic, fingerprint, read_json, write_json
+from gla.files import CorruptFile, atomic, fingerprint, read_csv, read_json, write_json
 
 TRAIN, VALIDATION, TEST = 0, 2**40, 2**41  # first projection seed of each split
 COLUMNS = ("split", "environment", "store", "digest", "lifetime", "stream", "projection_low", "projection_high")
@@ -64,7 +64,7 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
     for name in entry.environments:
         own = [x for x in digests if x[2]["environment"] == name]
         lifetimes = [(store, path, i, d["streams"]) for store, path, d in own for i in range(len(d["lifetimes"]))]
-        held_out = int(np.ceil(entry.held_out_lifetimes * len(lifetimes)))
+        held_out = int(np.ceil(round(entry.held_out_lifetimes * len(lifetimes), 9)))  # 0.07 * 100 is above 7
         if held_out >= len(lifetimes):
             raise ConfigError(
                 f"environment {name!r}: held_out_lifetimes {entry.held_out_lifetimes} of {len(lifetimes)} "
@@ -78,9 +78,11 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
             rows += [(split, name, store, path, i, s, low, high) for s in range(streams)]
         first = own[0][2]
         curves = np.array([[np.nan if x is None else x for x in row] for _, _, d in own for row in d["mean_return"]])
+        # An update in which no episode ended has the return of the one before, or else of the one after.
+        filled = pd.DataFrame(curves).ffill(axis=1).bfill(axis=1).fillna(0.0).to_numpy()
         environments[name] = {key: first[key] for key in ("observation_size", "action_size", "discrete", "updates")} | {
-            "return_first": float(np.nanmean(curves[:, :5])),
-            "return_last": float(np.nanmean(curves[:, -5:])),
+            "return_first": float(filled[:, :5].mean()),
+            "return_last": float(filled[:, -5:].mean()),
             "content": [d["content"] for _, _, d in own],
         }
     frame = pd.DataFrame(rows, columns=COLUMNS)
@@ -98,10 +100,11 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
 def read_manifest(table: str | Path, summary: str | Path) -> tuple[pd.DataFrame, dict]:
     """Raises CorruptFile where the two do not belong together or a file is cut off."""
     body = read_json(summary)
-    try:
-        frame = pd.read_csv(table)
-    except (OSError, ValueError) as error:
-        raise CorruptFile(f"{table}: not readable as a manifest ({error})") from None
+    content = {key: value for key, value in body.items() if key != "content"}
+    if body.get("content") != fingerprint(content):
+        raise CorruptFile(f"{summary}: altered (its content is not what its own hash says); delete it to have it made anew")
+    # Names are text even where they look like numbers or missing values.
+    frame = read_csv(table, dtype=dict.fromkeys(COLUMNS[:4], str), keep_default_na=False)
     if tuple(frame.columns) != COLUMNS or fingerprint(frame.to_dict("list")) != body.get("table"):
         raise CorruptFile(f"{table}: not the table that {summary} describes; delete both to have them made anew")
     return frame, body

@@ -5,6 +5,7 @@ environment -> dataset -> agent -> evaluation -> figure, each referring to the e
 plain YAML types, so that Snakemake compares the same text whatever the user left out.
 """
 
+import contextlib
 import json
 import re
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ class ConfigError(ValueError):
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 Positive = Annotated[int, Field(ge=1)]
@@ -348,12 +349,18 @@ def _sentence(error: dict) -> str:
     if kind == "value_error":
         return f"{where}: {message}"
     hint = ""
-    if isinstance(value, str) and kind in ("float_type", "int_type", "float_parsing"):
-        try:
-            hint = f"; YAML reads {value} as text, write {float(value):.1e}"
-        except ValueError:
-            pass
+    if isinstance(value, str) and kind in ("float_type", "int_type"):
+        with contextlib.suppress(ValueError):
+            hint = f"; YAML reads {value} as text, write {_yaml_number(float(value), kind)}"
     return f"{where}: {value!r} (expected {message}{hint})"
+
+
+def _yaml_number(number: float, kind: str) -> str:
+    """A number as YAML reads it: an exponent needs a point before it."""
+    if kind == "int_type" and number.is_integer():
+        return str(int(number))
+    mantissa, exponent, power = repr(number).partition("e")
+    return mantissa if not exponent else f"{mantissa if '.' in mantissa else mantissa + '.0'}e{power}"
 
 
 def load(raw: dict[str, Any]) -> Config:
@@ -364,7 +371,14 @@ def load(raw: dict[str, Any]) -> Config:
     try:
         config = Config.model_validate(raw)
     except pydantic.ValidationError as error:
-        raise ConfigError("\n".join(dict.fromkeys(_sentence(e) for e in error.errors()))) from None
+        # A value that fits no branch of a union has an error for each branch: one line for all of them.
+        sentences: dict[str, str] = {}
+        for line in (_sentence(e) for e in error.errors()):
+            where, _, rest = line.partition(" (expected ")
+            first = sentences.setdefault(where, line)
+            if rest and rest not in first:
+                sentences[where] = f"{first[:-1]}, or {rest}"
+        raise ConfigError("\n".join(sentences.values())) from None
     if problems := list(_problems(config)):
         raise ConfigError("\n".join(problems))
     return config
@@ -375,7 +389,13 @@ def normalise(raw: dict[str, Any]) -> dict[str, Any]:
 
     Raises ConfigError as ``load`` does.
     """
-    return load(raw).model_dump()
+
+    def ordered(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: ordered(value[key]) for key in sorted(value)}
+        return [ordered(v) for v in value] if isinstance(value, list) else value
+
+    return ordered(load(raw).model_dump())
 
 
 def json_schema() -> str:

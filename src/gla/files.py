@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 
 class CorruptFile(ValueError):
     """A file that is missing, cut off or altered; names the file and what was expected."""
@@ -51,6 +53,14 @@ def read_json(path: str | Path) -> Any:
         raise CorruptFile(f"{path}: missing (expected a JSON file that an earlier stage writes)") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CorruptFile(f"{path}: not readable as JSON ({error}); delete it to have it made anew") from None
+
+
+def read_csv(path: str | Path, **options: Any) -> pd.DataFrame:
+    """Raises CorruptFile where the file is missing or is no table."""
+    try:
+        return pd.read_csv(path, **options)
+    except (OSError, ValueError) as error:
+        raise CorruptFile(f"{path}: not readable as CSV ({error}); delete it to have it made anew") from None
 
 
 def sha256(path: str | Path) -> str:

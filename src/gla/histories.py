@@ -194,10 +194,6 @@ def _write(entry: Environment, population: Population, store: Path, label: str) 
         inner = {f"{field}_{i}": size for i, size in enumerate(value.shape[2:])}
         save(f"policy_{field}", value, lifetime=k, snapshot=len(snapshots), **inner)
     group.attrs.update({"format": FORMAT, "steps_per_update": t_max, "discrete": spec.discrete})
-    first, last = np.nanmean(mean_return[:, :5]), np.nanmean(mean_return[:, -5:])
-    finite = np.isfinite(mean_return)
-    # The table that figures and the conditioning on returns read without opening the store.
-    per_update = [float(mean_return[finite[:, u], u].mean()) if finite[:, u].any() else None for u in range(ppo.updates)]
     return {
         "observation_size": d,
         "action_size": a,
@@ -205,10 +201,8 @@ def _write(entry: Environment, population: Population, store: Path, label: str) 
         "updates": ppo.updates,
         "steps_per_update": t_max,
         "streams": e,
-        "return_first": float(first),
-        "return_last": float(last),
+        # What figures and manifests read without opening the store.
         "mean_return": [[None if np.isnan(x) else round(float(x), 6) for x in row] for row in mean_return],
-        "mean_return_over_lifetimes": per_update,
     }
 
 
@@ -240,8 +234,8 @@ def verify(store: str | Path, digest: str | Path) -> dict:
     """
     store, expected = Path(store), read_json(digest)
     try:
-        files, layout = expected["files"], expected["format"]
-    except (KeyError, TypeError):
+        files, layout = dict(expected["files"]), expected["format"]
+    except (KeyError, TypeError, ValueError):
         raise CorruptFile(f"{digest}: no list of files (expected a digest of a history store)") from None
     if layout != FORMAT:
         raise CorruptFile(f"{digest}: format {layout!r} (expected {FORMAT}); collect the histories anew")

@@ -120,8 +120,10 @@ class _Source:
         # Step at which the episode that step s belongs to began.
         begins = np.concatenate([np.ones((self.streams, 1), bool), done[:, :-1]], 1)
         self.episode_start = np.maximum.accumulate(np.where(begins, np.arange(self.steps), 0), 1)
+        later = np.where(begins, np.arange(self.steps), self.steps)[:, ::-1]
+        self.next_episode_start = np.minimum.accumulate(later, 1)[:, ::-1]  # at or after step s
         # Returns from 0 (the start of these histories) to 1 (their end), gaps filled from before.
-        filled = pd.DataFrame(np.array(returns)).ffill(axis=1).bfill(axis=1).to_numpy()
+        filled = pd.DataFrame(np.array(returns)).ffill(axis=1).bfill(axis=1).fillna(0.0).to_numpy()
         span = summary["return_last"] - summary["return_first"]
         self.progress = (filled - summary["return_first"]) / (span if abs(span) > 1e-9 else 1.0)  # (K, U)
 
@@ -145,7 +147,9 @@ class Windows:
         """``size`` windows, environments in equal shares."""
         stream = {"train": 0, "validation": 1}[self.split]
         rng = np.random.Generator(np.random.Philox(key=[self.agent.seed, stream], counter=[0, 0, 0, index]))
-        counts = np.bincount(rng.permutation(size) % len(self.sources), minlength=len(self.sources))
+        n = len(self.sources)
+        counts = np.full(n, size // n)
+        counts[rng.permutation(n)[: size % n]] += 1
         parts = [self._draw(s, int(n), rng) for s, n in zip(self.sources, counts, strict=True) if n]
         return Batch(*(torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True)))
 
@@ -176,7 +180,8 @@ class Windows:
         any_step = low + rng.integers(0, source.t, update.shape)
         start = source.episode_start[stream[:, None], any_step]
         start = np.where(start > high, source.episode_start[stream[:, None], high], start)
-        return np.where(start < low, np.minimum(any_step, high), start)
+        first = source.next_episode_start[stream[:, None], low]
+        return np.where(start >= low, start, np.where(first <= high, first, np.minimum(any_step, high)))
 
     def _draw(self, source: _Source, n: int, rng: np.random.Generator) -> Batch:
         agent = self.agent

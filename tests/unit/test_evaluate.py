@@ -1,5 +1,6 @@
 import dataclasses
 import types
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,10 @@ from gla.files import CorruptFile
 from gla.ppo import NumericalError
 
 PENDULUM = Environment(
-    id="InvertedPendulum-v5", kwargs={"max_episode_steps": 30}, streams=2, ppo=PPO(updates=3, steps=16, minibatches=2, epochs=1)
+    id="InvertedPendulum-v5",
+    kwargs={"max_episode_steps": 30},
+    streams=2,
+    ppo=PPO(updates=3, steps=16, minibatches=2, epochs=1),
 )
 GRID = Environment(
     id="gla/GridWorld-v0", tasks=[{"goal": [0, 2]}, {"goal": [2, 0]}], lifetimes=4, streams=2,
@@ -71,7 +75,7 @@ def _returns_of(tokens):
     found = []
     for seed in tokens[:, 1:]:  # token i holds what followed step i - 1
         ends = torch.cat([torch.tensor([-1]), seed[:, END].nonzero()[:, 0]])
-        found.append([(seed[a + 1 : b + 1, REWARD].sum().item(), int(b - a)) for a, b in zip(ends, ends[1:], strict=False)])
+        found.append([(seed[a + 1 : b + 1, REWARD].sum().item(), int(b - a)) for a, b in pairwise(ends)])
     return found
 
 
@@ -82,7 +86,10 @@ def test_tokens_hold_the_rewards_and_ends_that_the_rows_report():
     for seed, episodes in enumerate(_returns_of(tokens)):
         own = frame[frame["seed"] == seed]
         rows = list(zip(own["episode_return"], own["episode_length"], strict=True))[: len(episodes)]
-        assert np.array(rows) == pytest.approx(np.array(episodes)) and len(own) - len(rows) in (0, 1)  # no token follows the last step
+        assert np.array(rows) == pytest.approx(np.array(episodes)) and len(own) - len(rows) in (
+            0,
+            1,
+        )  # no token follows the last step
         lengths |= {tuple(own["episode_length"])}
     assert len(lengths) == 4  # no two seeds' episodes are alike
 
@@ -146,7 +153,9 @@ def test_every_condition_gives_the_same_kind_of_rows(request, name, length, cond
     if "episodes" in length:
         assert (first.groupby("seed").size() == 3).all()
     if name == "pendulum":
-        np.testing.assert_allclose(first["episode_return"], first["episode_length"], atol=1.01)  # 1 for each step upright
+        np.testing.assert_allclose(
+            first["episode_return"], first["episode_length"], atol=1.01
+        )  # 1 for each step upright
 
 
 def test_another_seed_gives_another_rollout():
@@ -182,10 +191,12 @@ def test_the_last_policies_act_in_the_tasks_that_they_learned(grid_store, monkey
         fields = {f: torch.zeros_like(getattr(h.policy, f)[: len(lifetimes), -1:]) for f in h.policy._fields}
         return h.policy._replace(**fields | {"b2": bias, "observation_std": fields["observation_std"] + 1})
 
-    blocks = {"one": policies(range(0, 3)), "two": policies(range(3, 5))}  # five lifetimes: the odd one is left out
+    blocks = {"one": policies(range(3)), "two": policies(range(3, 5))}  # five lifetimes: the odd one is left out
     monkeypatch.setattr(histories, "read", lambda store, _: dataclasses.replace(h, policy=blocks[store]))
     stores = [("one", "-"), ("two", "-")]
-    frame = run_baseline(GRID, _settings("grid", seeds=7, episodes=2), "ppo_final", stores, "x").frame("b", "e", "ppo_final")
+    frame = run_baseline(GRID, _settings("grid", seeds=7, episodes=2), "ppo_final", stores, "x").frame(
+        "b", "e", "ppo_final"
+    )
     assert (frame["episode_return"] == 5).all()
 
 
@@ -218,7 +229,9 @@ def test_a_limit_leaves_out_what_faster_seeds_do_meanwhile():
 
 def test_episodes_need_a_time_limit(monkeypatch):
     monkeypatch.setattr("gla.evaluate.VectorEnv", _Endless)
-    with pytest.raises(ConfigError, match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode"):
+    with pytest.raises(
+        ConfigError, match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode"
+    ):
         run_baseline(PENDULUM, _settings(episodes=3), "random", [], "x")
 
 

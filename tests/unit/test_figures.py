@@ -8,8 +8,8 @@ import pytest
 from gla import figures
 from gla.config import Figure
 from gla.evaluate import COLUMNS
-from gla.files import CorruptFile
 from gla.figures import in_context, sources, training
+from gla.files import CorruptFile
 from gla.statistics import mean_interval
 
 
@@ -39,13 +39,17 @@ def rollouts(tmp_path):
 
 def _digest(folder, name, environment, curves):
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10}))
+    path.write_text(
+        json.dumps({"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10})
+    )
     return str(path)
 
 
 def _by_position(folder, name, losses):
     path = folder / f"{name}.csv"
-    frame = pd.DataFrame({"position": range(len(losses)), "train_loss": losses, "validation_loss": losses, "constant_loss": 1.0})
+    frame = pd.DataFrame(
+        {"position": range(len(losses)), "train_loss": losses, "validation_loss": losses, "constant_loss": 1.0}
+    )
     frame.to_csv(path, index=False)
     return str(path)
 
@@ -171,7 +175,9 @@ def test_style_reaches_the_figure_and_stays_there(tmp_path, drawable):
 
 
 def test_labels_stand_in_the_legend_and_titles_above(tmp_path, rollouts):
-    entry = Figure(kind="in_context", panels=[{"evaluation": "v", "title": "Grid", "agents": ["x"], "labels": ["ours"]}])
+    entry = Figure(
+        kind="in_context", panels=[{"evaluation": "v", "title": "Grid", "agents": ["x"], "labels": ["ours"]}]
+    )
     figure = in_context.draw(entry, in_context.table(entry, [rollouts], [5.0]))
     said = {t.get_text() for t in figure.legends[0].get_texts()}
     assert {"ours", "rewards hidden", "PPO, same steps", "random", "zero action", "optimum"} <= said

@@ -1,6 +1,7 @@
 import json
 import random
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import xarray
 import zarr
 
 from gla import histories
-from gla.files import CorruptFile
+from gla.files import CorruptFile, read_json
 from gla.ppo import Policy
 
 ROWS = ("lifetime", "stream", "step")
@@ -99,7 +100,7 @@ def test_mean_returns_are_those_of_the_episodes_that_ended(pendulum_store):
 
 
 def test_the_digest_holds_the_learning_curves(pendulum_store):
-    h, body = histories.read(*pendulum_store), json.loads(open(pendulum_store[1]).read())
+    h, body = histories.read(*pendulum_store), read_json(pendulum_store[1])
     curves = np.array(body["mean_return"], dtype=float)
     np.testing.assert_allclose(curves, h.mean_return, rtol=1e-5)
     np.testing.assert_allclose(body["mean_return_over_lifetimes"], np.nanmean(h.mean_return, 0), rtol=1e-5)
@@ -113,16 +114,18 @@ def _bytes(store):
 def test_collecting_twice_gives_the_same_bytes(tmp_path, pendulum_entry, pendulum_store):
     again = tmp_path / "history.zarr", tmp_path / "digest.json"
     histories.collect(pendulum_entry, "pendulum", range(3), *again)
-    first, second = (json.loads(open(d).read()) for d in (pendulum_store[1], again[1]))
+    first, second = (read_json(d) for d in (pendulum_store[1], again[1]))
     assert first == second
-    assert _bytes(tmp_path / "history.zarr") == _bytes(type(tmp_path)(pendulum_store[0]))
+    assert _bytes(tmp_path / "history.zarr") == _bytes(Path(pendulum_store[0]))
 
 
 def test_blocks_and_seeds_differ(tmp_path, grid_entry, grid_store):
-    contents = {json.loads(open(grid_store[1]).read())["content"]}
-    for i, (entry, lifetimes) in enumerate([(grid_entry, range(4, 8)), (grid_entry.model_copy(update={"seed": 1}), range(4))]):
+    contents = {read_json(grid_store[1])["content"]}
+    for i, (entry, lifetimes) in enumerate(
+        [(grid_entry, range(4, 8)), (grid_entry.model_copy(update={"seed": 1}), range(4))]
+    ):
         histories.collect(entry, "grid", lifetimes, tmp_path / "history.zarr", tmp_path / f"{i}.json")
-        contents.add(json.loads((tmp_path / f"{i}.json").read_text())["content"])
+        contents.add(read_json(tmp_path / f"{i}.json")["content"])
     assert len(contents) == 3
 
 

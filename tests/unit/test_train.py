@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+from itertools import pairwise
 
 import pytest
 import torch
@@ -42,8 +43,8 @@ def test_the_learning_rate_rises_to_the_full_and_falls_to_a_tenth():
     config = TINY.model_copy(update={"steps": 100, "warmup": 10, "learning_rate": 1.0})
     rates = [learning_rate(config, s) for s in range(101)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == rates[10] == 1.0
-    assert all(a < b for a, b in zip(rates[:10], rates[1:10], strict=False))
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a < b for a, b in pairwise(rates[:10]))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[55] == pytest.approx(0.55) and rates[100] == pytest.approx(0.1)
 
 
@@ -58,7 +59,9 @@ def test_the_precision_is_as_configured(name):
     assert precision_for(TINY.model_copy(update={"precision": name}), torch.device("cpu")) == getattr(torch, name)
 
 
-@pytest.mark.parametrize("amx, avx, expected", [(True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")])
+@pytest.mark.parametrize(
+    "amx, avx, expected", [(True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")]
+)
 def test_automatic_precision_is_bfloat16_where_the_hardware_has_it(monkeypatch, amx, avx, expected):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
@@ -112,7 +115,9 @@ def test_a_run_that_dies_goes_on_to_the_same_bytes(tmp_path, manifest, undisturb
     assert _bytes(_train(TINY, manifest, tmp_path)) == _bytes(undisturbed)
 
 
-def test_a_run_that_is_told_to_stop_saves_first_and_goes_on_to_the_same_bytes(tmp_path, manifest, undisturbed, monkeypatch):
+def test_a_run_that_is_told_to_stop_saves_first_and_goes_on_to_the_same_bytes(
+    tmp_path, manifest, undisturbed, monkeypatch
+):
     before = signal.getsignal(signal.SIGTERM)
     _after(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted, match="stopped at step 5 of 9"):
@@ -137,7 +142,9 @@ def _first_step(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("change, first", [({}, 6), ({"learning_rate": 1.0e-3}, 0), ({"steps": 12}, 0), ({"seed": 1}, 0)])
+@pytest.mark.parametrize(
+    "change, first", [({}, 6), ({"learning_rate": 1.0e-3}, 0), ({"steps": 12}, 0), ({"seed": 1}, 0)]
+)
 def test_a_checkpoint_of_another_config_is_ignored(tmp_path, manifest, monkeypatch, change, first):
     _after(monkeypatch, 7, _die)
     with pytest.raises(KeyboardInterrupt):
@@ -256,10 +263,11 @@ def test_an_altered_description_is_refused(tmp_path, undisturbed):
 def learned_grid(tmp_path_factory):
     """Lifetimes that end near the optimum, under the identity: the best action depends on the position."""
     folder = tmp_path_factory.mktemp("learned")
-    ppo = PPO(updates=20, steps=20, epochs=4, minibatches=4, learning_rate=3.0e-3, normalize_observations=False)
-    entry = Environment(id="gla/GridWorld-v0", kwargs={"goal": [2, 2]}, lifetimes=6, streams=4, ppo=ppo)
+    learner = {"epochs": 4, "minibatches": 4, "learning_rate": 3.0e-3, "anneal_learning_rate": False}
+    ppo = PPO(updates=30, steps=20, normalize_observations=False, **learner)
+    entry = Environment(id="gla/GridWorld-v0", kwargs={"goal": [2, 2]}, lifetimes=12, streams=4, ppo=ppo)
     store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
-    histories.collect(entry, "grid", range(6), *store)
+    histories.collect(entry, "grid", range(12), *store)
     augment.write_manifest(Dataset(environments=["grid"], projections=Projections(kind="identity")), [store], *paths)
     return paths
 
@@ -271,5 +279,5 @@ def test_the_model_beats_the_constant_predictor(tmp_path, learned_grid):
     )  # fmt: skip
     _train(config, learned_grid, tmp_path)
     facts = json.loads((tmp_path / "agent.json").read_text())["training"]
-    assert facts["constant_loss"] > 0.1
+    assert facts["constant_loss"] > 0.3
     assert facts["validation_loss"] < 0.6 * facts["constant_loss"]

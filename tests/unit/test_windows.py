@@ -99,7 +99,9 @@ def test_relabelled_contexts_are_mostly_poor_and_reach_the_last_update(loaded):
 @given(gap=GAPS, sampling=st.sampled_from(["recorded", "relabelled"]), name=st.sampled_from(["grid", "pendulum"]),
        piece_steps=st.integers(1, 20), seed=st.integers(0, 1000))  # fmt: skip
 @settings(max_examples=100, deadline=None)
-def test_pieces_stay_in_their_update_and_start_with_an_episode_where_one_fits(loaded, gap, sampling, name, piece_steps, seed):
+def test_pieces_stay_in_their_update_and_start_with_an_episode_where_one_fits(
+    loaded, gap, sampling, name, piece_steps, seed
+):
     windows = _windows(loaded, gap=gap, sampling=sampling, piece_steps=piece_steps, names=[name])
     (source,), rng, t = windows.sources, np.random.default_rng(seed), STEPS[name]
     stream = rng.integers(0, source.streams, 20)
@@ -115,7 +117,9 @@ def test_pieces_stay_in_their_update_and_start_with_an_episode_where_one_fits(lo
 
 def test_every_episode_of_an_update_is_drawn(loaded):
     windows = _windows(loaded, names=["grid"])
-    starts = windows.piece_starts(windows.sources[0], np.zeros(200, int), np.ones((200, 4), int), np.random.default_rng(0))
+    starts = windows.piece_starts(
+        windows.sources[0], np.zeros(200, int), np.ones((200, 4), int), np.random.default_rng(0)
+    )
     assert set(starts.ravel()) == {20, 30}  # episodes of ten steps, updates of twenty
 
 
@@ -142,7 +146,9 @@ def test_rows_and_targets_are_the_histories(request, loaded, monkeypatch, name, 
         update, step = update[:, 0], step.ravel()
         assert sampling == "relabelled" or (target[i] == update).all()
         if sampling == "relabelled":
-            assert (np.minimum(update + 1, last) <= target[i]).all() and (target[i] <= np.minimum(update + 3, last)).all()
+            assert (np.minimum(update + 1, last) <= target[i]).all() and (
+                target[i] <= np.minimum(update + 3, last)
+            ).all()
         seed_w, seed_a = _projection_of(windows, batch.projection[i, :, :a], d)
         raw, reward = h.observation[k, e, step], h.reward[k, e, step]
         np.testing.assert_allclose(batch.observation[i], raw @ seed_w.T, rtol=1e-4, atol=1e-5)
@@ -217,7 +223,9 @@ def test_environments_have_equal_shares_of_a_mixed_batch(loaded):
     for i in range(10):
         a = 4 if batch.discrete[i] else 1
         assert (batch.target_mean[i, :, a:] == (NO_ACTION if batch.discrete[i] else 0)).all()
-        assert (batch.projection[i, :, a:] == 0).all() and (batch.projection[i, :, :a].norm(dim=0) - 1).abs().max() < 1e-5
+        assert (batch.projection[i, :, a:] == 0).all() and (
+            batch.projection[i, :, :a].norm(dim=0) - 1
+        ).abs().max() < 1e-5
 
 
 def test_no_environment_is_left_out_of_batches_that_are_too_small(loaded):
@@ -230,7 +238,11 @@ def test_a_batch_is_a_function_of_the_seed_and_its_index(loaded):
     first = _windows(loaded).batch(3, 6)
     for x, y in zip(first, _windows(loaded).batch(3, 6), strict=True):
         assert torch.equal(x, y)
-    for other in (_windows(loaded).batch(4, 6), _windows(loaded, seed=1).batch(3, 6), _windows(loaded, "validation").batch(3, 6)):
+    for other in (
+        _windows(loaded).batch(4, 6),
+        _windows(loaded, seed=1).batch(3, 6),
+        _windows(loaded, "validation").batch(3, 6),
+    ):
         assert not torch.equal(first.observation, other.observation)
 
 
@@ -260,7 +272,9 @@ def test_progress_runs_from_zero_to_one(manifest, pendulum_store):
     span = body["return_last"] - body["return_first"]
     if abs(span) < 1e-9:
         span = 1.0
-    np.testing.assert_allclose(source.progress[seen], (h.mean_return[seen] - body["return_first"]) / span, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        source.progress[seen], (h.mean_return[seen] - body["return_first"]) / span, rtol=1e-4, atol=1e-5
+    )
     assert np.isfinite(source.progress).all()
 
 
@@ -282,7 +296,9 @@ def test_the_identity_leaves_observations_as_they_are(tmp_path, grid_store):
     from gla.config import Dataset, Projections
 
     paths = tmp_path / "m.csv", tmp_path / "m.json"
-    augment.write_manifest(Dataset(environments=["grid"], projections=Projections(kind="identity")), [grid_store], *paths)
+    augment.write_manifest(
+        Dataset(environments=["grid"], projections=Projections(kind="identity")), [grid_store], *paths
+    )
     frame, summary = augment.read_manifest(*paths)
     batch = Windows(_agent(), frame, summary, "train").batch(0, 5)
     assert (batch.observation[..., :9].sum(-1) == 1).all() and (batch.observation[..., 9:] == 0).all()
@@ -297,7 +313,13 @@ def _steps(b, t, d, seed, low=-50, high=50):
     return torch.from_numpy(np.random.default_rng(seed).integers(low, high, (b, t, d)).astype(np.float32))
 
 
-@given(b=st.integers(1, 3), t=st.integers(1, 30), d=st.integers(1, 4), seed=st.integers(0, 1000), offset=st.sampled_from([0, 1e4]))
+@given(
+    b=st.integers(1, 3),
+    t=st.integers(1, 30),
+    d=st.integers(1, 4),
+    seed=st.integers(0, 1000),
+    offset=st.sampled_from([0, 1e4]),
+)
 @settings(max_examples=50, deadline=None)
 def test_standardising_a_window_equals_doing_it_step_by_step(b, t, d, seed, offset):
     x, running = _steps(b, t, d, seed) + offset, RunningStandardiser()
@@ -330,4 +352,3 @@ def test_standardised_steps_have_mean_zero_deviation_one_and_a_bound():
     spike[:, -1] = 1e6
     assert standardise(spike).max() == STANDARD_CLIP
     assert (standardise(torch.full((1, 50, 1), 3e6)) == 0).all()
-

@@ -8,13 +8,12 @@ from pathlib import Path
 from types import ModuleType
 
 import matplotlib
-import pandas as pd
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from gla.config import Figure  # noqa: E402
-from gla.files import CorruptFile, atomic  # noqa: E402
+from gla.files import atomic, read_csv  # noqa: E402
 from gla.figures import in_context, sources, training  # noqa: E402
 
 KINDS: dict[str, ModuleType] = {"sources": sources, "in_context": in_context, "training": training}
@@ -29,10 +28,7 @@ def tabulate(entry: Figure, inputs: dict[str, list], path: str | Path) -> None:
 
 def plot(entry: Figure, table: str | Path, outputs: list[str | Path]) -> None:
     """Draw a figure's CSV into files whose endings name the formats."""
-    try:
-        frame = pd.read_csv(table)
-    except (OSError, ValueError) as error:
-        raise CorruptFile(f"{table}: not readable as CSV ({error}); delete it to have it made anew") from None
+    frame = read_csv(table)
     with plt.style.context([STYLE, entry.style]):
         figure = KINDS[entry.kind].draw(entry, frame)
         for path in outputs:

@@ -43,7 +43,7 @@ def table(entry: Figure, rollouts: list[list[str]], optimal: list[float | None])
     rows = []
     for number, (panel, paths, best) in enumerate(zip(entry.panels, rollouts, optimal, strict=True)):
         frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
-        environment = frame["environment"].iloc[0]
+        environment = next(iter(frame["environment"]), "")
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
             head = (number, panel.evaluation, environment, agent, condition)
             if condition not in CURVES:

@@ -1,16 +1,15 @@
 """Did training learn anything? The loss by position in the context, beside a constant predictor's."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
 from gla.config import Figure
+from gla.files import read_csv
 
 
 def table(entry: Figure, by_position: list[str]) -> pd.DataFrame:
     """Columns agent, position, train_loss, validation_loss, constant_loss. by_position: each agent's CSV, in order."""
-    frames = [pd.read_csv(Path(p)).assign(agent=a) for a, p in zip(entry.agents, by_position, strict=True)]
+    frames = [read_csv(p).assign(agent=a) for a, p in zip(entry.agents, by_position, strict=True)]
     frame = pd.concat(frames, ignore_index=True)
     return frame[["agent", "position", "train_loss", "validation_loss", "constant_loss"]]
 
