@@ -19,6 +19,7 @@ from torch import Tensor
 from gla.config import ConfigError, Dataset
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
 from gla.files import CorruptFile, atomic, fingerprint, read_csv, read_json, write_json
+from gla.histories import read_digest
 
 TRAIN, VALIDATION, TEST = 0, 2**40, 2**41  # first projection seed of each split
 COLUMNS = ("split", "environment", "store", "digest", "lifetime", "stream", "projection_low", "projection_high")
@@ -59,7 +60,7 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
     The summary records each environment's shapes and the returns at the start and end of its
     histories, so that later stages need not open the stores.
     """
-    digests = [(store, path, read_json(path)) for store, path in stores]
+    digests = [(store, path, read_digest(path)) for store, path in stores]
     rows, environments = [], {}
     for name in entry.environments:
         own = [x for x in digests if x[2]["environment"] == name]

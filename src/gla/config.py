@@ -277,6 +277,8 @@ def _problems(c: Config):
         for name in getattr(c, kind):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "baseline":
                 yield f"{kind}.{name}: not a usable name (expected letters, digits, - and _; 'baseline' is taken)"
+    if not c.pathvars.get("results"):
+        yield f"pathvars: {c.pathvars} (expected results, where results go)"
     for name, d in c.datasets.items():
         for e in d.environments:
             yield from known(f"datasets.{name}.environments", e, "environments")
@@ -284,6 +286,11 @@ def _problems(c: Config):
                 yield (
                     f"datasets.{name}.environments: {e!r} has {c.environments[e].lifetimes} lifetime "
                     "(expected at least 2, one to train on and one to hold out)"
+                )
+            elif e in c.environments and d.held_out_lifetimes * c.environments[e].lifetimes > c.environments[e].lifetimes - 1:
+                yield (
+                    f"datasets.{name}.held_out_lifetimes: {d.held_out_lifetimes} of the {c.environments[e].lifetimes} "
+                    f"lifetimes of {e!r} leaves none to train on (expected less)"
                 )
     for name, a in c.agents.items():
         yield from known(f"agents.{name}.dataset", a.dataset, "datasets")
@@ -308,6 +315,8 @@ def _problems(c: Config):
         yield from known(f"evaluations.{name}.environment", v.environment, "environments")
         for a in v.agents:
             yield from known(f"evaluations.{name}.agents", a, "agents")
+        if not v.baselines and not (v.agents and v.conditions):
+            yield f"evaluations.{name}: agents {v.agents}, conditions {v.conditions}, no baselines (expected something to run)"
     for name, f in c.figures.items():
         needed = {"sources": "environments", "training": "agents", "in_context": "panels"}
         for kind, field in needed.items():

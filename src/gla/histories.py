@@ -106,20 +106,17 @@ def collect(entry: Environment, name: str, lifetimes: range, store: str | Path, 
         summary = _write(entry, population, store, f"collect {name} {lifetimes.start}-{lifetimes[-1]}")
     finally:
         population.close()
-    write_json(
-        digest,
-        {
-            "format": FORMAT,
-            "environment": name,
-            "lifetimes": list(lifetimes),
-            "config": entry.model_dump(exclude={"lifetimes", "lifetimes_per_block"}),
-            **summary,
-            "files": (files := _hashes(store)),
-            "content": fingerprint(files),
-            "versions": {p: version(p) for p in ("gla", "torch", "numpy", "gymnasium", "mujoco", "dm-control", "zarr")},
-            "machine": {"architecture": platform.machine(), "cpu_flags": _cpu_flags()},
-        },
-    )
+    body = {
+        "format": FORMAT,
+        "environment": name,
+        "lifetimes": list(lifetimes),
+        "config": entry.model_dump(exclude={"lifetimes", "lifetimes_per_block"}),
+        **summary,
+        "versions": {p: version(p) for p in ("gla", "torch", "numpy", "gymnasium", "mujoco", "dm-control", "zarr")},
+        "machine": {"architecture": platform.machine(), "cpu_flags": _cpu_flags()},
+        "files": _hashes(store),
+    }
+    write_json(digest, body | {"content": fingerprint(body)})
 
 
 def _write(entry: Environment, population: Population, store: Path, label: str) -> dict:
@@ -227,18 +224,25 @@ def _hashes(store: Path) -> dict[str, str]:
     return hashes
 
 
+def read_digest(path: str | Path) -> dict:
+    """A store's digest. Raises CorruptFile where it is missing, is none, or was altered."""
+    body = read_json(path)
+    if not isinstance(body, dict) or not isinstance(body.get("files"), dict):
+        raise CorruptFile(f"{path}: no list of files (expected a digest of a history store)")
+    if body.get("format") != FORMAT:
+        raise CorruptFile(f"{path}: format {body.get('format')!r} (expected {FORMAT}); collect the histories anew")
+    if body.get("content") != fingerprint({key: value for key, value in body.items() if key != "content"}):
+        raise CorruptFile(f"{path}: altered (its content is not what its own hash says); delete it to have it made anew")
+    return body
+
+
 def verify(store: str | Path, digest: str | Path) -> dict:
     """Compare a store with its digest and return the digest.
 
     Raises CorruptFile naming the first file that is missing, unknown, or not what was written.
     """
-    store, expected = Path(store), read_json(digest)
-    try:
-        files, layout = dict(expected["files"]), expected["format"]
-    except (KeyError, TypeError, ValueError):
-        raise CorruptFile(f"{digest}: no list of files (expected a digest of a history store)") from None
-    if layout != FORMAT:
-        raise CorruptFile(f"{digest}: format {layout!r} (expected {FORMAT}); collect the histories anew")
+    store, expected = Path(store), read_digest(digest)
+    files = expected["files"]
     if not store.is_dir():
         raise CorruptFile(f"{store}: missing (expected a history store; its digest is {digest})")
     present = {p.relative_to(store).as_posix() for p in store.rglob("*") if p.is_file()}

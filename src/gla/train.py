@@ -14,6 +14,8 @@ import json
 import math
 import shutil
 import signal
+import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -194,8 +196,12 @@ def train(
     folder, scratch = Path(folder), Path(scratch)
     checkpoint = scratch / "checkpoint.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=chosen)
-        if state["fingerprint"] == identity:
+        try:
+            state = torch.load(checkpoint, weights_only=True, map_location=chosen)
+        except Exception as error:  # torch raises a dozen kinds for a damaged file
+            print(f"[train {name}] {checkpoint} is not readable ({error}); starting afresh", file=sys.stderr)
+            state = {}
+        if state.get("fingerprint") == identity:
             trainer.restore(state)
         else:
             shutil.rmtree(scratch)
@@ -210,7 +216,8 @@ def train(
     progress = Progress(f"train {name}", config.steps * config.batch * length, "tokens", trainer.step * config.batch * length)
     log = SummaryWriter(str(scratch / "tensorboard"), purge_step=trainer.step)
     stop = []
-    previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True)) if _main_thread() else None
+    in_main = threading.current_thread() is threading.main_thread()  # elsewhere no handler can be set
+    previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True)) if in_main else None
     try:
         while trainer.step < config.steps:
             trainer.train(training.batch(trainer.step, config.batch))
@@ -239,12 +246,6 @@ def train(
 
     _write(trainer, training, validation, manifest, folder)
     checkpoint.unlink(missing_ok=True)
-
-
-def _main_thread() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
 
 
 def _write(trainer: _Trainer, training: Windows, validation: Windows, manifest: dict, folder: Path) -> None:

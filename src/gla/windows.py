@@ -23,7 +23,7 @@ from torch import Tensor
 from gla import augment, histories
 from gla.config import Agent
 from gla.distributions import LOG_STD_MIN
-from gla.environments import MAX_ACTION, MAX_OBSERVATION
+from gla.environments import MAX_ACTION
 from gla.ppo import Policy
 
 STANDARD_CLIP = 5.0  # deviations

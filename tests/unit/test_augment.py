@@ -12,7 +12,7 @@ from gla import augment
 from gla.augment import TEST, TRAIN, VALIDATION, projection
 from gla.config import ConfigError, Dataset, Projections
 from gla.environments import MAX_ACTION
-from gla.files import CorruptFile
+from gla.files import CorruptFile, fingerprint
 
 SEEDS = st.integers(0, 2**42)
 
@@ -76,8 +76,9 @@ def _digest(folder, name, environment, lifetimes, updates=8, returns=None):
     path = folder / f"{name}.json"
     row = returns or [float(u) for u in range(updates)]
     body = {"environment": environment, "lifetimes": list(range(lifetimes)), "streams": 2, "observation_size": 4,
-            "action_size": 2, "discrete": False, "updates": updates, "mean_return": [row] * lifetimes, "content": name}  # fmt: skip
-    path.write_text(json.dumps(body))
+            "action_size": 2, "discrete": False, "updates": updates, "mean_return": [row] * lifetimes, "name": name,
+            "format": 1, "files": {}}  # fmt: skip
+    path.write_text(json.dumps(body | {"content": fingerprint(body)}))
     return f"{name}.zarr", str(path)
 
 

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from gla import figures
-from gla.config import Figure
+from gla.config import ConfigError, Figure
 from gla.evaluate import COLUMNS
 from gla.figures import in_context, sources, training
-from gla.files import CorruptFile
+from gla.files import CorruptFile, fingerprint
 from gla.statistics import mean_interval
 
 
@@ -39,9 +39,9 @@ def rollouts(tmp_path):
 
 def _digest(folder, name, environment, curves):
     path = folder / f"{name}.json"
-    path.write_text(
-        json.dumps({"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10})
-    )
+    body = {"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10}
+    body |= {"format": 1, "files": {}}
+    path.write_text(json.dumps(body | {"content": fingerprint(body)}))
     return str(path)
 
 
@@ -162,6 +162,37 @@ def test_plotting_twice_gives_the_same_bytes(tmp_path, drawable, kind):
     assert seen[0] == seen[1]
     assert seen[0][1].startswith(b"%PDF") and seen[0][2].startswith(b"\x89PNG")
     assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("name", ["NA", "1", "True"])
+def test_any_usable_name_is_drawn(tmp_path, monkeypatch, name):
+    for entry, inputs in (
+        (Figure(kind="training", agents=[name]), {"by_position": [_by_position(tmp_path, "a", [2.0, 1.0])]}),
+        (Figure(kind="sources", environments=[name]), {"digests": [_digest(tmp_path, "d", name, [[1.0, 2.0]])]}),
+        (_panel("v"), {"rollouts": [[_rollouts(tmp_path, "r", name, "agent", [[1.0, 2.0]])]], "optimal": [None]}),
+    ):
+        drawn, draw = [], figures.KINDS[entry.kind].draw
+        monkeypatch.setattr(figures.KINDS[entry.kind], "draw", lambda *a, d=draw, s=drawn: s.append(d(*a)) or s[0])
+        figures.tabulate(entry, inputs, tmp_path / "t.csv")
+        figures.plot(entry, tmp_path / "t.csv", [tmp_path / "f.png"])
+        lines = drawn[0].axes[0].lines
+        assert lines and all(len(line.get_ydata()) == 2 for line in lines), entry.kind
+
+
+def test_a_panel_in_which_no_episode_ended_is_drawn_empty(tmp_path):
+    rollouts = [[_rollouts(tmp_path, n, "x", "agent", r)] for n, r in (("r", []), ("s", [[1.0, 2.0]]))]
+    for i, (entry, own) in enumerate([(_panel("v", "w"), rollouts), (_panel("v"), rollouts[:1])]):
+        figures.tabulate(entry, {"rollouts": own, "optimal": [None] * len(own)}, tmp_path / "t.csv")
+        figures.plot(entry, tmp_path / "t.csv", [tmp_path / f"{i}.png"])
+        assert (tmp_path / f"{i}.png").exists()
+
+
+@pytest.mark.parametrize("style", [{"font.sise": 7}, {"font.size": "large-ish"}])
+def test_style_that_matplotlib_does_not_know_is_named(tmp_path, drawable, style):
+    entry, inputs = drawable["training"]
+    figures.tabulate(entry, inputs, tmp_path / "t.csv")
+    with pytest.raises(ConfigError, match=next(iter(style))):
+        figures.plot(entry.model_copy(update={"style": style}), tmp_path / "t.csv", [tmp_path / "f.png"])
 
 
 def test_style_reaches_the_figure_and_stays_there(tmp_path, drawable):

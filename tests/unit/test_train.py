@@ -185,6 +185,20 @@ def test_a_loss_that_is_not_finite_names_the_agent_and_the_step(tmp_path, manife
     assert (tmp_path / "scratch/checkpoint.pt").exists()
 
 
+def test_a_damaged_checkpoint_is_named_or_ignored(tmp_path, manifest, undisturbed, monkeypatch):
+    _after(monkeypatch, 7, _die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(TINY, manifest, tmp_path)
+    monkeypatch.undo()
+    _cut(tmp_path / "scratch/checkpoint.pt")
+    try:
+        _train(TINY, manifest, tmp_path)
+    except CorruptFile as error:
+        assert "checkpoint.pt" in str(error)
+    else:
+        assert _bytes(tmp_path) == _bytes(undisturbed)
+
+
 def test_damaged_inputs_are_named_and_nothing_is_written(tmp_path, manifest, grid_store):
     folder = tmp_path / "m"
     folder.mkdir()

@@ -12,11 +12,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from gla.config import Figure  # noqa: E402
+from gla.config import ConfigError, Figure  # noqa: E402
 from gla.files import atomic, read_csv  # noqa: E402
 from gla.figures import in_context, sources, training  # noqa: E402
 
 KINDS: dict[str, ModuleType] = {"sources": sources, "in_context": in_context, "training": training}
+NUMBERS = ("x", "mean", "low", "high", "train_loss", "validation_loss", "constant_loss")  # that may be missing
 STYLE = Path(__file__).with_name("gla.mplstyle")
 
 
@@ -28,8 +29,14 @@ def tabulate(entry: Figure, inputs: dict[str, list], path: str | Path) -> None:
 
 def plot(entry: Figure, table: str | Path, outputs: list[str | Path]) -> None:
     """Draw a figure's CSV into files whose endings name the formats."""
-    frame = read_csv(table)
-    with plt.style.context([STYLE, entry.style]):
+    # Names are text even where they look like numbers or missing values.
+    names = dict.fromkeys(("agent", "environment", "evaluation", "condition"), str)
+    frame = read_csv(table, dtype=names, keep_default_na=False, na_values={c: [""] for c in NUMBERS})
+    try:
+        style = matplotlib.RcParams(entry.style)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"style: {error.args[0]} (expected Matplotlib's rc parameters)") from None
+    with plt.style.context([STYLE, dict(style)]):
         figure = KINDS[entry.kind].draw(entry, frame)
         for path in outputs:
             with atomic(path) as temporary:

@@ -5,13 +5,13 @@ import numpy as np
 import pandas as pd
 
 from gla.config import Figure
-from gla.files import read_json
+from gla.histories import read_digest
 from gla.statistics import mean_interval
 
 
 def table(entry: Figure, digests: list[str]) -> pd.DataFrame:
     """Columns environment, env_steps, mean, low, high, lifetimes. digests: of all blocks that are drawn."""
-    bodies, rows = [read_json(d) for d in digests], []
+    bodies, rows = [read_digest(d) for d in digests], []
     for name in entry.environments:
         own = [b for b in bodies if b["environment"] == name]
         returns = np.array([row for b in own for row in b["mean_return"]], dtype=float)  # (K, U), NaN for None

@@ -35,7 +35,7 @@ def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
         ax.set_ylim(bottom=0)
     for ax in axes.flat[n:]:
         ax.set_axis_off()
-    axes[0, 0].legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.supxlabel("position in the context (steps)", fontsize=8)
     figure.supylabel("divergence (nats per step)", fontsize=8)
     return figure
