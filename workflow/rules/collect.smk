@@ -19,6 +19,8 @@ rule collect:
         mem_mb=4000,
         runtime=240,
     params:
-        entry=lambda w: without(config["environments"][w.environment], "lifetimes", "lifetimes_per_block"),
+        entry=lambda w: without(
+            config["environments"][w.environment], "lifetimes", "lifetimes_per_block"
+        ),
     script:
         "../scripts/collect.py"

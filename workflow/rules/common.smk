@@ -30,9 +30,13 @@ def code(*modules):
     return [f"src/gla/{module}" for module in modules]
 
 
-CODE_ENVIRONMENTS = code("environments/__init__.py", "environments/grid_world.py", "environments/ant_dir.py")
+CODE_ENVIRONMENTS = code(
+    "environments/__init__.py", "environments/grid_world.py", "environments/ant_dir.py"
+)
 CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
-CODE_MODEL = code("agent.py", "distributions.py", "augment.py", "windows.py", "models/transformer.py")
+CODE_MODEL = code(
+    "agent.py", "distributions.py", "augment.py", "windows.py", "models/transformer.py"
+)
 
 
 def lifetime_blocks(environment):
@@ -43,7 +47,9 @@ def lifetime_blocks(environment):
 
 
 def stores(environments):
-    return [f"<results>/histories/{e}/{b}" for e in environments for b in lifetime_blocks(e)]
+    return [
+        f"<results>/histories/{e}/{b}" for e in environments for b in lifetime_blocks(e)
+    ]
 
 
 def digests(environments):

@@ -5,12 +5,18 @@ rule rollouts:
 
 def evaluated_environment(wildcards, *left_out):
     name = config["evaluations"][wildcards.evaluation]["environment"]
-    return {"name": name} | without(config["environments"][name], "lifetimes", "lifetimes_per_block", *left_out)
+    return {"name": name} | without(
+        config["environments"][name], "lifetimes", "lifetimes_per_block", *left_out
+    )
 
 
 def evaluation_settings(wildcards):
     return without(
-        config["evaluations"][wildcards.evaluation], "environment", "agents", "conditions", "baselines"
+        config["evaluations"][wildcards.evaluation],
+        "environment",
+        "agents",
+        "conditions",
+        "baselines",
     )
 
 

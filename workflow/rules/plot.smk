@@ -1,6 +1,10 @@
 rule figures:
     input:
-        expand("<results>/figures/{figure}.{format}", figure=config["figures"], format=["pdf", "png", "csv"]),
+        expand(
+            "<results>/figures/{figure}.{format}",
+            figure=config["figures"],
+            format=["pdf", "png", "csv"],
+        ),
 
 
 localrules:
@@ -15,13 +19,17 @@ def drawn(wildcards, kind):
         return digests(entry["environments"])
     if kind == "by_position":
         return [f"<results>/agents/{a}/by_position.csv" for a in entry["agents"]]
-    return [path for p in entry["panels"] for path in rollouts(p["evaluation"], p["agents"])]
+    return [
+        path for p in entry["panels"] for path in rollouts(p["evaluation"], p["agents"])
+    ]
 
 
 def table_settings(wildcards):
     """What decides a figure's numbers: for each panel its evaluation and agents, not how they are called."""
     entry = config["figures"][wildcards.figure]
-    panels = [{"evaluation": p["evaluation"], "agents": p["agents"]} for p in entry["panels"]]
+    panels = [
+        {"evaluation": p["evaluation"], "agents": p["agents"]} for p in entry["panels"]
+    ]
     return without(entry, "style") | {"panels": panels}
 
 
@@ -29,11 +37,15 @@ def panel_settings(wildcards):
     """Of each panel: the number of its rollouts, and the environment whose best return may be known."""
     settings = []
     for panel in config["figures"][wildcards.figure]["panels"]:
-        environment = config["environments"][config["evaluations"][panel["evaluation"]]["environment"]]
+        environment = config["environments"][
+            config["evaluations"][panel["evaluation"]]["environment"]
+        ]
         settings.append(
             {
                 "rollouts": len(rollouts(panel["evaluation"], panel["agents"])),
-                "environment": {key: environment[key] for key in ("id", "kwargs", "tasks")},
+                "environment": {
+                    key: environment[key] for key in ("id", "kwargs", "tasks")
+                },
             }
         )
     return settings
@@ -45,7 +57,12 @@ rule tabulate:
         by_position=lambda w: drawn(w, "by_position"),
         rollouts=lambda w: drawn(w, "rollouts"),
         code=CODE_ENVIRONMENTS
-        + code("statistics.py", "figures/sources.py", "figures/training.py", "figures/in_context.py"),
+        + code(
+            "statistics.py",
+            "figures/sources.py",
+            "figures/training.py",
+            "figures/in_context.py",
+        ),
     output:
         ensure("<results>/figures/{figure}.csv", non_empty=True),
     conda:
@@ -64,7 +81,12 @@ def figure_kind(wildcards):
 rule plot:
     input:
         table="<results>/figures/{figure}.csv",
-        code=code("figures/sources.py", "figures/training.py", "figures/in_context.py", "figures/gla.mplstyle"),
+        code=code(
+            "figures/sources.py",
+            "figures/training.py",
+            "figures/in_context.py",
+            "figures/gla.mplstyle",
+        ),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(

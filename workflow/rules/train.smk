@@ -22,10 +22,10 @@ rule train:
         by_position="<results>/agents/{agent}/by_position.csv",
     benchmark:
         "<results>/benchmarks/train/{agent}.tsv"
+    retries: 1
     conda:
         "../../envs/gla.yaml"
     threads: 1
-    retries: 1
     resources:
         gpu=1,
         mem_mb=8000,
