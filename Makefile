@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all env test test-slow bench smoke clean
+.PHONY: all env test test-slow bench smoke docs-results clean
 
 all: env
 	$(BIN)/snakemake --cores all all
@@ -32,6 +32,11 @@ bench: env
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[bench]'
 	$(BIN)/python benchmarks/ppo_reference.py
 	$(BIN)/python benchmarks/ppo_agreement.py
+
+# The committed figures in docs/results, from the last run of the default config.
+docs-results: all
+	mkdir -p docs/results
+	cp results/figures/*.png results/figures/*.csv docs/results/
 
 clean:
 	rm -rf results .snakemake

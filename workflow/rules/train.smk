@@ -22,7 +22,6 @@ rule train:
         by_position="<results>/agents/{agent}/by_position.csv",
     benchmark:
         "<results>/benchmarks/train/{agent}.tsv"
-    retries: 1
     conda:
         "../../envs/gla.yaml"
     threads: 1
