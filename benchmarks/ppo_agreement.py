@@ -13,13 +13,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy import stats
+from table import put_row
 
 from gla.config import PPO, Environment
 from gla.environments import make
-from gla.files import atomic
 from gla.ppo import Population, ReturnTracker
 from gla.progress import Progress
 
@@ -110,11 +109,7 @@ def main() -> None:
             "equivalent": bool(-margin < low and high < margin),
             "p_of_no_difference": round(float(stats.ttest_ind(a, b, equal_var=False).pvalue), 3),
         }
-        old = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=list(row))
-        table = pd.concat([old[old["environment"] != env_id], pd.DataFrame([row])]).sort_values("environment")
-        with atomic(TABLE) as temporary:
-            table.to_csv(temporary, index=False)
-        print(pd.DataFrame([row]).to_string(index=False), flush=True)
+        put_row(TABLE, row)
 
 
 if __name__ == "__main__":

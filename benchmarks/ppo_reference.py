@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from table import put_row
 
 from gla.config import PPO, Environment
-from gla.files import atomic
 from gla.ppo import Population, ReturnTracker
 from gla.progress import Progress
 
@@ -71,11 +71,7 @@ def main() -> None:
             "published_return": published,
             "published_deviation": deviation,
         }
-        old = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=list(row))
-        table = pd.concat([old[old["environment"] != env_id], pd.DataFrame([row])]).sort_values("environment")
-        with atomic(TABLE) as temporary:
-            table.to_csv(temporary, index=False)
-        print(pd.DataFrame([row]).to_string(index=False), flush=True)
+        put_row(TABLE, row)
 
 
 if __name__ == "__main__":

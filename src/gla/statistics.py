@@ -28,12 +28,3 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
         return Interval(mean, mean, mean)
     half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half)
-
-
-def gain(returns: np.ndarray) -> np.ndarray:
-    """Improvement of each seed in its context: mean of the last fifth of its episodes minus the first fifth.
-
-    returns: (seeds, episodes). Returns (seeds,).
-    """
-    fifth = max(1, returns.shape[1] // 5)
-    return returns[:, -fifth:].mean(1) - returns[:, :fifth].mean(1)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gla.statistics import gain, mean_interval
+from gla.statistics import mean_interval
 
 VALUES = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30).filter(lambda x: np.std(x) > 1e-6)
 
@@ -36,9 +36,3 @@ def test_the_interval_covers_the_mean_as_often_as_it_says(n):
     intervals = [mean_interval(d) for d in draws]
     covered = np.mean([i.low <= 5.0 <= i.high for i in intervals])
     assert covered == pytest.approx(0.95, abs=0.02)  # four standard errors
-
-
-def test_gain_compares_the_last_fifth_with_the_first():
-    returns = np.array([np.arange(10.0), np.zeros(10)])
-    np.testing.assert_allclose(gain(returns), [8.5 - 0.5, 0.0])
-    np.testing.assert_allclose(gain(np.array([[1.0, 2.0, 5.0]])), [4.0])  # at least one episode

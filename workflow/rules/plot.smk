@@ -59,6 +59,7 @@ rule tabulate:
         code=CODE_ENVIRONMENTS
         + code(
             "statistics.py",
+            "figures/panels.py",
             "figures/sources.py",
             "figures/training.py",
             "figures/in_context.py",
@@ -82,6 +83,7 @@ rule plot:
     input:
         table="<results>/figures/{figure}.csv",
         code=code(
+            "figures/panels.py",
             "figures/sources.py",
             "figures/training.py",
             "figures/in_context.py",

@@ -3,8 +3,10 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import EngFormatter
 
 from gla.config import Figure
+from gla.figures.panels import panels
 from gla.histories import read_digest
 from gla.statistics import mean_interval
 
@@ -25,19 +27,12 @@ def table(entry: Figure, digests: list[str]) -> pd.DataFrame:
 
 def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
     """A panel for each environment."""
-    n = len(entry.environments)
-    columns = min(n, 4)
-    rows = -(-n // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(max(2.6, 1.9 * columns), 1.6 * rows), squeeze=False, layout="constrained")
-    for ax, name in zip(axes.flat, entry.environments, strict=False):
+    figure, axes = panels(entry.environments, "environment steps of a lifetime", "mean return")
+    for ax, name in zip(axes, entry.environments, strict=True):
         own = frame[frame["environment"] == name]
         ax.plot(own["env_steps"], own["mean"])
         ax.fill_between(own["env_steps"], own["low"], own["high"], alpha=0.25, linewidth=0)
         ax.set_title(f"{name} ({own['lifetimes'].max()} lifetimes)")
         ax.xaxis.set_major_locator(plt.MaxNLocator(4))
-        ax.xaxis.set_major_formatter(plt.matplotlib.ticker.EngFormatter(sep=""))
-    for ax in axes.flat[n:]:
-        ax.set_axis_off()
-    figure.supxlabel("environment steps of a lifetime", fontsize=8)
-    figure.supylabel("mean return", fontsize=8)
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     return figure

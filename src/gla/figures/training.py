@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from gla.config import Figure
+from gla.figures.panels import panels
 from gla.files import read_csv
 
 
@@ -16,11 +17,8 @@ def table(entry: Figure, by_position: list[str]) -> pd.DataFrame:
 
 def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
     """A panel for each agent."""
-    n = len(entry.agents)
-    columns = min(n, 4)
-    rows = -(-n // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(max(2.6, 1.9 * columns), 1.6 * rows), squeeze=False, layout="constrained")
-    for ax, name in zip(axes.flat, entry.agents, strict=False):
+    figure, axes = panels(entry.agents, "position in the context (steps)", "divergence (nats per step)")
+    for ax, name in zip(axes, entry.agents, strict=True):
         own = frame[frame["agent"] == name]
         # Single positions are noisy; a running mean over a fiftieth of the context shows the course.
         width = max(1, len(own) // 50)
@@ -31,11 +29,6 @@ def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
         ):
             values = own[column].rolling(width, min_periods=1, center=True).mean()
             ax.plot(own["position"], values, style, label=label)
-        ax.set_title(name)
         ax.set_ylim(bottom=0)
-    for ax in axes.flat[n:]:
-        ax.set_axis_off()
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.supxlabel("position in the context (steps)", fontsize=8)
-    figure.supylabel("divergence (nats per step)", fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

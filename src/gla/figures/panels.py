@@ -1,0 +1,19 @@
+"""Panels of one size, at most four in a row."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def panels(names: list[str], x: str, y: str) -> tuple[plt.Figure, np.ndarray]:
+    """A figure with a panel for each name, titled with it, and the axes, (len(names),). x, y: their common labels."""
+    n, columns = len(names), min(len(names), 4)
+    rows = -(-n // columns)
+    size = (max(2.6, 1.9 * columns), 1.6 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for ax, name in zip(axes.flat, names, strict=False):
+        ax.set_title(name)
+    for ax in axes.flat[n:]:
+        ax.set_axis_off()
+    figure.supxlabel(x, fontsize=8)
+    figure.supylabel(y, fontsize=8)
+    return figure, axes.flat[:n]
