@@ -34,7 +34,6 @@ rule evaluate_agent:
         "../../envs/gla.yaml"
     threads: 1
     resources:
-        gpu=1,
         mem_mb=8000,
         runtime=240,
     params:
