@@ -14,17 +14,31 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
+def mean_interval(values: np.ndarray, tasks: int = 1, confidence: float = 0.95) -> Interval:
     """Student's t interval of the mean of independent values, NaN left out.
 
-    With one value the interval is that value, and with none it is NaN.
+    tasks: value i belongs to task i % tasks. Tasks are enumerated, not drawn, so what they differ by
+    is no uncertainty: the sample is stratified, its variance is that within tasks (Cochran, 1977,
+    Section 5.3), and its degrees of freedom are Welch's and Satterthwaite's. Where a task has fewer
+    than two values, all count as one stratum. With one value the interval is that value, and with
+    none it is NaN.
     """
     values = np.asarray(values, dtype=float)
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
+    stratum = np.arange(len(values)) % tasks
+    finite = np.isfinite(values)
+    values, stratum = values[finite], stratum[finite]
+    n = len(values)
+    if n == 0:
         return Interval(np.nan, np.nan, np.nan)
     mean = float(values.mean())
-    if len(values) == 1:
+    if n == 1:
         return Interval(mean, mean, mean)
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    groups = [values[stratum == s] for s in np.unique(stratum)]
+    if min(len(g) for g in groups) < 2:
+        groups = [values]
+    parts = np.array([len(g) * g.var(ddof=1) / n**2 for g in groups])
+    if not parts.any():
+        return Interval(mean, mean, mean)
+    freedom = parts.sum() ** 2 / sum(p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True))
+    half = float(stats.t.ppf(0.5 + confidence / 2, freedom) * np.sqrt(parts.sum()))
     return Interval(mean, mean - half, mean + half)

@@ -40,7 +40,7 @@ def rollouts(tmp_path):
 def _digest(folder, name, environment, curves):
     path = folder / f"{name}.json"
     body = {"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10}
-    body |= {"format": 1, "files": {}}
+    body |= {"format": 1, "files": {}, "config": {"tasks": []}}
     path.write_text(json.dumps(body | {"content": fingerprint(body)}))
     return str(path)
 
@@ -67,7 +67,7 @@ def test_sources_are_the_mean_over_lifetimes_of_all_blocks(tmp_path):
 
 
 def test_in_context_curves_go_by_episode_and_references_have_one_row(rollouts):
-    found = in_context.table(_panel("v"), [rollouts], [5.0])
+    found = in_context.table(_panel("v"), [rollouts], [5.0], [1])
     agent = found[found["condition"] == "agent"]
     assert agent["x"].tolist() == [1, 2, 3, 4] and agent["mean"].tolist() == [1, 2, 3, 4]
     half = mean_interval(np.array([0.0, 1.0, 2.0])).high - 1
@@ -81,13 +81,13 @@ def test_in_context_curves_go_by_episode_and_references_have_one_row(rollouts):
 
 
 def test_there_is_no_optimum_where_none_is_known(rollouts):
-    assert "optimal" not in set(in_context.table(_panel("v"), [rollouts], [None])["condition"])
+    assert "optimal" not in set(in_context.table(_panel("v"), [rollouts], [None], [1])["condition"])
 
 
 def test_over_steps_a_point_is_the_mean_of_the_episodes_since_the_last(tmp_path):
     ragged = [[1.0, 3.0], [5.0, 5.0]]
     path = _rollouts(tmp_path, "r", "x", "agent", ragged, length=50)
-    found = in_context.table(_panel("v", x="env_steps"), [[path]], [None])
+    found = in_context.table(_panel("v", x="env_steps"), [[path]], [None], [1])
     assert found["x"].max() == 100 and (found["x"].diff().dropna() > 0).all()
     first, last = found[found["x"] <= 96], found[found["x"] == 100]
     assert set(first["mean"]) == {3.0} and first["x"].min() >= 50  # none before an episode has ended
@@ -97,13 +97,13 @@ def test_over_steps_a_point_is_the_mean_of_the_episodes_since_the_last(tmp_path)
 def test_every_episode_counts_once_over_steps(tmp_path):
     """An episode may end on a bin's edge, its first step, or the very last."""
     path = _rollouts(tmp_path, "r", "x", "agent", [np.arange(100.0)], length=1)
-    found = in_context.table(_panel("v", x="env_steps"), [[path]], [None])
+    found = in_context.table(_panel("v", x="env_steps"), [[path]], [None], [1])
     assert found["mean"].tolist() == pytest.approx([1.5 + 4 * i for i in range(25)])
 
 
 def test_panels_keep_their_order(tmp_path, rollouts):
     other = _rollouts(tmp_path, "o", "x", "agent", [[9.0]], environment="f")
-    found = in_context.table(_panel("v", "w"), [rollouts, [other]], [None, None])
+    found = in_context.table(_panel("v", "w"), [rollouts, [other]], [None, None], [1, 1])
     assert found.groupby("panel")["evaluation"].first().tolist() == ["v", "w"]
     assert found.loc[found["panel"] == 1, "mean"].tolist() == [9.0]
 
@@ -112,7 +112,7 @@ def test_an_evaluation_in_which_no_episode_ended_gives_an_empty_panel(tmp_path):
     """Fewer steps than an episode takes: nothing can be drawn, and the other panels can."""
     empty = _rollouts(tmp_path, "r", "x", "agent", [])
     full = _rollouts(tmp_path, "s", "x", "agent", [[1.0, 2.0]])
-    found = in_context.table(_panel("v", "w"), [[empty], [full]], [None, None])
+    found = in_context.table(_panel("v", "w"), [[empty], [full]], [None, None], [1, 1])
     assert set(found["panel"]) == {1}
 
 
@@ -133,7 +133,7 @@ def drawable(tmp_path, rollouts):
             Figure(kind="sources", environments=["e", "f"]),
             {"digests": [_digest(tmp_path, n, n, [[1.0, 2.0], [3.0, 5.0]]) for n in "ef"]},
         ),
-        "in_context": (_panel("v", "w"), {"rollouts": [rollouts, rollouts[:2]], "optimal": [5.0, None]}),
+        "in_context": (_panel("v", "w"), {"rollouts": [rollouts, rollouts[:2]], "optimal": [5.0, None], "tasks": [1, 1]}),
         "training": (
             Figure(kind="training", agents=["a", "b"]),
             {"by_position": [_by_position(tmp_path, n, [2.0, 1.0, 0.5]) for n in "ab"]},
@@ -169,7 +169,7 @@ def test_any_usable_name_is_drawn(tmp_path, monkeypatch, name):
     for entry, inputs in (
         (Figure(kind="training", agents=[name]), {"by_position": [_by_position(tmp_path, "a", [2.0, 1.0])]}),
         (Figure(kind="sources", environments=[name]), {"digests": [_digest(tmp_path, "d", name, [[1.0, 2.0]])]}),
-        (_panel("v"), {"rollouts": [[_rollouts(tmp_path, "r", name, "agent", [[1.0, 2.0]])]], "optimal": [None]}),
+        (_panel("v"), {"rollouts": [[_rollouts(tmp_path, "r", name, "agent", [[1.0, 2.0]])]], "optimal": [None], "tasks": [1]}),
     ):
         drawn, draw = [], figures.KINDS[entry.kind].draw
         monkeypatch.setattr(figures.KINDS[entry.kind], "draw", lambda *a, d=draw, s=drawn: s.append(d(*a)) or s[0])
@@ -182,7 +182,7 @@ def test_any_usable_name_is_drawn(tmp_path, monkeypatch, name):
 def test_a_panel_in_which_no_episode_ended_is_drawn_empty(tmp_path):
     rollouts = [[_rollouts(tmp_path, n, "x", "agent", r)] for n, r in (("r", []), ("s", [[1.0, 2.0]]))]
     for i, (entry, own) in enumerate([(_panel("v", "w"), rollouts), (_panel("v"), rollouts[:1])]):
-        figures.tabulate(entry, {"rollouts": own, "optimal": [None] * len(own)}, tmp_path / "t.csv")
+        figures.tabulate(entry, {"rollouts": own, "optimal": [None] * len(own), "tasks": [1] * len(own)}, tmp_path / "t.csv")
         figures.plot(entry, tmp_path / "t.csv", [tmp_path / f"{i}.png"])
         assert (tmp_path / f"{i}.png").exists()
 
@@ -209,7 +209,7 @@ def test_labels_stand_in_the_legend_and_titles_above(tmp_path, rollouts):
     entry = Figure(
         kind="in_context", panels=[{"evaluation": "v", "title": "Grid", "agents": ["x"], "labels": ["ours"]}]
     )
-    figure = in_context.draw(entry, in_context.table(entry, [rollouts], [5.0]))
+    figure = in_context.draw(entry, in_context.table(entry, [rollouts], [5.0], [1]))
     said = {t.get_text() for t in figure.legends[0].get_texts()}
     assert {"ours", "rewards hidden", "PPO, same steps", "random", "zero action", "optimum"} <= said
     assert figure.axes[0].get_title() == "Grid"

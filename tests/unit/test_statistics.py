@@ -12,7 +12,7 @@ VALUES = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30).filter(lambda x
 @given(values=VALUES, confidence=st.floats(0.5, 0.99))
 @settings(max_examples=40, deadline=None)
 def test_the_interval_is_students(values, confidence):
-    found = mean_interval(np.array(values), confidence)
+    found = mean_interval(np.array(values), confidence=confidence)
     low, high = stats.t.interval(confidence, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
     assert found == pytest.approx((np.mean(values), low, high), rel=1e-6, abs=1e-9)
 
@@ -36,3 +36,24 @@ def test_the_interval_covers_the_mean_as_often_as_it_says(n):
     intervals = [mean_interval(d) for d in draws]
     covered = np.mean([i.low <= 5.0 <= i.high for i in intervals])
     assert covered == pytest.approx(0.95, abs=0.02)  # four standard errors
+
+
+def test_what_tasks_differ_by_is_no_uncertainty():
+    noise = np.random.default_rng(0).normal(0, 1, 40)
+    tasks = np.tile([0.0, 5.0, 10.0, 100.0], 10)
+    plain, stratified = mean_interval(noise), mean_interval(noise + tasks, tasks=4)
+    assert stratified.mean == pytest.approx(plain.mean + 28.75)
+    assert stratified.high - stratified.low == pytest.approx(plain.high - plain.low, rel=0.2)
+    assert mean_interval(tasks, tasks=4) == pytest.approx((28.75, 28.75, 28.75))
+
+
+def test_a_stratified_interval_covers_the_mean_as_often_as_it_says():
+    rng, centre = np.random.default_rng(1), np.array([0.0, 5.0, 10.0])
+    draws = rng.normal(0, 2.0, (2000, 12)) + np.tile(centre, 4)
+    intervals = [mean_interval(d, tasks=3) for d in draws]
+    assert np.mean([i.low <= 5.0 <= i.high for i in intervals]) == pytest.approx(0.95, abs=0.02)
+
+
+def test_a_task_with_one_value_makes_one_stratum_of_all():
+    values = np.array([1.0, 4.0, 2.0])
+    assert mean_interval(values, tasks=2) == mean_interval(values)

@@ -29,32 +29,36 @@ def _by_x(frame: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
         return wide.columns.to_numpy() + 1, wide.to_numpy()
     edges = np.linspace(0, frame["env_steps"].max(), BINS + 1)
     binned = frame.assign(bin=np.clip(np.searchsorted(edges, frame["env_steps"]) - 1, 0, BINS - 1))
-    wide = binned.pivot_table(index="seed", columns="bin", values="episode_return").reindex(columns=range(BINS))
+    wide = binned.pivot_table(index="seed", columns="bin", values="episode_return")
+    wide = wide.reindex(index=range(frame["seed"].max() + 1), columns=range(BINS))
     return edges[1:], wide.ffill(axis=1).to_numpy()
 
 
-def table(entry: Figure, rollouts: list[list[str]], optimal: list[float | None]) -> pd.DataFrame:
+def table(
+    entry: Figure, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int]
+) -> pd.DataFrame:
     """Columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds.
 
-    rollouts: Parquet files of each panel; optimal: the best return of each, where it is known. A
-    reference that does not change in its context (random, zero action, PPO's last policy, the
-    optimum) has one row, with x empty: the mean of each seed's episodes, averaged over seeds.
+    rollouts: Parquet files of each panel; optimal: the best return of each, where it is known; tasks:
+    how many each environment has, seed s being in task s % tasks. A reference that does not change in
+    its context (random, zero action, PPO's last policy, the optimum) has one row, with x empty: the
+    mean of each seed's episodes, averaged over seeds.
     """
     rows = []
-    for number, (panel, paths, best) in enumerate(zip(entry.panels, rollouts, optimal, strict=True)):
+    for number, (panel, paths, best, n) in enumerate(zip(entry.panels, rollouts, optimal, tasks, strict=True)):
         frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
         environment = next(iter(frame["environment"]), "")
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
             head = (number, panel.evaluation, environment, agent, condition)
             if condition not in CURVES:
                 values = own.groupby("seed")["episode_return"].mean().to_numpy()
-                rows.append((*head, np.nan, *mean_interval(values), len(values)))
+                rows.append((*head, np.nan, *mean_interval(values, n), len(values)))
                 continue
             points, values = _by_x(own, entry.x)
             for i, x in enumerate(points):
                 count = int(np.isfinite(values[:, i]).sum())
                 if count:
-                    rows.append((*head, x, *mean_interval(values[:, i]), count))
+                    rows.append((*head, x, *mean_interval(values[:, i], n), count))
         if best is not None:
             rows.append((number, panel.evaluation, environment, "baseline", "optimal", np.nan, best, best, best, 0))
     columns = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")

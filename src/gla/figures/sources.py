@@ -16,12 +16,13 @@ def table(entry: Figure, digests: list[str]) -> pd.DataFrame:
     bodies, rows = [read_digest(d) for d in digests], []
     for name in entry.environments:
         own = [b for b in bodies if b["environment"] == name]
+        tasks = len(own[0]["config"]["tasks"]) or 1
         returns = np.array([row for b in own for row in b["mean_return"]], dtype=float)  # (K, U), NaN for None
         per_update = own[0]["streams"] * own[0]["steps_per_update"]
         for u in range(returns.shape[1]):
             count = int(np.isfinite(returns[:, u]).sum())
             if count:
-                rows.append((name, (u + 1) * per_update, *mean_interval(returns[:, u]), count))
+                rows.append((name, (u + 1) * per_update, *mean_interval(returns[:, u], tasks), count))
     return pd.DataFrame(rows, columns=("environment", "env_steps", "mean", "low", "high", "lifetimes"))
 
 
