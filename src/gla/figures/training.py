@@ -30,5 +30,5 @@ def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
             values = own[column].rolling(width, min_periods=1, center=True).mean()
             ax.plot(own["position"], values, style, label=label)
         ax.set_ylim(bottom=0)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
