@@ -8,6 +8,7 @@ from gla.environments import UnsupportedEnvironment, VectorEnv, make, optimal_re
 
 SHIPPED = [
     "gla/GridWorld-v0",
+    "gla/PointMass-v0",
     "gla/AntDir-v0",
     "Ant-v4",
     "HalfCheetah-v4",
@@ -138,3 +139,15 @@ def test_wrong_keyword_arguments_are_named():
     with pytest.raises(UnsupportedEnvironment, match="direction 2"):
         make("gla/AntDir-v0", direction=2)
     assert environments.MAX_OBSERVATION == 64 and environments.MAX_ACTION == 16
+
+
+def test_point_mass_pays_the_distance_to_its_goal():
+    env = make("gla/PointMass-v0", angle=90.0)
+    start, _ = env.reset(seed=0)
+    assert np.abs(start).max() <= 0.25
+    observation, reward, *_ = env.step(np.array([-1.0, 4.0]))  # the second is clipped to 1
+    np.testing.assert_allclose(observation, start + [-0.25, 0.25], atol=1e-6)
+    np.testing.assert_allclose(reward, -np.linalg.norm(observation - [0.0, 0.75]), atol=1e-6)
+    for _ in range(10):
+        observation, reward, *_ = env.step(np.array([1.0, 0.75]) - observation)
+    assert np.abs(observation).max() <= 1.0

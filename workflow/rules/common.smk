@@ -31,7 +31,10 @@ def code(*modules):
 
 
 CODE_ENVIRONMENTS = code(
-    "environments/__init__.py", "environments/grid_world.py", "environments/ant_dir.py"
+    "environments/__init__.py",
+    "environments/grid_world.py",
+    "environments/point_mass.py",
+    "environments/ant_dir.py",
 )
 CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
 CODE_MODEL = code(
