@@ -1,15 +1,9 @@
-"""The in-context agent: tokens in, distributions over actions out, and its folder on disk.
-
-One token per step holds everything known before acting: the whole last transition and the new
-observation, (s_{i-1}, a_{i-1}, r_{i-1}, d_{i-1}, s_i), and what is asked of the agent, eta_i. With
-the transition in one token a single layer sees what an action did.
-"""
+"""The in-context agent: its model, tokens in and policy outputs out, and its folder on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -18,53 +12,27 @@ from gla.config import Agent as AgentConfig
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
 from gla.files import CorruptFile, read_json, sha256
 
-TOKEN = 2 * MAX_OBSERVATION + MAX_ACTION + 3  # numbers in a token
-
-
-def tokens(observation: Tensor, action: Tensor, reward: Tensor, end: Tensor, eta: Tensor) -> Tensor:
-    """Tokens (B, T, TOKEN) of whole windows.
-
-    observation (B, T, 64), action (B, T, 16), reward (B, T), end (B, T) and eta (B, T) belong to
-    step i; token i takes step i - 1's transition. Before the first step the transition is zero and
-    its end is true: an episode begins.
-    """
-    before = torch.cat([observation, action, reward.unsqueeze(-1), end.unsqueeze(-1).to(reward.dtype)], -1)
-    first = torch.zeros_like(before[:, :1])
-    first[..., -1] = 1.0
-    before = torch.cat([first, before[:, :-1]], 1)
-    return torch.cat([before, observation, eta.unsqueeze(-1)], -1)
-
 
 class AgentModel(nn.Module):
-    """Embedding, sequence model and heads.
+    """A sequence model and, for training alone, a head that predicts what follows.
 
-    The policy head gives 16 means and 16 log-deviations (gla.distributions.pull_back); the optional
-    auxiliary head predicts the next projected observation and the reward from the feature and the
-    action that was taken.
+    The optional auxiliary head predicts the next projected observation and the reward from the
+    feature and the action that was taken.
     """
 
     def __init__(self, config: AgentConfig):
         super().__init__()
-        width = config.model.width
-        self.embed = nn.Linear(TOKEN, width)
         self.sequence = models.build(config.model)
-        self.head = nn.Linear(width, 2 * MAX_ACTION)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
         self.auxiliary = None
         if config.auxiliary_weight > 0:
+            width = config.model.width
             self.auxiliary = nn.Sequential(
                 nn.Linear(width + MAX_ACTION, 2 * width), nn.GELU(), nn.Linear(2 * width, MAX_OBSERVATION + 1)
             )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, T, TOKEN) to features (B, T, D) and policy outputs (B, T, 32) in float32."""
-        features = self.sequence(self.embed(x))
-        return features, self.head(features).float()
-
-    def step(self, x: Tensor, cache) -> Tensor:
-        """One token of each stream (B, TOKEN) to policy outputs (B, 32)."""
-        return self.head(self.sequence.step(self.embed(x), cache)).float()
+        return self.sequence(x)
 
 
 @dataclass(frozen=True)

@@ -121,14 +121,19 @@ class Dataset(_Entry):
 class Model(_Entry):
     """The sequence model."""
 
-    kind: Literal["transformer"] = "transformer"
-    """Decoder-only, causal, pre-norm, rotary positions."""
+    kind: Literal["transformer", "equivariant"] = "transformer"
+    """transformer: decoder-only, causal, pre-norm, rotary positions; equivariant: one whose outputs
+    turn with its observations and actions, so that it need not learn to undo projections."""
     layers: Positive = 3
     """Blocks."""
     width: Positive = 64
     """Dimensions of a token inside the model."""
     heads: Positive = 4
     """Attention heads; width / heads must be even."""
+    channels: Positive = 4
+    """equivariant: observation vectors, and action vectors, that a token carries."""
+    window: Positive | None = None
+    """Tokens that attention reaches back; 1 leaves no context: behaviour cloning."""
 
     @model_validator(mode="after")
     def _divisible(self):
@@ -192,8 +197,10 @@ class Evaluation(_Entry):
     """Name of an environment; test seed k has its task k % n."""
     agents: list[str] = []
     """Names of agents."""
-    conditions: list[Literal["agent", "rewards_hidden"]] = ["agent", "rewards_hidden"]
-    """What each agent is run under."""
+    conditions: list[Literal["agent", "rewards_hidden", "rewards_shuffled", "context_wiped"]] = ["agent", "rewards_hidden"]
+    """What each agent is run under: itself, and the controls that tell whether it learns from reward."""
+    projections: Literal["unseen", "seen"] = "unseen"
+    """unseen: drawn for tests alone; seen: among those of the agent's own training."""
     baselines: list[Literal["random", "zero_action", "ppo", "ppo_final"]] = list(BASELINES)
     """Reference rows."""
     seeds: Positive = 64
@@ -297,6 +304,8 @@ def _problems(c: Config):
         gap = a.gap if isinstance(a.gap, list) else [a.gap, a.gap]
         if a.gap != "max" and gap[0] > gap[1]:
             yield f"agents.{name}.gap: {a.gap} (expected [low, high] with low <= high)"
+        if a.auxiliary_weight and a.model.kind == "equivariant":
+            yield f"agents.{name}.auxiliary_weight: {a.auxiliary_weight} (expected 0 for an equivariant model)"
         for e in c.datasets[a.dataset].environments if a.dataset in c.datasets else []:
             if e not in c.environments:
                 continue

@@ -9,6 +9,9 @@ s % n of its environment. Conditions:
 
 - agent: the agent, from an empty context, under a projection that it never saw.
 - rewards_hidden: the same, with every reward in the context replaced by the constant 0.
+- rewards_shuffled: the same, each seed seeing the rewards of the seed before it: of the same sizes
+  and at the same times, and of no use.
+- context_wiped: the same, the context emptied whenever an episode ends.
 - random: uniform over the action space. zero_action: always the zero vector, or action 0.
 - ppo: PPO from scratch with the source's hyper-parameters, alone in one stream, so that its steps
   count like the agent's. An update needs as many steps as one of the source's.
@@ -109,16 +112,25 @@ def _run(envs: VectorEnv, evaluation: Evaluation, label: str, act, observe=lambd
     return rows
 
 
+def _projection_seeds(agent: Agent, evaluation: Evaluation) -> np.ndarray | None:
+    """One for each test seed, (N,); None for the identity."""
+    if agent.identity_projection:
+        return None
+    if evaluation.projections == "seen":
+        return augment.TRAIN + np.arange(evaluation.seeds) % agent.manifest["projections"]["train"]
+    return augment.TEST + evaluation.seed * 2**20 + np.arange(evaluation.seeds)
+
+
 def run_agent(agent: Agent, entry: Environment, evaluation: Evaluation, condition: str, label: str = "agent") -> EpisodeRows:
-    """The agent in its context, all seeds side by side; condition is ``agent`` or ``rewards_hidden``."""
+    """The agent in its context, all seeds side by side; condition is ``agent`` or one of its controls."""
     envs = _environments(entry, evaluation)
     spec, n, config = envs.spec, evaluation.seeds, agent.config
     device = next(agent.model.parameters()).device
     generator = torch.Generator().manual_seed(evaluation.seed)
-    seeds = None if agent.identity_projection else augment.TEST + evaluation.seed * 2**20 + np.arange(n)
-    w, a = augment.projections(seeds, n, spec.observation_size, spec.action_size)
+    w, a = augment.projections(_projection_seeds(agent, evaluation), n, spec.observation_size, spec.action_size)
     total = _most_steps(envs, evaluation)
-    cache = agent.model.sequence.cache(n, min(evaluation.window, total))
+    model = agent.model.sequence
+    cache = model.cache(n, min(evaluation.window, total))
     standardise_observation, standardise_reward = RunningStandardiser(), RunningStandardiser()
     # What a token holds of the step before: (observation, action, reward, end), as in tokens().
     previous: list[Tensor] = [torch.zeros(n, 64), torch.zeros(n, 16), torch.zeros(n), torch.ones(n)]
@@ -132,19 +144,30 @@ def run_agent(agent: Agent, entry: Environment, evaluation: Evaluation, conditio
         eta = torch.full((n, 1), eta if config.eta != "none" else 0.0)
         past = [previous[0], previous[1], previous[2].unsqueeze(1), previous[3].unsqueeze(1)]
         token = torch.cat([*past, projected, eta], 1).to(device)
-        output = agent.model.step(token, cache).cpu().unsqueeze(1)
+        output = model.step(token, cache).cpu().unsqueeze(1)
         mean, log_std = (x.squeeze(1) for x in pull_back(output, a))
         action = sample_action(mean, None if spec.discrete else log_std, generator, evaluation.temperature)
         previous[0] = projected
         previous[1] = a[torch.arange(n), :, action] if spec.discrete else torch.einsum("npd,nd->np", a, action)
         return action.numpy()
 
+    @torch.inference_mode()
     def observe(step, _action, _t) -> None:
         reward = torch.from_numpy(step.reward).float()
+        if condition == "rewards_shuffled":
+            reward = reward.roll(1)
         if config.normalize:
             reward = standardise_reward(reward.unsqueeze(1)).squeeze(1)
         previous[2] = torch.zeros(n) if condition == "rewards_hidden" else reward
-        previous[3] = torch.from_numpy(step.terminated | step.truncated).float()
+        done = torch.from_numpy(step.terminated | step.truncated)
+        previous[3] = done.float()
+        if condition == "context_wiped" and done.any():
+            cache.forget(done)
+            for x in previous[:3]:
+                x[done] = 0.0  # as before the first step; the end stays true
+            if config.normalize:
+                standardise_observation.forget(done)
+                standardise_reward.forget(done)
 
     try:
         return _run(envs, evaluation, label, act, observe)

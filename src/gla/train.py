@@ -24,17 +24,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gla import augment
-from gla.agent import AgentModel, describe, tokens
+from gla.agent import AgentModel, describe
 from gla.config import Agent as AgentConfig
 from gla.distributions import divergence, pull_back
 from gla.environments import MAX_ACTION
 from gla.files import atomic, fingerprint, sha256, write_json
+from gla.models.tokens import tokens
 from gla.ppo import NumericalError
 from gla.progress import Progress
 from gla.windows import NO_ACTION, Batch, Windows
 
 VALIDATION_BATCHES = 4
-CODE = ("agent.py", "augment.py", "distributions.py", "histories.py", "train.py", "windows.py", "models/transformer.py")
+CODE = (
+    "agent.py", "augment.py", "distributions.py", "histories.py", "train.py", "windows.py",
+    "models/tokens.py", "models/transformer.py", "models/equivariant.py",
+)  # fmt: skip
 
 
 class Interrupted(RuntimeError):

@@ -71,21 +71,27 @@ class RunningStandardiser:
     """``standardise``, one step at a time."""
 
     def __init__(self):
-        self.n = 0
+        self.n = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: (B, d), the next step of each of B contexts."""
-        if self.n == 0:
-            self.first = x.double()
-            self.total = torch.zeros_like(self.first)
-            self.squares = torch.zeros_like(self.first)
+        x = x.double()
+        if self.n is None:
+            self.n, self.first = torch.zeros(len(x), 1, dtype=torch.float64), x.clone()
+            self.total, self.squares = torch.zeros_like(x), torch.zeros_like(x)
+        self.first = torch.where(self.n == 0, x, self.first)
         self.n += 1
-        shifted = x.double() - self.first
+        shifted = x - self.first
         self.total += shifted
         self.squares += shifted.square()
         mean = self.total / self.n
         variance = (self.squares / self.n - mean.square()).clamp_min(0)
-        return ((shifted - mean) / (variance + EPSILON).sqrt()).clamp(-STANDARD_CLIP, STANDARD_CLIP).to(x.dtype)
+        return ((shifted - mean) / (variance + EPSILON).sqrt()).clamp(-STANDARD_CLIP, STANDARD_CLIP).float()
+
+    def forget(self, rows: Tensor) -> None:
+        """Begin anew in the contexts (B,) bool that are true."""
+        for x in (self.n, self.total, self.squares):
+            x[rows] = 0
 
 
 class _Source:

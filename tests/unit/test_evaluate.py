@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from gla import augment, evaluate, histories
-from gla.agent import TOKEN, Agent, AgentModel
+from gla.agent import Agent, AgentModel
 from gla.augment import TEST
 from gla.config import PPO, ConfigError, Environment, Evaluation, Model
 from gla.config import Agent as AgentConfig
 from gla.evaluate import COLUMNS, EpisodeRows, run_agent, run_baseline
 from gla.files import CorruptFile
+from gla.models.tokens import TOKEN
 from gla.ppo import NumericalError
 
 PENDULUM = Environment(
@@ -33,7 +34,7 @@ def _agent(kind="gaussian", **kwargs):
     config = AgentConfig(dataset="d", model=Model(layers=2, width=16, heads=2), **kwargs)
     torch.manual_seed(0)
     model = AgentModel(config).eval()
-    torch.nn.init.normal_(model.head.weight, std=0.3)
+    torch.nn.init.normal_(model.sequence.head.weight, std=0.3)
     return Agent(model, config, {"projections": {"kind": kind}})
 
 
@@ -44,18 +45,18 @@ def _settings(environment="pendulum", **kwargs):
 
 def _recorded(agent, entry, evaluation, condition="agent"):
     """A rollout's frame, its tokens (N, T, TOKEN) and its outputs (N, T, 32)."""
-    seen, original = [], agent.model.step
+    seen, original = [], agent.model.sequence.step
 
     def step(x, cache):
         output = original(x, cache)
         seen.append((x.clone(), output.clone()))
         return output
 
-    agent.model.step = step
+    agent.model.sequence.step = step
     try:
         frame = run_agent(agent, entry, evaluation, condition).frame("a", "e", condition)
     finally:
-        del agent.model.step
+        del agent.model.sequence.step
     return frame, torch.stack([x for x, _ in seen], 1), torch.stack([y for _, y in seen], 1)
 
 
@@ -66,8 +67,44 @@ def test_a_rollout_is_the_forward_pass_of_its_own_tokens(entry, window):
     agent = _agent(eta="position")
     _, tokens, outputs = _recorded(agent, entry, _settings(window=window))
     assert tokens.shape == (4, 40, TOKEN)
-    again = agent.model.head(agent.model.sequence(agent.model.embed(tokens), window=window))
+    agent.model.sequence.config = agent.config.model.model_copy(update={"window": window})
+    _, again = agent.model.sequence(tokens)
     torch.testing.assert_close(again, outputs, rtol=1e-4, atol=1e-4)
+
+
+def _identity_agent():
+    return _agent("identity", normalize=False)
+
+
+def test_with_rewards_shuffled_each_seed_sees_those_of_the_seed_before_it(monkeypatch):
+    original = evaluate.VectorEnv.step
+    monkeypatch.setattr(evaluate.VectorEnv, "step", lambda *a: original(*a)._replace(reward=np.arange(4.0)))
+    _, tokens, _ = _recorded(_identity_agent(), PENDULUM, _settings(), "rewards_shuffled")
+    assert (tokens[:, 1:, REWARD] == torch.tensor([[3.0], [0.0], [1.0], [2.0]])).all()
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@torch.no_grad()
+def test_a_wiped_context_is_a_fresh_one_at_each_episode(normalize):
+    """An output depends on the tokens of its own episode alone, and the first of them is a first token."""
+    agent = _agent(normalize=normalize)
+    _, tokens, outputs = _recorded(agent, PENDULUM, _settings(window=100), "context_wiped")
+    assert tokens[:, :, END].sum() > 8
+    for seed, ends in enumerate(tokens[:, :, END].bool()):
+        starts = [*ends.nonzero()[:, 0].tolist(), tokens.shape[1]]
+        for a, b in pairwise(starts):
+            assert (tokens[seed, a, :END] == 0).all()
+            again = agent.model.sequence(tokens[seed : seed + 1, a:b])[1][0]
+            torch.testing.assert_close(again, outputs[seed, a:b], rtol=1e-4, atol=1e-4)
+            if normalize:  # the first observation is its own mean
+                assert (tokens[seed, a, 82:146] == 0).all()
+
+
+def test_seen_projections_are_those_of_training_and_unseen_ones_are_not():
+    agent = dataclasses.replace(_agent(), manifest={"projections": {"kind": "gaussian", "train": 3}})
+    seen, unseen = (evaluate._projection_seeds(agent, _settings(projections=p)) for p in ("seen", "unseen"))
+    assert seen.tolist() == [0, 1, 2, 0] and (unseen >= TEST).all() and len(set(unseen)) == 4
+    assert evaluate._projection_seeds(_identity_agent(), _settings()) is None
 
 
 def _returns_of(tokens):

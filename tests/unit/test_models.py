@@ -4,25 +4,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gla import models
-from gla.agent import TOKEN, AgentModel, tokens
+from gla.agent import AgentModel
 from gla.config import Agent, Model
+from gla.models.tokens import TOKEN, tokens
 from gla.models.transformer import rotate
+
+KINDS = st.sampled_from(sorted(models.KINDS))
 
 
 def _normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _model(layers=2, seed=0):
+def _model(kind="transformer", layers=2, seed=0, window=None):
     torch.manual_seed(seed)
-    return models.build(Model(layers=layers, width=16, heads=2))
-
-
-def _agent(**kwargs):
-    torch.manual_seed(0)
-    model = AgentModel(Agent(dataset="d", model=Model(layers=2, width=16, heads=2), **kwargs))
+    model = models.build(Model(kind=kind, layers=layers, width=16, heads=2, window=window))
     torch.nn.init.normal_(model.head.weight)  # zero at first, which would hide everything
     return model
+
+
+def _tokens(b, t, seed=0):
+    return tokens(*_window(b, t, seed))
 
 
 def _window(b, t, seed=0):
@@ -31,31 +33,34 @@ def _window(b, t, seed=0):
             _normal(b, t, seed=seed + 3) > 1, _normal(b, t, seed=seed + 4))  # fmt: skip
 
 
-@given(t=st.integers(2, 12), cut=st.integers(1, 11), window=st.none() | st.integers(1, 12), layers=st.integers(1, 3))
+@given(kind=KINDS, t=st.integers(2, 12), cut=st.integers(1, 11), window=st.none() | st.integers(1, 12), layers=st.integers(1, 3))
 @settings(max_examples=30, deadline=None)
 @torch.no_grad()
-def test_no_feature_depends_on_a_later_token(t, cut, window, layers):
-    model, x = _model(layers), _normal(2, t, 16)
+def test_no_output_depends_on_a_later_token(kind, t, cut, window, layers):
+    model, x = _model(kind, layers, window=window), _tokens(2, t)
     changed = x.clone()
-    changed[:, cut:] = 5 * _normal(2, max(0, t - cut), 16, seed=1)
-    torch.testing.assert_close(model(x, window)[:, :cut], model(changed, window)[:, :cut], rtol=0, atol=1e-6)
+    changed[:, cut:] = 5 * _tokens(2, t, seed=9)[:, cut:]
+    for found, again in zip(model(x), model(changed), strict=True):
+        torch.testing.assert_close(found[:, :cut], again[:, :cut], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", models.KINDS)
 @torch.no_grad()
-def test_a_feature_does_depend_on_every_earlier_token_of_its_window():
-    model, x = _model(1), _normal(1, 8, 16)
+def test_an_output_does_depend_on_every_earlier_token_of_its_window(kind):
+    model, x = _model(kind, 1, window=4), _tokens(1, 8)
     for j in range(8):
         changed = x.clone()
         changed[:, j] += 1
-        moved = ((model(changed, 4) - model(x, 4)).abs() > 1e-6).any(-1)[0]
+        moved = ((model(changed)[1] - model(x)[1]).abs() > 1e-6).any(-1)[0]
         assert moved.tolist() == [j <= i < j + 4 for i in range(8)]
 
 
+@pytest.mark.parametrize("kind", models.KINDS)
 @pytest.mark.parametrize("field", range(5))
 @torch.no_grad()
-def test_no_output_depends_on_what_comes_after_its_action(field):
+def test_no_output_depends_on_what_comes_after_its_action(field, kind):
     """Observation and eta of a step decide its output; its action, reward and end are only known later."""
-    model, window, step = _agent(), _window(2, 6), 3
+    model, window, step = _model(kind), _window(2, 6), 3
     changed = [x.clone() for x in window]
     changed[field][:, step:] = ~changed[field][:, step:] if field == 3 else changed[field][:, step:] + 1
     same = [torch.allclose(x, y, atol=1e-6) for x, y in zip(
@@ -83,27 +88,50 @@ def test_the_last_reward_of_an_episode_is_in_the_next_episodes_first_token():
     assert found[0, :, 80].tolist() == [0, 0, 7, 0] and found[0, :, 81].tolist() == [1, 0, 1, 0]
 
 
-@given(t=st.integers(1, 20), window=st.integers(1, 24), layers=st.integers(1, 3), seed=st.integers(0, 100))
+@given(kind=KINDS, t=st.integers(1, 20), window=st.integers(1, 24), layers=st.integers(1, 3), seed=st.integers(0, 100))
 @settings(max_examples=40, deadline=None)
 @torch.no_grad()
-def test_decoding_step_by_step_equals_the_forward_pass(t, window, layers, seed):
+def test_decoding_step_by_step_equals_the_forward_pass(kind, t, window, layers, seed):
     """Also past the window: a ring of W keys is the mask of W tokens in every layer."""
-    model, x = _model(layers, seed), _normal(2, t, 16, seed=seed)
-    cache = model.cache(2, window)
+    model, x = _model(kind, layers, seed, window), _tokens(2, t, seed)
+    cache = model.cache(2, 100)
+    assert cache.length == window
     found = torch.stack([model.step(x[:, i], cache) for i in range(t)], 1)
-    torch.testing.assert_close(found, model(x, window), rtol=1e-4, atol=1e-5)
-    if window >= t:
-        torch.testing.assert_close(found, model(x), rtol=1e-4, atol=1e-5)
-
-
-@torch.no_grad()
-def test_the_agents_steps_equal_its_forward_pass():
-    model, x = _agent(), tokens(*_window(3, 9))
-    cache = model.sequence.cache(3, 9)
-    found = torch.stack([model.step(x[:, i], cache) for i in range(9)], 1)
     features, output = model(x)
-    assert features.shape == (3, 9, 16) and output.shape == (3, 9, 32) and output.dtype == torch.float32
-    torch.testing.assert_close(found, output, rtol=1e-4, atol=1e-4)
+    assert features.shape == (2, t, 16) and output.shape == (2, t, 32) and output.dtype == torch.float32
+    torch.testing.assert_close(found, output, rtol=1e-3, atol=1e-3)
+    if window >= t:
+        torch.testing.assert_close(found, _model(kind, layers, seed)(x)[1], rtol=1e-3, atol=1e-3)
+
+
+@given(kind=KINDS, cut=st.integers(1, 11), window=st.integers(1, 12))
+@settings(max_examples=20, deadline=None)
+@torch.no_grad()
+def test_a_wiped_stream_goes_on_as_if_it_began_there_and_the_others_as_before(kind, cut, window):
+    model, x = _model(kind, window=window), _tokens(2, 12)
+    cache, found = model.cache(2, 12), []
+    for i in range(12):
+        if i == cut:
+            cache.forget(torch.tensor([False, True]))
+        found.append(model.step(x[:, i], cache))
+    found = torch.stack(found, 1)
+    torch.testing.assert_close(found[0], model(x[:1])[1][0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found[1, cut:], model(x[1:, cut:])[1][0], rtol=1e-3, atol=1e-3)
+
+
+@given(seed=st.integers(0, 100), layers=st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+@torch.no_grad()
+def test_an_equivariant_model_turns_with_its_observations_and_actions(seed, layers):
+    """Rotated observations change nothing; rotated actions rotate the mean and leave the deviation."""
+    model, (observation, action, *rest) = _model("equivariant", layers, seed), _window(2, 7, seed)
+    q, r = (torch.linalg.qr(_normal(n, n, seed=seed))[0] for n in (64, 16))
+    _, output = model(tokens(observation, action, *rest))
+    _, turned = model(tokens(observation @ q, action @ r, *rest))
+    mean, log_std = output.chunk(2, -1)
+    torch.testing.assert_close(turned, torch.cat([mean @ r, log_std], -1), rtol=1e-3, atol=1e-3)
+    assert (_model("transformer")(tokens(observation @ q, action, *rest))[1] - _model()(
+        tokens(observation, action, *rest))[1]).abs().max() > 0.1  # fmt: skip
 
 
 @given(i=st.integers(0, 200), j=st.integers(0, 200), shift=st.integers(0, 2000), seed=st.integers(0, 100))
@@ -118,39 +146,41 @@ def test_rotated_products_see_only_the_difference_of_positions(i, j, shift, seed
     torch.testing.assert_close(rotate(q, torch.tensor([i])).norm(), q.norm())
 
 
-@given(offset=st.integers(0, 2000), window=st.integers(1, 8))
+@given(kind=KINDS, offset=st.integers(0, 2000), window=st.integers(1, 8))
 @settings(max_examples=20, deadline=None)
 @torch.no_grad()
-def test_a_cache_may_slide_for_ever(offset, window):
+def test_a_cache_may_slide_for_ever(kind, offset, window):
     """One layer forgets all but its window: where it starts changes nothing once the ring is full."""
-    model, x = _model(1), _normal(2, window, 16)
+    model, x = _model(kind, 1), _tokens(2, window)
     found = []
     for start in (0, offset):
         cache = model.cache(2, window)
         cache.position = start
         found.append([model.step(x[:, i], cache) for i in range(window)][-1])
-    torch.testing.assert_close(*found, rtol=0, atol=2e-3)
+    torch.testing.assert_close(*found, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("kind", models.KINDS)
 @torch.no_grad()
-def test_streams_do_not_touch_each_other():
-    model, x = _model(), _normal(3, 6, 16)
+def test_streams_do_not_touch_each_other(kind):
+    model, x = _model(kind), _tokens(3, 6)
     cache = model.cache(3, 4)
     together = torch.stack([model.step(x[:, i], cache) for i in range(6)], 1)
     cache = model.cache(1, 4)
     alone = torch.stack([model.step(x[1:2, i], cache) for i in range(6)], 1)
-    torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-3, atol=1e-3)
 
 
-def test_a_fresh_agent_prefers_nothing_and_auxiliary_heads_are_there_if_asked():
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_a_fresh_agent_prefers_nothing_and_auxiliary_heads_are_there_if_asked(kind):
     torch.manual_seed(0)
-    config = Agent(dataset="d", model=Model(layers=1, width=16, heads=2))
-    assert (AgentModel(config)(tokens(*_window(1, 3)))[1] == 0).all()
+    config = Agent(dataset="d", model=Model(kind=kind, layers=1, width=16, heads=2))
+    assert (AgentModel(config)(_tokens(1, 3))[1] == 0).all()
     assert AgentModel(config).auxiliary is None
     assert AgentModel(config.model_copy(update={"auxiliary_weight": 1.0})).auxiliary is not None
 
 
-def test_depth_does_not_blow_up_the_features():
-    x = _normal(2, 8, 16)
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_depth_does_not_blow_up_the_features(kind):
     for layers in (1, 12):
-        assert _model(layers)(x).std().item() == pytest.approx(1, abs=0.2)
+        assert _model(kind, layers)(_tokens(2, 8))[0].std().item() == pytest.approx(1, abs=0.2)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gla import agent, augment, histories
-from gla.agent import TOKEN
+from gla.models.tokens import TOKEN
 from gla.config import PPO, Agent, Dataset, Environment, Model, Projections
 from gla.files import CorruptFile
 from gla.ppo import NumericalError

@@ -352,3 +352,15 @@ def test_standardised_steps_have_mean_zero_deviation_one_and_a_bound():
     spike[:, -1] = 1e6
     assert standardise(spike).max() == STANDARD_CLIP
     assert (standardise(torch.full((1, 50, 1), 3e6)) == 0).all()
+
+
+def test_a_standardiser_that_forgets_goes_on_as_a_fresh_one_and_the_other_rows_as_before():
+    x, running = _steps(2, 6, 3, 0), RunningStandardiser()
+    found = []
+    for i in range(6):
+        if i == 4:
+            running.forget(torch.tensor([True, False]))
+        found.append(running(x[:, i]))
+    found = torch.stack(found, 1)
+    torch.testing.assert_close(found[1], standardise(x)[1])
+    torch.testing.assert_close(found[0, 4:], standardise(x[:, 4:])[0])

@@ -38,7 +38,13 @@ CODE_ENVIRONMENTS = code(
 )
 CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
 CODE_MODEL = code(
-    "agent.py", "distributions.py", "augment.py", "windows.py", "models/transformer.py"
+    "agent.py",
+    "distributions.py",
+    "augment.py",
+    "windows.py",
+    "models/tokens.py",
+    "models/transformer.py",
+    "models/equivariant.py",
 )
 
 

@@ -8,6 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gla.config import Model
+from gla.environments import MAX_ACTION
+from gla.models.tokens import TOKEN
+
 
 def rotate(x: Tensor, position: Tensor) -> Tensor:
     """Rotary embedding of (..., T, head) at positions (T,)."""
@@ -17,6 +21,14 @@ def rotate(x: Tensor, position: Tensor) -> Tensor:
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+def window_mask(position: Tensor, window: int | None) -> Tensor | None:
+    """Which tokens each of (T,) may see, (T, T): itself and the window - 1 before it; None: all before it."""
+    if window is None or window >= len(position):
+        return None
+    distance = position[:, None] - position
+    return (distance >= 0) & (distance < window)
 
 
 class Cache:
@@ -29,6 +41,28 @@ class Cache:
     def __init__(self, layers: int, batch: int, heads: int, length: int, head: int, like: Tensor):
         self.length, self.position = length, 0
         self.memory = like.new_zeros(layers, 2, batch, heads, length, head)
+        self.begin = None  # position of each stream's first token, (B,); None: 0 for all
+
+    def forget(self, streams: Tensor) -> None:
+        """Wipe the context of the streams (B,) bool that are true."""
+        if self.begin is None:
+            self.begin = torch.zeros(len(streams), dtype=torch.long, device=self.memory.device)
+        self.begin[streams.to(self.begin.device)] = self.position
+
+    def push(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the current token's key and value (B, H, 1, head); all that may be seen, (B, H, n, head)."""
+        keys, values = self.memory[layer]
+        slot, filled = self.position % self.length, min(self.position + 1, self.length)
+        keys[:, :, slot], values[:, :, slot] = key[:, :, 0], value[:, :, 0]
+        return keys[:, :, :filled], values[:, :, :filled]
+
+    def mask(self) -> Tensor | None:
+        """Which of the n stored tokens each stream may see, (B, 1, 1, n); None: all."""
+        if self.begin is None:
+            return None
+        slot = torch.arange(min(self.position + 1, self.length), device=self.begin.device)
+        position = self.position - (self.position - slot) % self.length
+        return (position >= self.begin[:, None])[:, None, None]
 
 
 class Block(nn.Module):
@@ -56,44 +90,43 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """See the package for the interface."""
 
-    def __init__(self, layers: int, width: int, heads: int):
+    def __init__(self, config: Model):
         super().__init__()
-        self.heads, self.width = heads, width
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        width, layers = config.width, config.layers
+        self.config = config
+        self.embed = nn.Linear(TOKEN, width)
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
-        for name, p in self.named_parameters():
+        for name, p in self.blocks.named_parameters():
             if p.dim() == 2:
                 # Residual branches start small, so that depth does not scale the stream (GPT-2).
                 scale = 0.02 if not name.endswith(("out.weight", "down.weight")) else 0.02 / (2 * layers) ** 0.5
                 nn.init.normal_(p, std=scale * (768 / width) ** 0.5)
+        self.head = nn.Linear(width, 2 * MAX_ACTION)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: Tensor, window: int | None = None) -> Tensor:
-        """Tokens (B, T, D) to features (B, T, D); each sees at most the last ``window`` tokens, itself included."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         t = x.shape[1]
         position = torch.arange(t, device=x.device)
-        mask = None
-        if window is not None and window < t:
-            distance = position[:, None] - position
-            mask = (distance >= 0) & (distance < window)
+        mask = window_mask(position, self.config.window)
+        x = self.embed(x)
         for block in self.blocks:
             q, k, v = block.project(x, position)
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
             x = block.finish(x, attended)
-        return self.norm(x)
+        features = self.norm(x)
+        return features, self.head(features).float()
 
     def cache(self, batch: int, length: int) -> Cache:
-        like = self.blocks[0].qkv.weight
-        return Cache(len(self.blocks), batch, self.heads, length, self.width // self.heads, like)
+        like, heads = self.blocks[0].qkv.weight, self.config.heads
+        return Cache(len(self.blocks), batch, heads, min(length, self.config.window or length), self.config.width // heads, like)
 
     def step(self, x: Tensor, cache: Cache) -> Tensor:
-        """The next token of each stream, (B, D), to its feature (B, D)."""
-        x = x.unsqueeze(1)
-        position = torch.tensor([cache.position], device=x.device)
-        slot, filled = cache.position % cache.length, min(cache.position + 1, cache.length)
+        x = self.embed(x).unsqueeze(1)
+        position, mask = torch.tensor([cache.position], device=x.device), cache.mask()
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(x, position)
-            keys, values = cache.memory[layer]
-            keys[:, :, slot], values[:, :, slot] = k[:, :, 0], v[:, :, 0]
-            x = block.finish(x, F.scaled_dot_product_attention(q, keys[:, :, :filled], values[:, :, :filled]))
+            x = block.finish(x, F.scaled_dot_product_attention(q, *cache.push(layer, k, v), attn_mask=mask))
         cache.position += 1
-        return self.norm(x).squeeze(1)
+        return self.head(self.norm(x)).float().squeeze(1)

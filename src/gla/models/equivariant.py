@@ -1,0 +1,143 @@
+"""A Transformer whose outputs turn with its observations and actions.
+
+Under dense random projections a plain Transformer has to learn, from examples, to undo 64 x d and
+16 x a unknown numbers. This one is built so that there is little to undo: it never looks at the
+coordinates of an observation or an action, only at inner products between them, and its mean action
+is a combination of actions in its context. Rotate all observations by Q and all actions by R, and
+its attention is the same, and its mean is rotated by R: it is O(64) x O(16) equivariant, and a
+projection with orthogonal columns changes nothing at all. The symmetry is that of the paper's
+augmentation made exact, as permutation symmetry was in SymLA (Kirsch et al., 2022); the layers follow
+vector neurons (Deng et al., 2021) and E(n)-equivariant networks (Satorras et al., 2021).
+
+A token carries scalars h (D), C observation vectors o (64) and C action vectors u (16). Attention
+adds the products of scalar, observation and action queries and keys, and moves all three by the same
+weights, so a head can attend to *similar observations* and fetch *what was done there*. Gates, which
+depend on scalars alone, let rewards decide with which sign. After attention the vectors' inner
+products join the scalars in an MLP, which mixes the vectors in turn.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gla.config import Model
+from gla.environments import MAX_ACTION, MAX_OBSERVATION
+from gla.models.tokens import PARTS
+from gla.models.transformer import Cache, rotate, window_mask
+
+VECTORS = MAX_OBSERVATION + MAX_ACTION
+
+
+def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors (B, T, n, C) over their root mean square in each token, and its logarithm (B, T, 1)."""
+    square = x.float().square().mean((-1, -2), keepdim=True) + 1e-4
+    return x * square.rsqrt().to(x.dtype), 0.5 * square.log().flatten(2)
+
+
+def _gram(x: Tensor) -> Tensor:
+    """Inner products of the channels of (B, T, n, C), (B, T, C * C)."""
+    return (x.transpose(-1, -2) @ x).flatten(2) / x.shape[2]
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, heads: int, channels: int):
+        super().__init__()
+        self.heads, self.head, self.channels = heads, width // heads, channels
+        self.attention_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.gates = nn.Linear(width, 6 * heads)  # of observation and action queries, keys and values
+        self.mix_o = nn.Linear(channels, 3 * heads, bias=False)
+        self.mix_u = nn.Linear(channels, 3 * heads, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.out_o = nn.Linear(heads, channels, bias=False)
+        self.out_u = nn.Linear(heads, channels, bias=False)
+        self.up = nn.Linear(width + 2 * channels**2 + 2, 4 * width)
+        self.down = nn.Linear(4 * width, width + 2 * channels**2, bias=False)
+        nn.init.zeros_(self.gates.weight)
+        nn.init.ones_(self.gates.bias)
+
+    def project(self, h: Tensor, o: Tensor, u: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, H, T, head + 64 + 16), scaled as attention's own scale expects."""
+        b, t, _ = h.shape
+        x = self.attention_norm(h)
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.head).permute(2, 0, 3, 1, 4)
+        gate = self.gates(x).view(b, t, 2, 1, 3 * self.heads)
+        vectors = [
+            (mix(_unit(z)[0]) * gate[:, :, i]).view(b, t, -1, 3, self.heads).permute(3, 0, 4, 1, 2)
+            for i, (z, mix) in enumerate(((o, self.mix_o), (u, self.mix_u)))
+        ]
+        whole = (self.head + VECTORS) ** 0.5
+        scales = whole / self.head**0.5, whole / MAX_OBSERVATION**0.5, whole / MAX_ACTION**0.5
+        parts = (rotate(q, position), vectors[0][0], vectors[1][0])
+        query = torch.cat([part * scale for part, scale in zip(parts, scales, strict=True)], -1)
+        key = torch.cat([rotate(k, position), vectors[0][1], vectors[1][1]], -1)
+        return query, key, torch.cat([v, vectors[0][2], vectors[1][2]], -1)
+
+    def finish(self, h: Tensor, o: Tensor, u: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The residual streams after attention's output (B, H, T, head + 64 + 16) and the MLP."""
+        b, t, d = h.shape
+        c = self.channels
+        x, x_o, x_u = attended.split([self.head, MAX_OBSERVATION, MAX_ACTION], -1)
+        h = h + self.out(x.transpose(1, 2).flatten(2))
+        o = o + self.out_o(x_o.permute(0, 2, 3, 1))
+        u = u + self.out_u(x_u.permute(0, 2, 3, 1))
+        (unit_o, size_o), (unit_u, size_u) = _unit(o), _unit(u)
+        invariants = torch.cat([self.mlp_norm(h), _gram(unit_o), _gram(unit_u), size_o, size_u], -1)
+        change, mix_o, mix_u = self.down(F.gelu(self.up(invariants))).split([d, c * c, c * c], -1)
+        return h + change, o + unit_o @ mix_o.view(b, t, c, c), u + unit_u @ mix_u.view(b, t, c, c)
+
+
+class Equivariant(nn.Module):
+    """See the package for the interface."""
+
+    def __init__(self, config: Model):
+        super().__init__()
+        self.config, c = config, config.channels
+        self.embed = nn.Linear(3, config.width)  # reward, end, eta
+        self.embed_o = nn.Linear(2, c, bias=False)  # the last observation and this one
+        self.embed_u = nn.Linear(1, c, bias=False)
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, c) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width)
+        for name, p in self.named_parameters():
+            if p.dim() == 2 and ".gates." not in name:
+                residual = ".out" in name or ".down" in name  # small, so that depth does not scale the streams
+                nn.init.normal_(p, std=p.shape[1] ** -0.5 / ((2 * config.layers) ** 0.5 if residual else 1.0))
+        self.head = nn.Linear(config.width, c + 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def _embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        before, action, reward, end, observation, eta = x.split(PARTS, -1)
+        h = self.embed(torch.cat([reward, end, eta], -1))
+        return h, self.embed_o(torch.stack([before, observation], -1)), self.embed_u(action.unsqueeze(-1))
+
+    def _output(self, h: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.norm(h)
+        weights, log_std = self.head(features).float().split([self.config.channels, 1], -1)
+        mean = (_unit(u)[0].float() @ weights.unsqueeze(-1)).squeeze(-1)
+        return features, torch.cat([mean, log_std.expand_as(mean)], -1)  # isotropic, hence equivariant
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        position = torch.arange(x.shape[1], device=x.device)
+        mask = window_mask(position, self.config.window)
+        streams = self._embed(x)
+        for block in self.blocks:
+            q, k, v = block.project(*streams, position)
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+            streams = block.finish(*streams, attended)
+        return self._output(streams[0], streams[2])
+
+    def cache(self, batch: int, length: int) -> Cache:
+        c = self.config
+        head = c.width // c.heads + VECTORS
+        return Cache(c.layers, batch, c.heads, min(length, c.window or length), head, self.blocks[0].qkv.weight)
+
+    def step(self, x: Tensor, cache: Cache) -> Tensor:
+        streams = self._embed(x.unsqueeze(1))
+        position, mask = torch.tensor([cache.position], device=x.device), cache.mask()
+        for layer, block in enumerate(self.blocks):
+            q, k, v = block.project(*streams, position)
+            attended = F.scaled_dot_product_attention(q, *cache.push(layer, k, v), attn_mask=mask)
+            streams = block.finish(*streams, attended)
+        cache.position += 1
+        return self._output(streams[0], streams[2])[1].squeeze(1)
