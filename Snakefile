@@ -4,7 +4,7 @@
 #   snakemake --configfile config/smoke.yaml --cores all all   every rule once, in minutes
 #   snakemake --cores all results/figures/NAME.pdf             one result by name
 #
-# One target per stage: histories, manifests, agents, rollouts, figures.
+# One target per stage: histories, manifests, agents, rollouts, figures, tables.
 
 from snakemake.utils import min_version
 
@@ -28,3 +28,4 @@ rule all:
     default_target: True
     input:
         rules.figures.input,
+        rules.tables.input,

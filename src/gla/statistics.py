@@ -42,3 +42,27 @@ def mean_interval(values: np.ndarray, tasks: int = 1, confidence: float = 0.95) 
     freedom = parts.sum() ** 2 / sum(p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True))
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom) * np.sqrt(parts.sum()))
     return Interval(mean, mean - half, mean + half)
+
+
+def iqm(values: np.ndarray) -> float:
+    """Interquartile mean of (n,) or, along the last axis, of (..., n): the mean without the lowest and highest
+    quarter (Agarwal et al., 2021)."""
+    return stats.trim_mean(values, 0.25, axis=-1)
+
+
+def bootstrap_interval(
+    values: np.ndarray, statistic, tasks: int = 1, confidence: float = 0.95, resamples: int = 5000, seed: int = 0
+) -> Interval:
+    """A statistic and its stratified percentile bootstrap interval (Agarwal et al., 2021).
+
+    values: (n,), value i belonging to task i % tasks; each resample draws as many values of each task
+    as there are, with replacement. statistic: maps (..., n) to (...). NaN where a value is NaN.
+    """
+    values = np.asarray(values, dtype=float)
+    if not len(values) or not np.isfinite(values).all():
+        return Interval(np.nan, np.nan, np.nan)
+    rng = np.random.default_rng(seed)
+    groups = [values[i::tasks] for i in range(min(tasks, len(values)))]
+    drawn = np.concatenate([g[rng.integers(0, len(g), (resamples, len(g)))] for g in groups], 1)
+    low, high = np.quantile(statistic(drawn), [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(float(statistic(values)), float(low), float(high))

@@ -7,9 +7,60 @@ rule figures:
         ),
 
 
+rule tables:
+    input:
+        "<results>/tables/verdicts.csv",
+
+
 localrules:
     tabulate,
     plot,
+    verdicts,
+
+
+def judged():
+    """Evaluations that have agents to judge."""
+    return [name for name, entry in config["evaluations"].items() if entry["agents"]]
+
+
+def judged_digests(evaluation):
+    """Histories that an agent's data efficiency is measured against, where they are there anyway."""
+    entry = config["evaluations"][evaluation]
+    return (
+        digests([entry["environment"]]) if "ppo_final" in entry["baselines"] else []
+    )
+
+
+def judged_settings(wildcards):
+    return [
+        {
+            "name": name,
+            "rollouts": len(rollouts(name)),
+            "digests": len(judged_digests(name)),
+            "tasks": len(
+                config["environments"][config["evaluations"][name]["environment"]][
+                    "tasks"
+                ]
+            )
+            or 1,
+        }
+        for name in judged()
+    ]
+
+
+rule verdicts:
+    input:
+        rollouts=[path for name in judged() for path in rollouts(name)],
+        digests=[path for name in judged() for path in judged_digests(name)],
+        code=code("statistics.py", "verdicts.py"),
+    output:
+        ensure("<results>/tables/verdicts.csv", non_empty=True),
+    conda:
+        "../../envs/gla.yaml"
+    params:
+        evaluations=judged_settings,
+    script:
+        "../scripts/verdicts.py"
 
 
 def drawn(wildcards, kind):

@@ -1,0 +1,12 @@
+"""Rollouts to the table that says which agents learn from reward."""
+
+from gla import verdicts
+from gla.job import job
+
+with job(snakemake.threads):
+    paths = {kind: iter(snakemake.input[kind]) for kind in ("rollouts", "digests")}
+    evaluations = [
+        one | {kind: [next(paths[kind]) for _ in range(one[kind])] for kind in paths}
+        for one in snakemake.params.evaluations
+    ]
+    verdicts.table(evaluations, snakemake.output[0])
