@@ -9,6 +9,7 @@ from gla.environments import UnsupportedEnvironment, VectorEnv, make, optimal_re
 SHIPPED = [
     "gla/GridWorld-v0",
     "gla/PointMass-v0",
+    "gla/LinearControl-v0",
     "gla/AntDir-v0",
     "Ant-v4",
     "HalfCheetah-v4",
@@ -151,3 +152,16 @@ def test_point_mass_pays_the_distance_to_its_goal():
     for _ in range(10):
         observation, reward, *_ = env.step(np.array([1.0, 0.75]) - observation)
     assert np.abs(observation).max() <= 1.0
+
+
+def test_linear_control_is_linear_and_its_task_decides_it():
+    envs = [make("gla/LinearControl-v0", task=t, size=5, actions=3).unwrapped for t in (1, 1, 2)]
+    states = [env.reset(seed=0)[0] for env in envs]
+    action = np.array([0.5, -1.0, 0.25])
+    after = [env.step(action) for env in envs]
+    np.testing.assert_array_equal(after[0][0], after[1][0])
+    assert after[0][1] == after[1][1] and not np.allclose(after[0][0], after[2][0])
+    np.testing.assert_allclose(after[0][0], envs[0].drift @ states[0] + envs[0].b @ action, atol=1e-6)
+    assert after[0][1] == pytest.approx(-np.linalg.norm(after[0][0] - envs[0].goal), abs=1e-6)
+    with pytest.raises(UnsupportedEnvironment, match="actions 3 .expected 1 to size, 2"):
+        make("gla/LinearControl-v0", size=2, actions=3)

@@ -34,6 +34,7 @@ CODE_ENVIRONMENTS = code(
     "environments/__init__.py",
     "environments/grid_world.py",
     "environments/point_mass.py",
+    "environments/linear_control.py",
     "environments/ant_dir.py",
 )
 CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
