@@ -11,7 +11,7 @@ import re
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 BASELINES = ("random", "zero_action", "ppo", "ppo_final")
 
@@ -73,7 +73,8 @@ class Environment(_Entry):
     kwargs: dict[str, Any] = {}
     """Keyword arguments of gymnasium.make."""
     tasks: list[dict[str, Any]] = []
-    """Further keyword arguments that differ between tasks: lifetime (or test seed) k has tasks[k % n]."""
+    """Further keyword arguments that differ between tasks: lifetime (or test seed) k has tasks[k % n].
+    {task: [0, 64]} stands for [{task: 0}, ..., {task: 63}]."""
     lifetimes: Positive = 16
     """Independent PPO runs."""
     lifetimes_per_block: Positive = 16
@@ -84,6 +85,17 @@ class Environment(_Entry):
     """Seed of the collection."""
     ppo: PPO
     """How the source agents learn."""
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _range(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) == 1:
+            ((key, bounds),) = value.items()
+            if isinstance(bounds, list) and len(bounds) == 2 and all(type(x) is int for x in bounds):
+                if bounds[0] >= bounds[1]:
+                    raise ValueError(f"{value} is an empty range (expected [low, high] with low < high)")
+                return [{key: i} for i in range(*bounds)]
+        return value
 
     @model_validator(mode="after")
     def _divisible(self):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gla import config
-from gla.config import ConfigError, load, normalise
+from gla.config import ConfigError, Environment, load, normalise
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
@@ -281,3 +281,12 @@ def test_the_pins_that_matter_are_there():
     assert constraints["torch"] == "2.13.0"
     assert (3, 17) <= tuple(map(int, constraints["mujoco"].split("."))) < (4,)
     assert '"mujoco>=3.17,<4"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_a_range_of_tasks_stands_for_its_list():
+    entry = {"id": "x", "ppo": {"updates": 2}}
+    found, listed = (Environment.model_validate(entry | {"tasks": t}) for t in ({"task": [3, 5]}, [{"task": 3}, {"task": 4}]))
+    assert found == listed
+    for wrong in ({"task": [5, 3]}, {"task": 5}, {"task": [0, 1], "other": [0, 1]}):
+        with pytest.raises(ValueError, match="empty range|list"):
+            Environment.model_validate(entry | {"tasks": wrong})
