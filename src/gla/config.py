@@ -253,14 +253,15 @@ class Panel(_Entry):
 class Figure(_Entry):
     """A PDF and a PNG, with the numbers in a CSV."""
 
-    kind: Literal["sources", "in_context", "training"]
-    """sources: PPO's learning curves; in_context: returns by episode; training: loss by position."""
+    kind: Literal["sources", "in_context", "scaling", "training"]
+    """sources: PPO's learning curves; in_context: returns by episode; scaling: final return by number of
+    training projections; training: loss by position."""
     environments: list[str] = []
     """sources: names of environments."""
     agents: list[str] = []
     """training: names of agents."""
     panels: list[Panel] = []
-    """in_context: the axes, left to right."""
+    """in_context: the axes, left to right; scaling: the curves."""
     x: Literal["episode", "env_steps"] = "episode"
     """in_context: the horizontal axis."""
     style: dict[str, Any] = {}
@@ -339,10 +340,10 @@ def _problems(c: Config):
         if not v.baselines and not (v.agents and v.conditions):
             yield f"evaluations.{name}: agents {v.agents}, conditions {v.conditions}, no baselines (expected something to run)"
     for name, f in c.figures.items():
-        needed = {"sources": "environments", "training": "agents", "in_context": "panels"}
-        for kind, field in needed.items():
-            if bool(getattr(f, field)) != (kind == f.kind):
-                expected = "at least one" if kind == f.kind else f"none for a figure of kind {f.kind}"
+        needed = {"environments": ["sources"], "agents": ["training"], "panels": ["in_context", "scaling"]}
+        for field, kinds in needed.items():
+            if bool(getattr(f, field)) != (f.kind in kinds):
+                expected = "at least one" if f.kind in kinds else f"none for a figure of kind {f.kind}"
                 yield f"figures.{name}.{field}: {getattr(f, field)} (expected {expected})"
         for e in f.environments:
             yield from known(f"figures.{name}.environments", e, "environments")

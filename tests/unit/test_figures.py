@@ -8,7 +8,7 @@ import pytest
 from gla import figures
 from gla.config import ConfigError, Figure
 from gla.evaluate import COLUMNS
-from gla.figures import in_context, sources, training
+from gla.figures import in_context, scaling, sources, training
 from gla.files import CorruptFile, fingerprint
 from gla.statistics import mean_interval
 
@@ -120,6 +120,22 @@ def test_training_takes_each_agents_losses(tmp_path):
     paths = [_by_position(tmp_path, "a", [2.0, 1.0]), _by_position(tmp_path, "b", [3.0])]
     found = training.table(Figure(kind="training", agents=["a", "b"]), paths)
     assert found["agent"].tolist() == ["a", "a", "b"] and found["validation_loss"].tolist() == [2, 1, 3]
+
+
+def test_scaling_is_the_last_fifth_by_number_of_projections(tmp_path):
+    returns = {("a", "agent"): [[0, 1, 2, 3, 4], [0, 1, 2, 3, 6]], ("b", "agent"): [[0, 0, 0, 0, 1], [0, 0, 0, 0, 1]],
+               ("a", "rewards_hidden"): np.zeros((2, 5)), ("baseline", "ppo"): np.zeros((2, 5)),
+               ("baseline", "ppo_final"): np.full((2, 5), 6.0)}  # fmt: skip
+    paths = [_rollouts(tmp_path, f"{i}", *key, own) for i, (key, own) in enumerate(returns.items())]
+    entry = Figure(kind="scaling", panels=[{"evaluation": "seen"}])
+    found = scaling.table(entry, [paths], [{"a": 1, "b": 256}], [1])
+    assert found[["agent", "condition", "x", "mean", "seeds"]].fillna(-1).to_numpy().tolist() == [
+        ["a", "agent", 1, 5, 2], ["b", "agent", 256, 1, 2], ["baseline", "ppo_final", -1, 6, 2],
+    ]  # fmt: skip
+    figure = scaling.draw(entry, found)
+    curve, end = figure.axes[0].lines
+    assert curve.get_xydata().tolist() == [[1, 5], [256, 1]] and list(end.get_ydata()) == [6, 6]
+    plt.close(figure)
 
 
 # Drawings

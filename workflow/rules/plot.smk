@@ -85,21 +85,28 @@ def table_settings(wildcards):
 
 
 def panel_settings(wildcards):
-    """Of each panel: the number of its rollouts, and the environment whose best return may be known."""
+    """Of each panel: the number of its rollouts, the environment whose best return may be known, and what
+    a figure of kind scaling has on its axis."""
     settings = []
     for panel in config["figures"][wildcards.figure]["panels"]:
-        environment = config["environments"][
-            config["evaluations"][panel["evaluation"]]["environment"]
-        ]
-        settings.append(
-            {
-                "rollouts": len(rollouts(panel["evaluation"], panel["agents"])),
-                "environment": {
-                    key: environment[key] for key in ("id", "kwargs", "tasks")
-                },
+        evaluation = config["evaluations"][panel["evaluation"]]
+        environment = config["environments"][evaluation["environment"]]
+        one = {
+            "rollouts": len(rollouts(panel["evaluation"], panel["agents"])),
+            "environment": {key: environment[key] for key in ("id", "kwargs", "tasks")},
+        }
+        if config["figures"][wildcards.figure]["kind"] == "scaling":
+            one["projections"] = {
+                a: training_projections(a)
+                for a in panel["agents"] or evaluation["agents"]
             }
-        )
+        settings.append(one)
     return settings
+
+
+def training_projections(agent):
+    dataset = config["datasets"][config["agents"][agent]["dataset"]]
+    return dataset["projections"]["train"]
 
 
 rule tabulate:
@@ -112,8 +119,10 @@ rule tabulate:
             "statistics.py",
             "figures/panels.py",
             "figures/sources.py",
+            "verdicts.py",
             "figures/training.py",
             "figures/in_context.py",
+            "figures/scaling.py",
         ),
     output:
         ensure("<results>/figures/{figure}.csv", non_empty=True),
@@ -138,6 +147,7 @@ rule plot:
             "figures/sources.py",
             "figures/training.py",
             "figures/in_context.py",
+            "figures/scaling.py",
             "figures/gla.mplstyle",
         ),
     output:

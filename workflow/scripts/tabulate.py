@@ -7,14 +7,17 @@ from gla.job import job
 
 with job(snakemake.threads):
     entry = Figure.model_validate(snakemake.params.entry)
-    if entry.kind == "in_context":
+    if entry.panels:
         paths = iter(snakemake.input.rollouts)
         panels = snakemake.params.panels
         inputs = {
             "rollouts": [[next(paths) for _ in range(p["rollouts"])] for p in panels],
-            "optimal": [optimal_return(**p["environment"]) for p in panels],
             "tasks": [len(p["environment"]["tasks"]) or 1 for p in panels],
         }
+        if entry.kind == "in_context":
+            inputs["optimal"] = [optimal_return(**p["environment"]) for p in panels]
+        else:
+            inputs["sizes"] = [p["projections"] for p in panels]
     else:
         meaning = {"sources": "digests", "training": "by_position"}[entry.kind]
         inputs = {meaning: list(snakemake.input[meaning])}

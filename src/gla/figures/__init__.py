@@ -13,10 +13,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from gla.config import ConfigError, Figure  # noqa: E402
-from gla.figures import in_context, sources, training  # noqa: E402
+from gla.figures import in_context, scaling, sources, training  # noqa: E402
 from gla.files import atomic, read_csv  # noqa: E402
 
-KINDS: dict[str, ModuleType] = {"sources": sources, "in_context": in_context, "training": training}
+KINDS: dict[str, ModuleType] = {"sources": sources, "in_context": in_context, "scaling": scaling, "training": training}
 NUMBERS = ("x", "mean", "low", "high", "train_loss", "validation_loss", "constant_loss")  # that may be missing
 STYLE = Path(__file__).with_name("gla.mplstyle")
 

@@ -8,7 +8,8 @@ from gla.config import Figure
 from gla.evaluate import read_rows
 from gla.statistics import mean_interval
 
-CURVES = ("agent", "rewards_hidden", "ppo")
+CURVES = ("agent", "rewards_hidden", "rewards_shuffled", "context_wiped", "ppo")
+CONTROLS = {"rewards_hidden": "--", "rewards_shuffled": ":", "context_wiped": "-."}
 REFERENCES = {
     "optimal": ("optimum", "black", (0, (1, 1))),
     "ppo_final": ("PPO at its end", "black", (0, (5, 2))),
@@ -68,15 +69,16 @@ def table(
 def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> None:
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     for number, (agent, label) in enumerate(labels.items()):
-        for condition, style in (("agent", "-"), ("rewards_hidden", "--")):
+        for condition, style in {"agent": "-", **CONTROLS}.items():
             own = frame[(frame["agent"] == agent) & (frame["condition"] == condition)]
             if own.empty:
                 continue
-            name = label if condition == "agent" else ("rewards hidden" if len(labels) == 1 else "_")
+            name = label if condition == "agent" else (condition.replace("_", " ") if len(labels) == 1 else "_")
             ax.plot(own["x"], own["mean"], style, color=colours[number % 5], label=name, linewidth=1.3 if style == "-" else 0.9)
             ax.fill_between(own["x"], own["low"], own["high"], color=colours[number % 5], alpha=0.2, linewidth=0)
-    if len(labels) > 1 and (frame["condition"] == "rewards_hidden").any():
-        ax.plot([], [], "--", color="0.3", linewidth=0.9, label="same, rewards hidden")
+    for condition, style in CONTROLS.items():
+        if len(labels) > 1 and (frame["condition"] == condition).any():
+            ax.plot([], [], style, color="0.3", linewidth=0.9, label=f"same, {condition.replace('_', ' ')}")
     ppo = frame[frame["condition"] == "ppo"]
     if not ppo.empty:
         ax.plot(ppo["x"], ppo["mean"], color=colours[5], label="PPO, same steps")
@@ -93,7 +95,7 @@ def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
     figure, axes = plt.subplots(1, n, figsize=(max(3.4, 2.3 * n), 2.3), squeeze=False, layout="constrained")
     for number, (ax, panel) in enumerate(zip(axes.flat, entry.panels, strict=True)):
         own = frame[frame["panel"] == number]
-        learners = [a for a in own.loc[own["condition"].isin(["agent", "rewards_hidden"]), "agent"].unique()]
+        learners = [a for a in own.loc[own["condition"].isin(["agent", *CONTROLS]), "agent"].unique()]
         _draw_panel(ax, own, dict(zip(learners, panel.labels or learners, strict=True)))
         ax.set_title(panel.title or panel.evaluation)
         ax.set_xlabel("episode in context" if entry.x == "episode" else "environment steps in context")

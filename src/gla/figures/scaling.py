@@ -1,0 +1,55 @@
+"""Memory or learning? Final return against the number of training projections (GPICL's phase diagram).
+
+An agent that remembers is good under the projections that it was trained with and bad under others;
+one that learns is as good under either.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from gla.config import Figure
+from gla.evaluate import read_rows
+from gla.figures.in_context import REFERENCES
+from gla.statistics import mean_interval
+from gla.verdicts import fifths
+
+
+def table(entry: Figure, rollouts: list[list[str]], sizes: list[dict[str, int]], tasks: list[int]) -> pd.DataFrame:
+    """Columns panel, evaluation, agent, condition, x, mean, low, high, seeds.
+
+    rollouts: Parquet files of each panel; sizes: training projections of each of its agents; tasks: how
+    many each environment has. Agents have a row with the mean over seeds of the last fifth of the
+    episodes; references that do not change have one with x empty, as in figures of kind in_context.
+    """
+    rows = []
+    for number, (panel, paths, size, n) in enumerate(zip(entry.panels, rollouts, sizes, tasks, strict=True)):
+        frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
+        for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
+            if condition == "agent":
+                values, x = fifths(own)[1], size[agent]
+            elif condition in REFERENCES:
+                values, x = own.groupby("seed")["episode_return"].mean().to_numpy(), np.nan
+            else:
+                continue
+            rows.append((number, panel.evaluation, agent, condition, x, *mean_interval(values, n), len(values)))
+    columns = ("panel", "evaluation", "agent", "condition", "x", "mean", "low", "high", "seeds")
+    return pd.DataFrame(rows, columns=columns)
+
+
+def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
+    """One axes; a curve for each panel, under its title."""
+    figure, ax = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
+    for number, panel in enumerate(entry.panels):
+        own = frame[(frame["panel"] == number) & (frame["condition"] == "agent")].sort_values("x")
+        ax.plot(own["x"], own["mean"], marker="o", markersize=3, label=panel.title or panel.evaluation)
+        ax.fill_between(own["x"], own["low"], own["high"], alpha=0.2, linewidth=0)
+    for condition, (label, colour, style) in REFERENCES.items():
+        own = frame[frame["condition"] == condition]
+        if not own.empty:
+            ax.axhline(own["mean"].iloc[0], color=colour, linestyle=style, linewidth=0.9, label=label)
+    ax.set_xscale("log", base=2)
+    ax.set_xlabel("training projections")
+    ax.set_ylabel("return, last fifth of the episodes")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
