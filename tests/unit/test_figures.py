@@ -249,3 +249,12 @@ def test_an_input_that_cannot_be_read_is_named(tmp_path, drawable, kind, key):
     with pytest.raises(CorruptFile) as error:
         figures.tabulate(entry, inputs, tmp_path / "t.csv")
     assert path in str(error.value) and not (tmp_path / "t.csv").exists()
+
+
+def test_more_than_four_panels_go_on_in_a_second_row(rollouts):
+    entry = _panel(*"abcde")
+    figure = in_context.draw(entry, in_context.table(entry, [rollouts] * 5, [None] * 5, [1] * 5))
+    titled = [ax.get_title() for ax in figure.axes]
+    assert titled == ["a", "b", "c", "d", "e", "", "", ""] and [ax.axison for ax in figure.axes] == [True] * 5 + [False] * 3
+    assert [bool(ax.get_xlabel()) for ax in figure.axes[:5]] == [False, True, True, True, True]
+    plt.close(figure)

@@ -90,17 +90,24 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> No
 
 
 def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
-    """A panel for each evaluation; one legend where all panels share it."""
-    n = len(entry.panels)
-    figure, axes = plt.subplots(1, n, figsize=(max(3.4, 2.3 * n), 2.3), squeeze=False, layout="constrained")
-    for number, (ax, panel) in enumerate(zip(axes.flat, entry.panels, strict=True)):
+    """A panel for each evaluation, at most four in a row, and one legend."""
+    n = min(len(entry.panels), 4)
+    rows = -(-len(entry.panels) // n)
+    figure, axes = plt.subplots(
+        rows, n, figsize=(max(3.4, 2.3 * n), 0.4 + 1.9 * rows), squeeze=False, layout="constrained"
+    )
+    for ax in axes.flat[len(entry.panels) :]:
+        ax.set_axis_off()
+    for number, (ax, panel) in enumerate(zip(axes.flat, entry.panels, strict=False)):
         own = frame[frame["panel"] == number]
         learners = [a for a in own.loc[own["condition"].isin(["agent", *CONTROLS]), "agent"].unique()]
         _draw_panel(ax, own, dict(zip(learners, panel.labels or learners, strict=True)))
         ax.set_title(panel.title or panel.evaluation)
-        ax.set_xlabel("episode in context" if entry.x == "episode" else "environment steps in context")
+        if number + n >= len(entry.panels):  # none below it
+            ax.set_xlabel("episode in context" if entry.x == "episode" else "environment steps in context")
         ax.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
-    axes[0, 0].set_ylabel("return (mean, 95 % interval)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("return (mean, 95 % interval)")
     handles: dict[str, plt.Artist] = {}
     for ax in axes.flat:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
