@@ -25,7 +25,7 @@ def job(threads: int) -> Iterator[None]:
         from gla.train import Interrupted
 
         # torchrun says how many processes of this job share its threads.
-        torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
         expected += (NumericalError, Interrupted)
     try:
         yield

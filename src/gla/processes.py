@@ -47,7 +47,7 @@ class Processes:
 
     def __init__(self, device: str):
         """device: cpu, cuda, or auto. Raises ConfigError where a machine has fewer GPUs than processes."""
-        self.count, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        self.count, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.device = torch.device(kind)
         if kind == "cuda" and self.count > 1:
@@ -63,7 +63,7 @@ class Processes:
 
     def parallel(self, module: nn.Module) -> nn.Module:
         """The module, with gradients that are means over all processes."""
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False) if self.count > 1 else module
+        return nn.parallel.DistributedDataParallel(module) if self.count > 1 else module
 
     def mean(self, x: Tensor) -> Tensor:
         if self.count > 1:

@@ -65,7 +65,7 @@ rule tabulate:
             "figures/in_context.py",
         ),
     output:
-        ensure("<results>/figures/{figure}.csv", non_empty=True),
+        "<results>/figures/{figure}.csv",
     conda:
         "../../envs/gla.yaml"
     params:
