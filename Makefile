@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all env test test-slow bench smoke docs-results clean
+.PHONY: all env test test-slow test-slurm bench smoke docs-results clean
 
 all: env
 	$(BIN)/snakemake --cores all all
@@ -22,14 +22,20 @@ test: env
 	$(BIN)/python -m pytest
 
 test-slow: env
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[s3]' 'moto[s3]' flask flask-cors
 	$(BIN)/python -m pytest -m slow
+
+# The cluster profiles on a real SLURM, which it installs and starts on this machine: Debian, as root.
+test-slurm: env
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster]'
+	$(BIN)/python -m pytest -m slurm
 
 smoke: env
 	$(BIN)/snakemake --configfile config/smoke.yaml --cores all all
 
 # PPO beside published returns and beside Stable-Baselines3; hours on two cores.
 bench: env
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/ppo_reference.py
 	$(BIN)/python benchmarks/ppo_agreement.py
 

@@ -5,10 +5,12 @@ that it belongs to and the half-open range of projection seeds it may be seen un
 
     split, environment, store, digest, lifetime, stream, projection_low, projection_high
 
+Paths are relative to the table, so that a folder of results may be moved, copied or kept in a storage.
 Whole lifetimes are held out, and so are projections: the ranges of seeds below are disjoint, so no
 projection of one split can be drawn in another. Rollouts draw from TEST.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +62,8 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
     The summary records each environment's shapes and the returns at the start and end of its
     histories, so that later stages need not open the stores.
     """
-    digests = [(store, path, read_digest(path)) for store, path in stores]
+    near = Path(table).parent
+    digests = [(os.path.relpath(store, near), os.path.relpath(path, near), read_digest(path)) for store, path in stores]
     rows, environments = [], {}
     for name in entry.environments:
         own = [x for x in digests if x[2]["environment"] == name]
@@ -99,7 +102,8 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
 
 
 def read_manifest(table: str | Path, summary: str | Path) -> tuple[pd.DataFrame, dict]:
-    """Raises CorruptFile where the two do not belong together or a file is cut off."""
+    """Table, its paths usable from here, and summary. Raises CorruptFile where the two do not belong together or a
+    file is cut off."""
     body = read_json(summary)
     content = {key: value for key, value in body.items() if key != "content"}
     if body.get("content") != fingerprint(content):
@@ -108,4 +112,6 @@ def read_manifest(table: str | Path, summary: str | Path) -> tuple[pd.DataFrame,
     frame = read_csv(table, dtype=dict.fromkeys(COLUMNS[:4], str), keep_default_na=False)
     if tuple(frame.columns) != COLUMNS or fingerprint(frame.to_dict("list")) != body.get("table"):
         raise CorruptFile(f"{table}: not the table that {summary} describes; delete both to have them made anew")
+    for column in ("store", "digest"):
+        frame[column] = [os.path.normpath(Path(table).parent / path) for path in frame[column]]
     return frame, body

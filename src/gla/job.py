@@ -24,7 +24,8 @@ def job(threads: int) -> Iterator[None]:
         from gla.ppo import NumericalError
         from gla.train import Interrupted
 
-        torch.set_num_threads(threads)
+        # torchrun says how many processes of this job share its threads.
+        torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
         expected += (NumericalError, Interrupted)
     try:
         yield

@@ -8,6 +8,7 @@ policy head can do without looking at anything. A model that is no better has le
 A run that is killed goes on from its last checkpoint and ends with the same bytes: the data of a
 step depend on (seed, step) alone, and the checkpoint holds everything else. A checkpoint carries a
 fingerprint of the config, the manifest and this package's code; one that does not fit is ignored.
+Several processes share each batch (gla.processes); each has the whole state, and the first one writes.
 """
 
 import json
@@ -26,17 +27,19 @@ from torch import Tensor, nn
 from gla import augment
 from gla.agent import AgentModel, describe
 from gla.config import Agent as AgentConfig
+from gla.config import ConfigError
 from gla.distributions import divergence, pull_back
 from gla.environments import MAX_ACTION
 from gla.files import atomic, fingerprint, sha256, write_json
 from gla.models.tokens import tokens
 from gla.ppo import NumericalError
+from gla.processes import Processes, processes
 from gla.progress import Progress
 from gla.windows import NO_ACTION, Batch, Windows
 
 VALIDATION_BATCHES = 4
 CODE = (
-    "agent.py", "augment.py", "distributions.py", "histories.py", "train.py", "windows.py",
+    "agent.py", "augment.py", "distributions.py", "histories.py", "processes.py", "train.py", "windows.py",
     "models/tokens.py", "models/transformer.py", "models/equivariant.py",
 )  # fmt: skip
 
@@ -83,14 +86,35 @@ def learning_rate(config: AgentConfig, step: int) -> float:
     return config.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
 
 
+class _Losses(nn.Module):
+    """Model and constant predictor, from a batch to their losses."""
+
+    def __init__(self, config: AgentConfig, dtype: torch.dtype):
+        super().__init__()
+        self.config, self.dtype = config, dtype
+        self.model = AgentModel(config)
+        self.constant = nn.Parameter(torch.zeros(2 * MAX_ACTION))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Policy losses (B, T) of the model and of the constant predictor, and the auxiliary loss ()."""
+        device = batch.reward.device
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            features, output = self.model(tokens(*batch[:5]))
+        auxiliary = torch.zeros((), device=device)
+        if self.model.auxiliary is not None:
+            auxiliary = auxiliary_loss(self.model, features.float(), batch).mean()
+        constant = policy_loss(self.constant.expand_as(output), batch, self.config.divergence)
+        return policy_loss(output, batch, self.config.divergence), constant, auxiliary
+
+
 class _Trainer:
     """Model, constant predictor and optimisers: all the state that training has."""
 
-    def __init__(self, config: AgentConfig, device: torch.device):
-        self.config, self.device, self.dtype = config, device, precision_for(config, device)
+    def __init__(self, config: AgentConfig, own: Processes):
+        self.config, self.own, self.dtype = config, own, precision_for(config, own.device)
         torch.manual_seed(config.seed)
-        self.model = AgentModel(config).to(device)
-        self.constant = nn.Parameter(torch.zeros(2 * MAX_ACTION, device=device))
+        losses = _Losses(config, self.dtype).to(own.device)
+        self.model, self.constant, self.losses = losses.model, losses.constant, own.parallel(losses)
         decay = [p for p in self.model.parameters() if p.dim() >= 2]
         others = [p for p in self.model.parameters() if p.dim() < 2]
         self.optimizer = torch.optim.AdamW(
@@ -120,15 +144,10 @@ class _Trainer:
         self.constant_optimizer.load_state_dict(state["constant_optimizer"])
         self.step, self.rows, self.metrics = state["step"], state["rows"], state["metrics"]
 
-    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Policy losses (B, T) of the model and of the constant predictor, and the auxiliary loss ()."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            features, output = self.model(tokens(*batch[:5]))
-        auxiliary = torch.zeros((), device=self.device)
-        if self.model.auxiliary is not None:
-            auxiliary = auxiliary_loss(self.model, features.float(), batch).mean()
-        constant = policy_loss(self.constant.expand_as(output), batch, self.config.divergence)
-        return policy_loss(output, batch, self.config.divergence), constant, auxiliary
+    def batch(self, windows: Windows, index: int) -> Batch:
+        """This process's share of a batch: every n-th window, so that each has its part of every environment."""
+        whole = windows.batch(index, self.config.batch)
+        return Batch(*(x[self.own.rank :: self.own.count].to(self.own.device) for x in whole))
 
     def train(self, batch: Batch) -> None:
         """One optimiser step."""
@@ -140,13 +159,9 @@ class _Trainer:
         self.constant_optimizer.zero_grad(set_to_none=True)
         (policy.mean() + constant.mean() + self.config.auxiliary_weight * auxiliary).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
-        row = {
-            "train_loss": policy.mean().item(),
-            "constant_loss": constant.mean().item(),
-            "auxiliary_loss": auxiliary.item(),
-            "gradient_norm": norm.item(),
-            "learning_rate": rate,
-        }
+        names = ("train_loss", "constant_loss", "auxiliary_loss", "gradient_norm")
+        means = self.own.mean(torch.stack([policy.mean(), constant.mean(), auxiliary, norm]).detach())
+        row = dict(zip(names, means.tolist(), strict=True)) | {"learning_rate": rate}
         if not all(math.isfinite(v) for v in row.values()):
             raise NumericalError(f"step {self.step}: {row} holds a number that is not finite")
         self.optimizer.step()
@@ -160,11 +175,11 @@ class _Trainer:
         self.model.eval()
         total: dict[str, Tensor] = {}
         for index in range(VALIDATION_BATCHES):
-            policy, constant, auxiliary = self.losses(windows.batch(index, self.config.batch).to(self.device))
+            policy, constant, auxiliary = self.losses(self.batch(windows, index))
             for name, value in (("loss", policy.mean(0)), ("constant", constant.mean(0)), ("auxiliary", auxiliary)):
                 total[name] = total.get(name, 0) + value / VALIDATION_BATCHES
         self.model.train()
-        return {name: value.cpu() for name, value in total.items()}
+        return {name: self.own.mean(value).cpu() for name, value in total.items()}
 
 
 def _code() -> dict[str, str]:
@@ -189,74 +204,91 @@ def train(
     inputs, NumericalError where a number stops being finite (the last checkpoint stays), and
     Interrupted after SIGTERM.
     """
+    with processes(device) as own:
+        _train(config, name, table, summary, Path(folder), Path(scratch), own)
+
+
+def _train(
+    config: AgentConfig, name: str, table: str | Path, summary: str | Path, folder: Path, scratch: Path, own: Processes
+) -> None:
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed here alone
 
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if config.batch % own.count:
+        raise ConfigError(
+            f"agents.{name}.batch: {config.batch} (expected a multiple of the {own.count} processes that share it)"
+        )
     frame, manifest = augment.read_manifest(table, summary)
-    trainer = _Trainer(config, chosen)
-    identity = fingerprint(
-        [config.model_dump(), manifest["content"], _code(), torch.__version__, str(trainer.dtype), chosen.type]
-    )
-    folder, scratch = Path(folder), Path(scratch)
+    trainer = _Trainer(config, own)
+    machine = [torch.__version__, str(trainer.dtype), own.device.type, own.count]
+    identity = fingerprint([config.model_dump(), manifest["content"], _code(), *machine])
     checkpoint = scratch / "checkpoint.pt"
     if checkpoint.exists():
         try:
-            state = torch.load(checkpoint, weights_only=True, map_location=chosen)
+            state = torch.load(checkpoint, weights_only=True, map_location=own.device)
         except Exception as error:  # torch raises a dozen kinds for a damaged file
             print(f"[train {name}] {checkpoint} is not readable ({error}); starting afresh", file=sys.stderr)
             state = {}
+        own.wait()  # until all have read it
         if state.get("fingerprint") == identity:
             trainer.restore(state)
-        else:
+        elif own.first:
             shutil.rmtree(scratch)
 
     def save() -> None:
-        with atomic(checkpoint) as temporary:
-            torch.save(trainer.state() | {"fingerprint": identity}, temporary)
+        if own.first:
+            with atomic(checkpoint) as temporary:
+                torch.save(trainer.state() | {"fingerprint": identity}, temporary)
 
-    training = Windows(config, frame, manifest, "train", chosen)
-    validation = Windows(config, frame, manifest, "validation", chosen)
-    length = config.pieces * config.piece_steps
-    progress = Progress(f"train {name}", config.steps * config.batch * length, "tokens", trainer.step * config.batch * length)
-    log = SummaryWriter(str(scratch / "tensorboard"), purge_step=trainer.step)
+    training = Windows(config, frame, manifest, "train", own.device)
+    validation = Windows(config, frame, manifest, "validation", own.device)
+    tokens_per_step = config.batch * config.pieces * config.piece_steps
+    if own.first:
+        if trainer.step:
+            print(f"[train {name}] going on from step {trainer.step} of {config.steps}", file=sys.stderr)
+        progress = Progress(f"train {name}", config.steps * tokens_per_step, "tokens", trainer.step * tokens_per_step)
+        log = SummaryWriter(str(scratch / "tensorboard"), purge_step=trainer.step)
     stop = []
     in_main = threading.current_thread() is threading.main_thread()  # elsewhere no handler can be set
     previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True)) if in_main else None
     try:
         while trainer.step < config.steps:
-            trainer.train(training.batch(trainer.step, config.batch))
+            trainer.train(trainer.batch(training, trainer.step))
             if trainer.step % config.evaluate_every == 0 or trainer.step == config.steps:
                 held_out = trainer.evaluate(validation)
                 mean = pd.DataFrame(trainer.rows).mean().to_dict()
                 row = {"step": trainer.step, **mean, "validation_loss": held_out["loss"].mean().item()}
                 row["validation_constant_loss"] = held_out["constant"].mean().item()
                 trainer.metrics.append(row)
-                for key, value in row.items():
-                    log.add_scalar(key, value, trainer.step)
+                if own.first:
+                    for key, value in row.items():
+                        log.add_scalar(key, value, trainer.step)
                 trainer.rows = []
                 save()
-            last = trainer.metrics[-1] if trainer.metrics else None
-            note = f"held-out loss {last['validation_loss']:.3f} (constant {last['validation_constant_loss']:.3f})" if last else ""
-            progress.advance(config.batch * length, note)
-            if stop:
+            if own.first:
+                last = trainer.metrics[-1] if trainer.metrics else None
+                note = f"held-out loss {last['validation_loss']:.3f} (constant {last['validation_constant_loss']:.3f})" if last else ""
+                progress.advance(tokens_per_step, note)
+            if own.any(bool(stop)):
                 save()
                 raise Interrupted(f"train {name}: stopped at step {trainer.step} of {config.steps}; start again to go on")
     except NumericalError as error:
         raise NumericalError(f"train: agent {name!r}, {error}") from None
     finally:
-        log.close()
+        if own.first:
+            log.close()
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
 
-    _write(trainer, training, validation, manifest, folder)
-    checkpoint.unlink(missing_ok=True)
+    seen, held_out = trainer.evaluate(training), trainer.evaluate(validation)
+    if own.first:
+        _write(trainer, seen, held_out, manifest, folder)
+        checkpoint.unlink(missing_ok=True)
 
 
-def _write(trainer: _Trainer, training: Windows, validation: Windows, manifest: dict, folder: Path) -> None:
+def _write(trainer: _Trainer, seen: dict[str, Tensor], held_out: dict[str, Tensor], manifest: dict, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / "metrics.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in trainer.metrics))
-    seen, held_out = trainer.evaluate(training), trainer.evaluate(validation)
     by_position = pd.DataFrame(
         {
             "position": range(len(seen["loss"])),

@@ -160,6 +160,14 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
     assert [p.read_bytes() for p in _manifest(tmp_path, stores)] == first
 
 
+def test_a_folder_with_its_manifest_may_be_moved(tmp_path):
+    (tmp_path / "here").mkdir()
+    paths = _manifest(tmp_path / "here", [_digest(tmp_path / "here", "e", "e", 4)])
+    (tmp_path / "here").rename(tmp_path / "there")
+    frame, _ = augment.read_manifest(*(tmp_path / "there" / p.name for p in paths))
+    assert set(frame["digest"]) == {str(tmp_path / "there/e.json")}
+
+
 def _alter_table(table, _summary):
     table.write_text(table.read_text().replace("validation", "train"))
 

@@ -17,7 +17,6 @@ rule collect:
     threads: 1
     resources:
         mem_mb=4000,
-        runtime=240,
     params:
         entry=lambda w: without(
             config["environments"][w.environment], "lifetimes", "lifetimes_per_block"

@@ -27,7 +27,8 @@ wildcard_constraints:
 
 def code(*modules):
     """The package's modules that decide a stage's numbers; as inputs they are compared by content."""
-    return [f"src/gla/{module}" for module in modules]
+    # They lie in the checkout even where results lie in a storage.
+    return [local(f"src/gla/{module}") for module in modules]
 
 
 CODE_ENVIRONMENTS = code(

@@ -35,7 +35,6 @@ rule evaluate_agent:
     threads: 1
     resources:
         mem_mb=8000,
-        runtime=240,
     params:
         evaluation=evaluation_settings,
         environment=lambda w: evaluated_environment(w, "ppo", "streams", "seed"),
@@ -67,7 +66,6 @@ rule evaluate_baseline:
     threads: 1
     resources:
         mem_mb=8000,
-        runtime=240,
     params:
         evaluation=evaluation_settings,
         environment=evaluated_environment,

@@ -3,9 +3,10 @@ rule agents:
         expand("<results>/agents/{agent}/agent.json", agent=config["agents"]),
 
 
-def training_stores(wildcards):
-    dataset = config["agents"][wildcards.agent]["dataset"]
-    return stores(config["datasets"][dataset]["environments"])
+def training_environments(wildcards):
+    return config["datasets"][config["agents"][wildcards.agent]["dataset"]][
+        "environments"
+    ]
 
 
 rule train:
@@ -13,8 +14,9 @@ rule train:
         table=lambda w: f"<results>/manifests/{config['agents'][w.agent]['dataset']}.csv",
         summary=lambda w: f"<results>/manifests/{config['agents'][w.agent]['dataset']}.json",
         # The manifest's summary holds the stores' hashes: it says when they changed, they need not.
-        stores=ancient(training_stores),
-        code=CODE_MODEL + code("train.py"),
+        stores=ancient(lambda w: stores(training_environments(w))),
+        digests=ancient(lambda w: digests(training_environments(w))),
+        code=CODE_MODEL + code("processes.py", "train.py"),
     output:
         weights="<results>/agents/{agent}/weights.safetensors",
         agent="<results>/agents/{agent}/agent.json",
@@ -26,9 +28,9 @@ rule train:
         "../../envs/gla.yaml"
     threads: 1
     resources:
+        # One process for each, which runs without one; profiles may ask for more, or for none.
         gpu=1,
         mem_mb=8000,
-        runtime=720,
     params:
         entry=lambda w: without(config["agents"][w.agent], "dataset"),
     script:

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from gla import train
+from gla import processes, train
 from gla.config import Agent
 from gla.job import job
 
 with job(snakemake.threads):
+    r = snakemake.resources
+    processes.launch(r.get("gpu", 1), r.get("nodes", 1), r.get("mpi", ""))
     folder = Path(snakemake.output.agent).parent
     train.train(
         Agent.model_validate({"dataset": "", **snakemake.params.entry}),

@@ -1,0 +1,92 @@
+"""Training in several processes, on one machine or on many.
+
+They are started by torchrun, which sets WORLD_SIZE; without it there is one, and every method here
+does nothing. Each takes its share of a batch, equal in size, so that the mean of their means is the
+whole batch's. The first one writes.
+"""
+
+import contextlib
+import os
+import shlex
+import socket
+import sys
+import uuid
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, distributed, nn
+
+from gla.config import ConfigError
+
+
+def launch(count: int, machines: int = 1, command: str = "") -> None:
+    """Become torchrun, which starts the running script ``count`` times; return where one process is enough or in
+    a process so started.
+
+    command: what runs it once on each of several machines, as ``srun`` or ``mpirun``. The machine that this runs on
+    must be one of them.
+    """
+    if count <= 1 or "WORLD_SIZE" in os.environ:
+        return
+    if count % machines:
+        raise ConfigError(f"{count} processes on {machines} machines (expected a multiple of {machines})")
+    options = [f"--nnodes={machines}", f"--nproc-per-node={count // machines}"]
+    if machines == 1:
+        options.append("--standalone")
+    else:
+        with socket.socket() as free:
+            free.bind(("", 0))
+            endpoint = f"{socket.gethostname()}:{free.getsockname()[1]}"
+        options += ["--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", f"--rdzv-id={uuid.uuid4()}"]
+    torchrun = [*shlex.split(command), sys.executable, "-m", "torch.distributed.run", *options, sys.argv[0]]
+    os.execvp(torchrun[0], torchrun)
+
+
+class Processes:
+    """This process among ``count``: its rank, its device, and what they do together."""
+
+    def __init__(self, device: str):
+        """device: cpu, cuda, or auto. Raises ConfigError where a machine has fewer GPUs than processes."""
+        self.count, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.device = torch.device(kind)
+        if kind == "cuda" and self.count > 1:
+            here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+            if here > gpus:
+                raise ConfigError(f"{here} processes on a machine with {gpus} GPUs (expected one GPU for each)")
+            self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(self.device)
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """The module, with gradients that are means over all processes."""
+        return nn.parallel.DistributedDataParallel(module) if self.count > 1 else module
+
+    def mean(self, x: Tensor) -> Tensor:
+        if self.count > 1:
+            distributed.all_reduce(x)
+            x /= self.count
+        return x
+
+    def any(self, value: bool) -> bool:
+        return value if self.count == 1 else bool(self.mean(torch.tensor(float(value), device=self.device)) > 0)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        self.any(False)
+
+
+@contextlib.contextmanager
+def processes(device: str) -> Iterator[Processes]:
+    """This process, connected with the others."""
+    own = Processes(device)
+    if own.count > 1:
+        distributed.init_process_group("nccl" if own.device.type == "cuda" else "gloo")
+    try:
+        yield own
+    finally:
+        if own.count > 1:
+            distributed.destroy_process_group()
