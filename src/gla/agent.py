@@ -105,8 +105,15 @@ def load(folder: str | Path) -> Agent:
         raise CorruptFile(f"{path}: missing (expected the weights that {folder / 'agent.json'} describes)")
     if sha256(path) != expected:
         raise CorruptFile(f"{path}: altered or cut off (its hash is not the one in {folder / 'agent.json'})")
-    model = AgentModel(config)
     try:
+        with safetensors.safe_open(path, "pt") as file:
+            held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        # Without memory first: a description may claim any size.
+        with torch.device("meta"):
+            claimed = AgentModel(config).state_dict() if config.model.layers <= len(held) else {}
+        if held != {name: list(x.shape) for name, x in claimed.items()}:
+            raise RuntimeError("its tensors are not of the sizes that the description claims")
+        model = AgentModel(config)
         model.load_state_dict(load_file(path))
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise CorruptFile(f"{path}: does not hold this agent's weights ({error})") from None

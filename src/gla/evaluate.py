@@ -27,7 +27,7 @@ from gla.agent import Agent
 from gla.config import ConfigError, Environment, Evaluation
 from gla.distributions import pull_back
 from gla.environments import VectorEnv
-from gla.files import CorruptFile, atomic
+from gla.files import CorruptFile, atomic, check
 from gla.ppo import NumericalError, Policy, Population, sample_action
 from gla.progress import Progress
 from gla.windows import RunningStandardiser
@@ -232,9 +232,12 @@ def write_rows(rows: EpisodeRows, path: str | Path, agent: str, environment: str
 
 
 def read_rows(path: str | Path) -> pd.DataFrame:
-    """Raises CorruptFile naming a file that holds no rollouts."""
+    """Raises CorruptFile naming a file that holds no rollouts, or was altered."""
     try:
+        check(path)
         frame = pd.read_parquet(path)
+    except CorruptFile:
+        raise
     except (OSError, ValueError) as error:
         raise CorruptFile(f"{path}: not readable as Parquet ({error}); delete it to have it made anew") from None
     if missing := [c for c in COLUMNS if c not in frame]:

@@ -10,6 +10,7 @@ step depend on (seed, step) alone, and the checkpoint holds everything else. A c
 fingerprint of the config, the manifest and this package's code; one that does not fit is ignored.
 """
 
+import io
 import json
 import math
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from gla import augment
@@ -28,13 +29,16 @@ from gla.agent import AgentModel, describe, tokens
 from gla.config import Agent as AgentConfig
 from gla.distributions import divergence, pull_back
 from gla.environments import MAX_ACTION
-from gla.files import atomic, fingerprint, sha256, write_json
+from gla.files import CorruptFile, atomic, check, exclusive, fingerprint, remove, sha256, write_json
 from gla.ppo import NumericalError
 from gla.progress import Progress
 from gla.windows import NO_ACTION, Batch, Windows
 
 VALIDATION_BATCHES = 4
-CODE = ("agent.py", "augment.py", "distributions.py", "histories.py", "train.py", "windows.py", "models/transformer.py")
+CODE = (
+    "agent.py", "augment.py", "distributions.py", "environments/__init__.py", "histories.py", "models/transformer.py",
+    "ppo.py", "train.py", "windows.py",
+)  # fmt: skip
 
 
 class Interrupted(RuntimeError):
@@ -182,9 +186,15 @@ def train(
 
     name: the agent's key in the config. table, summary: the manifest. scratch: a folder for
     checkpoints and TensorBoard logs; checkpoints are removed at the end. Raises CorruptFile for bad
-    inputs, NumericalError where a number stops being finite (the last checkpoint stays), and
-    Interrupted after SIGTERM.
+    inputs, NumericalError where a number stops being finite (the last checkpoint stays), Interrupted
+    after SIGTERM, and Busy where another process trains the same agent.
     """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        _train(config, name, table, summary, Path(folder), Path(scratch), device)
+
+
+def _train(config: AgentConfig, name: str, table: str | Path, summary: str | Path, folder: Path, scratch: Path, device: str) -> None:
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed here alone
 
     chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -193,22 +203,27 @@ def train(
     identity = fingerprint(
         [config.model_dump(), manifest["content"], _code(), torch.__version__, str(trainer.dtype), chosen.type]
     )
-    folder, scratch = Path(folder), Path(scratch)
     checkpoint = scratch / "checkpoint.pt"
     if checkpoint.exists():
         try:
-            state = torch.load(checkpoint, weights_only=True, map_location=chosen)
-        except Exception as error:  # torch raises a dozen kinds for a damaged file
-            print(f"[train {name}] {checkpoint} is not readable ({error}); starting afresh", file=sys.stderr)
+            check(checkpoint)
+            state = dict(torch.load(checkpoint, weights_only=True, map_location=chosen))
+        except CorruptFile as error:
+            print(f"[train {name}] {error}; starting afresh", file=sys.stderr)
+            state = {}
+        except Exception as error:  # torch raises a dozen kinds for a file that it did not write
+            print(f"[train {name}] {checkpoint}: not readable ({error}); starting afresh", file=sys.stderr)
             state = {}
         if state.get("fingerprint") == identity:
             trainer.restore(state)
         else:
             shutil.rmtree(scratch)
 
-    def save() -> None:
+    def save_checkpoint() -> None:
+        buffer = io.BytesIO()  # a full disk is then an OSError
+        torch.save(trainer.state() | {"fingerprint": identity}, buffer)
         with atomic(checkpoint) as temporary:
-            torch.save(trainer.state() | {"fingerprint": identity}, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
     training = Windows(config, frame, manifest, "train", chosen)
     validation = Windows(config, frame, manifest, "validation", chosen)
@@ -226,16 +241,18 @@ def train(
                 mean = pd.DataFrame(trainer.rows).mean().to_dict()
                 row = {"step": trainer.step, **mean, "validation_loss": held_out["loss"].mean().item()}
                 row["validation_constant_loss"] = held_out["constant"].mean().item()
+                if not all(math.isfinite(v) for v in row.values()):
+                    raise NumericalError(f"step {trainer.step}: {row} holds a number that is not finite")
                 trainer.metrics.append(row)
                 for key, value in row.items():
                     log.add_scalar(key, value, trainer.step)
                 trainer.rows = []
-                save()
+                save_checkpoint()
             last = trainer.metrics[-1] if trainer.metrics else None
             note = f"held-out loss {last['validation_loss']:.3f} (constant {last['validation_constant_loss']:.3f})" if last else ""
             progress.advance(config.batch * length, note)
             if stop:
-                save()
+                save_checkpoint()
                 raise Interrupted(f"train {name}: stopped at step {trainer.step} of {config.steps}; start again to go on")
     except NumericalError as error:
         raise NumericalError(f"train: agent {name!r}, {error}") from None
@@ -245,11 +262,10 @@ def train(
             signal.signal(signal.SIGTERM, previous)
 
     _write(trainer, training, validation, manifest, folder)
-    checkpoint.unlink(missing_ok=True)
+    remove(checkpoint)
 
 
 def _write(trainer: _Trainer, training: Windows, validation: Windows, manifest: dict, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / "metrics.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in trainer.metrics))
     seen, held_out = trainer.evaluate(training), trainer.evaluate(validation)
@@ -265,7 +281,7 @@ def _write(trainer: _Trainer, training: Windows, validation: Windows, manifest: 
         by_position.to_csv(temporary, index=False)
     weights = folder / "weights.safetensors"
     with atomic(weights) as temporary:
-        save_file({n: p.detach().cpu().contiguous() for n, p in trainer.model.state_dict().items()}, temporary)
+        temporary.write_bytes(save({n: p.detach().cpu().contiguous() for n, p in trainer.model.state_dict().items()}))
     facts = {
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "tokens": trainer.config.steps * trainer.config.batch * trainer.config.pieces * trainer.config.piece_steps,
