@@ -11,9 +11,10 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class CorruptFile(ValueError):
@@ -138,8 +139,10 @@ def read_json(path: str | Path) -> Any:
         raise CorruptFile(f"{path}: not readable as JSON ({error}); delete it to have it made anew") from None
 
 
-def read_csv(path: str | Path, **options: Any) -> pd.DataFrame:
+def read_csv(path: str | Path, **options: Any) -> "pd.DataFrame":
     """Raises CorruptFile where the file is missing, is no table, or was altered."""
+    import pandas as pd  # slow, and whoever starts Snakemake waits for this module
+
     try:
         check(path)
         return pd.read_csv(path, **options)

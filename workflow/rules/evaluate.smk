@@ -20,6 +20,14 @@ def evaluation_settings(wildcards):
     )
 
 
+def rollout_mb(wildcards):
+    """What a rollout needs: more where the agent's context does not fit into what is usual."""
+    evaluation = config["evaluations"][wildcards.evaluation]
+    model = config["agents"][wildcards.agent]["model"]
+    limit = FACTS[evaluation["environment"]]["time_limit"]
+    return max(8000, 4000 + preflight.decoding_mb(evaluation, model, limit))
+
+
 rule evaluate_agent:
     input:
         agent="<results>/agents/{agent}/agent.json",
@@ -34,7 +42,7 @@ rule evaluate_agent:
         "../../envs/gla.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=rollout_mb,
         runtime=240,
     params:
         evaluation=evaluation_settings,
