@@ -68,6 +68,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
             sync_folder(path.parent)
             if old:
                 _write_hashes(path, [new])
+        except OSError as error:  # a full disk does not say which file it has no room for
+            error.filename = error.filename or str(path)
+            raise
         finally:
             temporary.unlink(missing_ok=True)
 

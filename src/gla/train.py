@@ -212,7 +212,7 @@ def _train(config: AgentConfig, name: str, table: str | Path, summary: str | Pat
             print(f"[train {name}] {error}; starting afresh", file=sys.stderr)
             state = {}
         except Exception as error:  # torch raises a dozen kinds for a file that it did not write
-            print(f"[train {name}] {checkpoint}: not readable ({error}); starting afresh", file=sys.stderr)
+            print(f"[train {name}] {checkpoint}: not readable ({type(error).__name__}); starting afresh", file=sys.stderr)
             state = {}
         if state.get("fingerprint") == identity:
             trainer.restore(state)

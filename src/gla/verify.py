@@ -38,14 +38,14 @@ def _file(path: Path) -> str | None:
 
 def _stores(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Every store and its digest, of which one may be missing."""
-    blocks = {p.with_suffix("") for p in folder.glob("histories/*/*.json")}
+    blocks = {p.with_suffix("") for p in folder.glob("histories/*/[!.]*.json")}
     for block in sorted(blocks | {p.parent for p in folder.glob("histories/*/*/history.zarr")}):
         yield block / "history.zarr", block.with_suffix(".json")
 
 
 def _together(folder: Path) -> Iterator[str]:
     """Files that are whole but do not belong together."""
-    for summary in sorted(folder.glob("manifests/*.json")):
+    for summary in sorted(folder.glob("manifests/[!.]*.json")):
         try:
             augment.read_manifest(summary.with_suffix(".csv"), summary)
         except CorruptFile as error:

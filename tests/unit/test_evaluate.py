@@ -250,7 +250,7 @@ def test_a_number_that_goes_wrong_is_named(monkeypatch):
         return step
 
     monkeypatch.setattr(evaluate.VectorEnv, "step", broken)
-    with pytest.raises(NumericalError, match="evaluate: x, seed 2, step 0"):
+    with pytest.raises(NumericalError, match="evaluate: x, environment .*, seed 2, step 0: reward is not finite"):
         run_agent(_agent(), PENDULUM, _settings(), "agent", "x")
 
 
