@@ -4,6 +4,7 @@ Beside every file NAME that ``atomic`` writes stands its hash, ``.NAME.sha256``,
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -36,6 +37,10 @@ def exclusive(path: str | Path) -> Iterator[None]:
         except BlockingIOError:
             os.close(descriptor)
             raise Busy(f"{path}: another process is writing it (expected one at a time; wait for it, or stop it)") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # a file system without locks
+                os.close(descriptor)
+                raise
         # The file may have been renamed away between opening and locking: then the lock is on another one.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):

@@ -36,8 +36,8 @@ from gla.windows import NO_ACTION, Batch, Windows
 
 VALIDATION_BATCHES = 4
 CODE = (
-    "agent.py", "augment.py", "distributions.py", "environments/__init__.py", "histories.py", "models/transformer.py",
-    "ppo.py", "train.py", "windows.py",
+    "agent.py", "augment.py", "distributions.py", "environments/__init__.py", "histories.py", "models/__init__.py",
+    "models/transformer.py", "ppo.py", "train.py", "windows.py",
 )  # fmt: skip
 
 
