@@ -18,15 +18,14 @@ LOGS = {"benchmarks", "tensorboard", ".snakemake", ".snakemake_timestamp"}
 
 def _is_ours(path: Path) -> bool:
     """Whether a file should have its hash beside it."""
-    return not (
-        LOGS & set(path.parts) or any(p.endswith(".zarr") for p in path.parts)
-        or path.name.startswith(".") and (path.suffix in (".sha256", ".partial") or ".partial" in path.name)
-    )  # fmt: skip
+    if LOGS & set(path.parts) or any(part.endswith(".zarr") for part in path.parts):
+        return False
+    return not (path.name.startswith(".") and (path.suffix == ".sha256" or ".partial" in path.name))
 
 
 def _file(path: Path) -> str | None:
     if not path.is_file():
-        return f"{path}: missing (its hash is in {hash_file(path)}); it has to be made anew"
+        return f"{path}: missing (expected it beside {hash_file(path)}); it has to be made anew"
     if not hashes(path):
         return f"{path}: no hash beside it (expected {hash_file(path)}); delete it to have it made anew"
     try:
@@ -36,28 +35,26 @@ def _file(path: Path) -> str | None:
     return None
 
 
-def _stores(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Every store and its digest, of which one may be missing."""
-    blocks = {p.with_suffix("") for p in folder.glob("histories/*/[!.]*.json")}
-    for block in sorted(blocks | {p.parent for p in folder.glob("histories/*/*/history.zarr")}):
-        yield block / "history.zarr", block.with_suffix(".json")
+def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
+    """What a digest, a manifest's summary or an agent's description says of other files: a file, and its problem."""
+    try:
+        body = read_json(path)
+        if not isinstance(body, dict):
+            return
+        if "files" in body:
+            yield from histories.problems(_store(path), path)
+        elif "table" in body:
+            augment.read_manifest(path.with_suffix(".csv"), path)
+        elif "weights" in body:
+            weights = path.with_name(body["weights"]["file"])
+            if weights.is_file() and sha256(weights) != body["weights"]["sha256"]:
+                yield weights, f"{weights}: not the weights that {path} describes; delete the folder to have it made anew"
+    except CorruptFile as error:
+        yield path, str(error)
 
 
-def _together(folder: Path) -> Iterator[str]:
-    """Files that are whole but do not belong together."""
-    for summary in sorted(folder.glob("manifests/[!.]*.json")):
-        try:
-            augment.read_manifest(summary.with_suffix(".csv"), summary)
-        except CorruptFile as error:
-            yield str(error)
-    for description in sorted(folder.glob("agents/*/agent.json")):
-        weights = description.with_name("weights.safetensors")
-        try:
-            expected = read_json(description)["weights"]["sha256"]
-        except (CorruptFile, KeyError, TypeError):
-            continue  # told already, file by file
-        if weights.is_file() and sha256(weights) != expected:
-            yield f"{weights}: not the weights that {description} describes; delete the folder to have it made anew"
+def _store(digest: Path) -> Path:
+    return digest.with_suffix("") / "history.zarr"
 
 
 def verify(folder: str | Path) -> list[str]:
@@ -68,27 +65,22 @@ def verify(folder: str | Path) -> list[str]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CorruptFile(f"{folder}: no such folder (expected a folder of results)")
-    found: dict[str, None] = {}  # in order, each once
-    everything = [p for p in sorted(folder.rglob("*")) if p.is_file()]
-    ours = {p for p in everything if _is_ours(p.relative_to(folder))}
-    # A file that is gone has left its hash behind.
-    ours |= {p.with_name(p.name[1 : -len(".sha256")]) for p in everything if p.name.startswith(".") and p.suffix == ".sha256"}
-    size = {p: p.stat().st_size for p in everything}
+    everything = sorted(folder.rglob("*"))
+    size = {p: p.stat().st_size for p in everything if p.is_file()}
     progress = Progress(f"verify {folder}", sum(size.values()), "bytes")
+    ours = {p for p in size if _is_ours(p.relative_to(folder))}
+    # What is gone has left its hash or its store behind.
+    ours |= {p.with_name(p.name[1 : -len(".sha256")]) for p in size if p.name.startswith(".") and p.suffix == ".sha256"}
+    ours |= {p.parent.with_suffix(".json") for p in everything if p.name == "history.zarr"}
+    found: dict[str, None] = {}  # in order, each once
     for path in sorted(ours):
-        if problem := _file(path):
-            found[problem] = None
-        progress.advance(size.get(path, 0) + size.get(hash_file(path), 0))
-    for store, digest in _stores(folder):
-        try:
-            for path, problem in histories.problems(store, digest):
-                if problem:
-                    found[problem] = None
-                progress.advance(size.get(path, 0))
-        except CorruptFile as error:
-            found[str(error)] = None
-    found |= dict.fromkeys(_together(folder))
-    progress.advance(progress.total - progress.done)  # what is left out
+        problems = [(path, _file(path)), *(_described(path) if path.suffix == ".json" and path.is_file() else ())]
+        for named, problem in problems:
+            if problem:
+                found[problem] = None
+            progress.advance(size.pop(named, 0) + size.pop(hash_file(named), 0))
+    if left := progress.total - progress.done:  # what is left out, and what was added or is gone
+        progress.advance(left)
     return list(found)
 
 
