@@ -72,14 +72,14 @@ def test_a_stage_that_is_killed_goes_on_to_the_same_bytes(tree, tmp_path, stage,
     _all_noticed(injections.killed(tree, tmp_path / "w", stage, number, count), count)
 
 
-@few_and_many(2, 30)
+@few_and_many(2, 12)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_that_is_killed_while_it_writes_leaves_nothing_half_written(tree, tmp_path, stage, count):
     _all_noticed(injections.killed_at_writes(tree, tmp_path / "w", stage, count))
 
 
 @needs_mounts
-@few_and_many(1, 10)
+@few_and_many(1, 5)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk_is_named_and_harms_nothing(tree, tmp_path, stage, count):
     (tmp_path / "w").mkdir()
@@ -93,7 +93,7 @@ def test_a_folder_that_is_read_only_is_named_and_harms_nothing(tree, tmp_path, s
     _all_noticed(injections.read_only(tree, tmp_path / "w", stage), 1)
 
 
-@few_and_many(1, 10)
+@few_and_many(1, 5)
 @pytest.mark.parametrize("stage", ["collect", "train"])
 def test_of_two_processes_on_one_output_one_is_refused(tree, tmp_path, stage, count):
     _all_noticed(injections.at_once(tree, tmp_path / "w", stage, count), count)

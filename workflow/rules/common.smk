@@ -38,7 +38,13 @@ CODE_ENVIRONMENTS = code(
 )
 CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
 CODE_MODEL = code(
-    "ppo.py", "agent.py", "distributions.py", "augment.py", "windows.py", "models/transformer.py"
+    "ppo.py",
+    "agent.py",
+    "distributions.py",
+    "augment.py",
+    "windows.py",
+    "models/__init__.py",
+    "models/transformer.py",
 )
 
 

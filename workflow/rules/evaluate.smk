@@ -61,6 +61,12 @@ def last_policies(wildcards, paths):
     return paths([config["evaluations"][wildcards.evaluation]["environment"]])
 
 
+def baseline_environment(wildcards):
+    """PPO's settings decide the baseline that learns, and no other."""
+    left_out = ["seed"] if wildcards.condition == "ppo" else ["ppo", "streams", "seed"]
+    return evaluated_environment(wildcards, *left_out)
+
+
 rule evaluate_baseline:
     input:
         digests=lambda w: last_policies(w, digests),
@@ -78,6 +84,6 @@ rule evaluate_baseline:
         runtime=240,
     params:
         evaluation=evaluation_settings,
-        environment=evaluated_environment,
+        environment=baseline_environment,
     script:
         "../scripts/evaluate_baseline.py"
