@@ -36,9 +36,12 @@ def exclusive(path: str | Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise Busy(f"{path}: another process is writing it (expected one at a time; wait for it, or stop it)") from None
+            raise Busy(
+                f"{path}: another process is writing it (expected one at a time; wait for it, or stop it)"
+            ) from None
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # a file system without locks
+            # A file system without locks, or (NFS) without those of folders.
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
                 os.close(descriptor)
                 raise
         # The file may have been renamed away between opening and locking: then the lock is on another one.

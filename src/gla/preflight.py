@@ -94,9 +94,14 @@ def check(raw: dict[str, Any], cache: str | Path) -> dict[str, dict[str, Any]]:
                 f"evaluations.{name}.episodes: {v.episodes}, but {v.environment!r} has no time limit, so they need not end "
                 f"(expected environments.{v.environment}.kwargs.max_episode_steps, or steps instead of episodes)"
             )
-        most = max((decoding_mb(v.model_dump(), config.agents[a].model.model_dump(), limit) for a in v.agents), default=0)
+        most = max(
+            (decoding_mb(v.model_dump(), config.agents[a].model.model_dump(), limit) for a in v.agents), default=0
+        )
         if most > PLENTY:
-            print(f"warning: evaluations.{name}: {v.seeds} seeds with a window of {v.window} keep {most} MB", file=sys.stderr)
+            print(
+                f"warning: evaluations.{name}: {v.seeds} seeds with a window of {v.window} keep {most} MB",
+                file=sys.stderr,
+            )
     for name, f in config.figures.items():
         if f.style:
             problems += [f"figures.{name}.style.{line}" for line in _style_problems(f.style)]

@@ -48,7 +48,10 @@ def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
         elif "weights" in body:
             weights = path.with_name(body["weights"]["file"])
             if weights.is_file() and sha256(weights) != body["weights"]["sha256"]:
-                yield weights, f"{weights}: not the weights that {path} describes; delete the folder to have it made anew"
+                yield (
+                    weights,
+                    f"{weights}: not the weights that {path} describes; delete the folder to have it made anew",
+                )
     except CorruptFile as error:
         yield path, str(error)
 

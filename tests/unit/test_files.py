@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gla.files import Busy, CorruptFile, atomic, check, exclusive, hash_file, hashes, read_csv, read_json, remove, write_json
+from gla.files import (
+    Busy,
+    CorruptFile,
+    atomic,
+    check,
+    exclusive,
+    hash_file,
+    hashes,
+    read_csv,
+    read_json,
+    remove,
+    write_json,
+)
 
 
 def test_the_hash_is_what_sha256sum_checks(tmp_path):
