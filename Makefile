@@ -1,11 +1,12 @@
 # make          the environment, and the default config's figures in results/figures
 # make test     the environment, and the fast tests
+# make reliability   faults of every kind, injected; writes docs/reliability.md
 # make env      the environment alone, in .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all env test test-slow test-slurm bench smoke docs-results clean
+.PHONY: all env test test-slow test-slurm reliability bench smoke docs-results clean
 
 all: env
 	$(BIN)/snakemake --cores all all
@@ -29,6 +30,10 @@ test-slow: env
 test-slurm: env
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster]'
 	$(BIN)/python -m pytest -m slurm
+
+# Half an hour on two cores.
+reliability: env
+	$(BIN)/python tests/reliability/injections.py
 
 smoke: env
 	$(BIN)/snakemake --configfile config/smoke.yaml --cores all all

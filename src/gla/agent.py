@@ -1,5 +1,6 @@
 """The in-context agent: its model, tokens in and policy outputs out, and its folder on disk."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +74,13 @@ def load(folder: str | Path) -> Agent:
         raise CorruptFile(f"{path}: missing (expected the weights that {folder / 'agent.json'} describes)")
     if sha256(path) != expected:
         raise CorruptFile(f"{path}: altered or cut off (its hash is not the one in {folder / 'agent.json'})")
-    model = AgentModel(config)
     try:
+        with safetensors.safe_open(path, "pt") as file:
+            held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        # A layer has a matrix of width * width at least: no memory is taken for a model that is not in the file.
+        if config.model.layers * config.model.width**2 > sum(math.prod(shape) for shape in held.values()):
+            raise RuntimeError(f"it is too small for {config.model.layers} layers of width {config.model.width}")
+        model = AgentModel(config)
         model.load_state_dict(load_file(path))
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise CorruptFile(f"{path}: does not hold this agent's weights ({error})") from None

@@ -105,6 +105,11 @@ class Environment(_Entry):
                 f"ppo.minibatches {self.ppo.minibatches} does not divide streams * ppo.steps = {batch} "
                 "(expected a divisor)"
             )
+        if batch == self.ppo.minibatches:
+            raise ValueError(
+                f"ppo.minibatches {self.ppo.minibatches} leaves one step in each, whose advantage has no deviation "
+                f"(expected at most {batch // 2})"
+            )
         return self
 
 
@@ -285,6 +290,41 @@ class Config(_Entry):
     """By name."""
 
 
+MOST_VALUES, DEEPEST = 200_000, 32
+
+
+def _check_size(raw: Any) -> None:
+    """Raises ConfigError for a config that is too large or too deep to be one.
+
+    YAML's aliases let a few lines stand for billions of values, so that whoever walks them all never ends.
+    """
+    left, stack = MOST_VALUES, [("config", raw, 0)]
+    while stack:
+        where, value, depth = stack.pop()
+        left -= 1
+        if left < 0 or depth > DEEPEST:
+            found = f"more than {MOST_VALUES} values" if left < 0 else f"nested more than {DEEPEST} deep"
+            raise ConfigError(f"{where}: {found} (expected fewer; do aliases repeat each other?)")
+        if isinstance(value, dict):
+            names = (str(key)[:40] for key in value) if depth < 3 else ("" for _ in value)
+            inner = ((f"{where}.{name}".removeprefix("config."), v) for name, v in zip(names, value.values(), strict=True))
+            stack += [(path if depth < 3 else where, v, depth + 1) for path, v in inner]
+        elif isinstance(value, list):
+            stack += [(where, v, depth + 1) for v in value]
+
+
+def _shown(value: Any) -> str:
+    """A value in an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _twice(where: str, names: list[str]):
+    """A line for each name that is listed more than once."""
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        yield f"{where}: {name!r} is listed {names.count(name)} times (expected once)"
+
+
 def _problems(c: Config):
     """References and sizes that no single entry can check. Yields one line for each fault."""
 
@@ -300,6 +340,7 @@ def _problems(c: Config):
     if not c.pathvars.get("results"):
         yield f"pathvars: {c.pathvars} (expected results, where results go)"
     for name, d in c.datasets.items():
+        yield from _twice(f"datasets.{name}.environments", d.environments)
         for e in d.environments:
             yield from known(f"datasets.{name}.environments", e, "environments")
             if e in c.environments and c.environments[e].lifetimes < 2:
@@ -335,6 +376,8 @@ def _problems(c: Config):
                 )
     for name, v in c.evaluations.items():
         yield from known(f"evaluations.{name}.environment", v.environment, "environments")
+        for key in ("agents", "conditions", "baselines"):
+            yield from _twice(f"evaluations.{name}.{key}", getattr(v, key))
         for a in v.agents:
             yield from known(f"evaluations.{name}.agents", a, "agents")
         if not v.baselines and not (v.agents and v.conditions):
@@ -345,12 +388,15 @@ def _problems(c: Config):
             if bool(getattr(f, field)) != (f.kind in kinds):
                 expected = "at least one" if f.kind in kinds else f"none for a figure of kind {f.kind}"
                 yield f"figures.{name}.{field}: {getattr(f, field)} (expected {expected})"
+        for key in ("environments", "agents"):
+            yield from _twice(f"figures.{name}.{key}", getattr(f, key))
         for e in f.environments:
             yield from known(f"figures.{name}.environments", e, "environments")
         for a in f.agents:
             yield from known(f"figures.{name}.agents", a, "agents")
         for i, p in enumerate(f.panels):
             yield from known(f"figures.{name}.panels[{i}].evaluation", p.evaluation, "evaluations")
+            yield from _twice(f"figures.{name}.panels[{i}].agents", p.agents)
             if p.evaluation in c.evaluations:
                 drawn = c.evaluations[p.evaluation].agents
                 for a in p.agents:
@@ -373,7 +419,7 @@ def _sentence(error: dict) -> str:
     where = ".".join(str(p) for p in path) or "config"
     value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
-        return f"{where}: unknown key (value {value!r}; expected one of those in config/README.md)"
+        return f"{where}: unknown key (value {_shown(value)}; expected one of those in config/README.md)"
     if kind == "missing":
         return f"{where}: missing (expected a value)"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -383,7 +429,7 @@ def _sentence(error: dict) -> str:
     if isinstance(value, str) and kind in ("float_type", "int_type"):
         with contextlib.suppress(ValueError):
             hint = f"; YAML reads {value} as text, write {_yaml_number(float(value), kind)}"
-    return f"{where}: {value!r} (expected {message}{hint})"
+    return f"{where}: {_shown(value)} (expected {message}{hint})"
 
 
 def _yaml_number(number: float, kind: str) -> str:
@@ -399,6 +445,7 @@ def load(raw: dict[str, Any]) -> Config:
 
     Raises ConfigError with one line for each fault: key, value, what was expected.
     """
+    _check_size(raw)
     try:
         config = Config.model_validate(raw)
     except pydantic.ValidationError as error:
@@ -423,7 +470,7 @@ def normalise(raw: dict[str, Any]) -> dict[str, Any]:
 
     def ordered(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: ordered(value[key]) for key in sorted(value)}
+            return {key: ordered(value[key]) for key in sorted(value, key=str)}
         return [ordered(v) for v in value] if isinstance(value, list) else value
 
     return ordered(load(raw).model_dump())

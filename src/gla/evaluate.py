@@ -30,7 +30,7 @@ from gla.agent import Agent
 from gla.config import ConfigError, Environment, Evaluation
 from gla.distributions import pull_back
 from gla.environments import VectorEnv
-from gla.files import CorruptFile, atomic
+from gla.files import CorruptFile, atomic, check
 from gla.ppo import NumericalError, Policy, Population, sample_action
 from gla.progress import Progress
 from gla.windows import RunningStandardiser
@@ -95,14 +95,21 @@ def _run(envs: VectorEnv, evaluation: Evaluation, label: str, act, observe=lambd
     rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), _most_steps(envs, evaluation)
     progress = Progress(label, total, "steps of each seed")
     observation = envs.reset()
-    for t in range(total):
-        action = act(observation, t)
-        step = envs.step(action)
-        bad = ~(np.isfinite(step.reward) & np.isfinite(step.observation).all(1))
+
+    def check_finite(what: str, value: np.ndarray, t: int) -> None:
+        # NaN compares false; rewards are tokens, and of their type.
+        bad = ~(np.abs(value.reshape(len(value), -1)) <= np.finfo(np.float32).max).all(1)
         if bad.any():
             raise NumericalError(
-                f"evaluate: {label}, seed {int(np.flatnonzero(bad)[0])}, step {t}: observation or reward is not finite"
+                f"evaluate: {label}, environment {envs.envs[0].spec.id!r}, seed {int(np.flatnonzero(bad)[0])}, step {t}: {what} is not finite"
             )
+
+    for t in range(total):
+        action = act(observation, t)
+        check_finite("action", action, t)
+        step = envs.step(action)
+        check_finite("observation", step.observation, t)
+        check_finite("reward", step.reward, t)
         rows.add(step.reward, step.terminated | step.truncated)
         observe(step, action, t)
         observation = step.observation
@@ -255,9 +262,12 @@ def write_rows(rows: EpisodeRows, path: str | Path, agent: str, environment: str
 
 
 def read_rows(path: str | Path) -> pd.DataFrame:
-    """Raises CorruptFile naming a file that holds no rollouts."""
+    """Raises CorruptFile naming a file that holds no rollouts, or was altered."""
     try:
+        check(path)
         frame = pd.read_parquet(path)
+    except CorruptFile:
+        raise
     except (OSError, ValueError) as error:
         raise CorruptFile(f"{path}: not readable as Parquet ({error}); delete it to have it made anew") from None
     if missing := [c for c in COLUMNS if c not in frame]:

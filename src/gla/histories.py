@@ -19,10 +19,12 @@ bits, cut-off files and missing chunks are all noticed. The digest is written la
 without a digest that fits is no store.
 """
 
+import math
 import os
 import platform
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,12 +35,13 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from gla.config import Environment
-from gla.files import CorruptFile, fingerprint, read_json, sha256, sync_folder, write_json
+from gla.files import CorruptFile, exclusive, fingerprint, read_json, sha256, sync_folder, write_json
 from gla.ppo import Policy, Population, ReturnTracker
 from gla.progress import Progress
 
 FORMAT = 1  # version of the layout above
 CHUNK_ROWS = 1024  # rows of one stream that are compressed together
+MOST_COMPRESSED = 1000  # times; LZ4 reaches 255
 SHARD_ROWS = 32768  # rows of one lifetime that share a file
 
 
@@ -95,12 +98,18 @@ def collect(entry: Environment, name: str, lifetimes: range, store: str | Path, 
     """Run one block of lifetimes and write its store and digest.
 
     entry: the environment's config. name: its key in the config. lifetimes: their indices. Raises NumericalError where a number stops being
-    finite, and leaves no digest then.
+    finite, and leaves no digest then; Busy where another process collects into the store's folder.
     """
     store, digest = Path(store), Path(digest)
-    digest.unlink(missing_ok=True)
-    shutil.rmtree(store, ignore_errors=True)
     store.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(store.parent):
+        _collect(entry, name, lifetimes, store, digest)
+
+
+def _collect(entry: Environment, name: str, lifetimes: range, store: Path, digest: Path) -> None:
+    digest.unlink(missing_ok=True)
+    if store.is_dir():
+        shutil.rmtree(store)
     population = Population(entry, lifetimes, entry.streams, entry.ppo.steps, entry.seed, name)
     try:
         summary = _write(entry, population, store, f"collect {name} {lifetimes.start}-{lifetimes[-1]}")
@@ -236,33 +245,47 @@ def read_digest(path: str | Path) -> dict:
     return body
 
 
-def verify(store: str | Path, digest: str | Path) -> dict:
-    """Compare a store with its digest and return the digest.
+def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str | None]]:
+    """Compare a store with its digest: a file and what is wrong with it, or None, for every file.
 
-    Raises CorruptFile naming the first file that is missing, unknown, or not what was written.
+    Raises CorruptFile where there is no digest or no store.
     """
-    store, expected = Path(store), read_digest(digest)
-    files = expected["files"]
+    store, expected = Path(store), read_digest(digest)["files"]
     if not store.is_dir():
         raise CorruptFile(f"{store}: missing (expected a history store; its digest is {digest})")
-    present = {p.relative_to(store).as_posix() for p in store.rglob("*") if p.is_file()}
-    if missing := sorted(files.keys() - present):
-        raise CorruptFile(f"{store / missing[0]}: missing (expected {len(files)} files in the store, see {digest})")
-    if extra := sorted(present - files.keys()):
-        raise CorruptFile(f"{store / extra[0]}: not one of the store's files (see {digest})")
-    for name, value in files.items():
-        if (found := sha256(store / name)) != value:
-            raise CorruptFile(
-                f"{store / name}: altered or cut off (sha256 {found[:12]}..., expected {value[:12]}...); "
+    # A link could lead out of the store; none is ever written.
+    present = {p.relative_to(store).as_posix(): p.is_symlink() for p in store.rglob("*") if p.is_symlink() or p.is_file()}
+    for name in sorted(expected.keys() | present.keys()):
+        path = store / name
+        if name not in present:
+            yield path, f"{path}: missing (expected {len(expected)} files in the store, see {digest})"
+        elif name not in expected or present[name]:
+            yield path, f"{path}: not one of the store's files (see {digest})"
+        elif (found := sha256(path)) != expected[name]:
+            yield path, (
+                f"{path}: altered or cut off (sha256 {found[:12]}..., expected {str(expected[name])[:12]}...); "
                 "delete the store to have it made anew"
             )
-    return expected
+        else:
+            yield path, None
+
+
+def verify(store: str | Path, digest: str | Path) -> None:
+    """Raises CorruptFile naming the first file of a store that is missing, unknown, or not what was written."""
+    for _, problem in problems(store, digest):
+        if problem:
+            raise CorruptFile(problem)
 
 
 def read(store: str | Path, digest: str | Path) -> History:
     """A whole store in memory, after ``verify``; raises what that raises."""
     verify(store, digest)
-    group = zarr.open_group(store, mode="r")
+    group = zarr.open_group(store, mode="r", zarr_format=3)  # format 2 knows a codec that unpickles
+    for name, array in group.arrays():
+        held = sum(p.stat().st_size for p in (Path(store) / name).rglob("*") if p.is_file())
+        claimed = max(array.nbytes, math.prod(array.chunks) * array.dtype.itemsize)
+        if claimed > MOST_COMPRESSED * held:
+            raise CorruptFile(f"{Path(store) / name}: {held} bytes claim to hold {claimed} (expected at most {MOST_COMPRESSED} times)")
     discrete = bool(group.attrs["discrete"])
     policy = Policy(*(torch.from_numpy(group[f"policy_{f}"][...]) for f in Policy._fields))
     return History(

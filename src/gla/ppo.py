@@ -29,7 +29,7 @@ EPSILON = 1e-8
 
 
 class NumericalError(RuntimeError):
-    """A number that is not finite; names the stage, the environment, the lifetime and the update."""
+    """A number that is not finite; names the stage, the environment, the lifetime or seed, and the step."""
 
 
 class Policy(NamedTuple):
@@ -231,17 +231,21 @@ class Population:
                 getattr(rollout, name)[:, :, t] = getattr(step, name).reshape(k, e)
             rollout.final_observation[:, :, t] = step.final_observation.reshape(k, e, -1)
             self._observation = step.observation
-        self._check_finite("observation or reward", torch.from_numpy(rollout.observation), torch.from_numpy(rollout.reward))
+        for name in ("observation", "reward", "final_observation"):
+            # In the type that is stored: a reward may be too large for it.
+            self._check_finite(name.replace("_", " "), torch.from_numpy(getattr(rollout, name)).float(), steps=True)
         return rollout
 
-    def _check_finite(self, what: str, *values: Tensor) -> None:
-        """Each value's first axis is the lifetime."""
+    def _check_finite(self, what: str, *values: Tensor, steps: bool = False) -> None:
+        """Each value's first axis is the lifetime; where ``steps``, those of the stream and the step follow."""
         for value in values:
-            bad = ~torch.isfinite(value.flatten(1)).all(1)
+            bad = ~torch.isfinite(value)
             if bad.any():
-                lifetime = self.lifetimes[int(bad.nonzero()[0])]
+                k, *rest = bad.nonzero()[0].tolist()
+                where = f", stream {rest[0]}, step {rest[1]}" if steps else ""
                 raise NumericalError(
-                    f"collect: environment {self.name!r}, lifetime {lifetime}, update {self.update}: {what} is not finite"
+                    f"collect: environment {self.name!r}, lifetime {self.lifetimes[k]}, update {self.update}{where}: "
+                    f"{what} is not finite"
                 )
 
     @torch.no_grad()
@@ -301,7 +305,7 @@ class Population:
                 loss.sum().backward()
                 self._clip_gradients()
                 self.optimizer.step()
-        self._check_finite("weights", *(p.detach().view(k, -1) for p in self._by_lifetime(self.parameters)))
+        self._check_finite("a weight", *(p.detach().view(k, -1) for p in self._by_lifetime(self.parameters)))
         if ppo.normalize_observations:
             self.observation_moments.update(observation.view(k, n, d))
         self.update += 1

@@ -11,6 +11,8 @@ fingerprint of the config, the manifest and this package's code; one that does n
 Several processes share each batch (gla.processes); each has the whole state, and the first one writes.
 """
 
+import contextlib
+import io
 import json
 import math
 import shutil
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from gla import augment
@@ -30,7 +32,7 @@ from gla.config import Agent as AgentConfig
 from gla.config import ConfigError
 from gla.distributions import divergence, pull_back
 from gla.environments import MAX_ACTION
-from gla.files import atomic, fingerprint, sha256, write_json
+from gla.files import CorruptFile, atomic, check, exclusive, fingerprint, remove, sha256, write_json
 from gla.models.tokens import tokens
 from gla.ppo import NumericalError
 from gla.processes import Processes, processes
@@ -39,8 +41,8 @@ from gla.windows import NO_ACTION, Batch, Windows
 
 VALIDATION_BATCHES = 4
 CODE = (
-    "agent.py", "augment.py", "distributions.py", "histories.py", "processes.py", "train.py", "windows.py",
-    "models/tokens.py", "models/transformer.py", "models/equivariant.py",
+    "agent.py", "augment.py", "distributions.py", "environments/__init__.py", "histories.py", "ppo.py", "processes.py",
+    "train.py", "windows.py", "models/__init__.py", "models/tokens.py", "models/transformer.py", "models/equivariant.py",
 )  # fmt: skip
 
 
@@ -201,10 +203,13 @@ def train(
 
     name: the agent's key in the config. table, summary: the manifest. scratch: a folder for
     checkpoints and TensorBoard logs; checkpoints are removed at the end. Raises CorruptFile for bad
-    inputs, NumericalError where a number stops being finite (the last checkpoint stays), and
-    Interrupted after SIGTERM.
+    inputs, NumericalError where a number stops being finite (the last checkpoint stays), Interrupted
+    after SIGTERM, and Busy where another process trains the same agent.
     """
-    with processes(device) as own:
+    with processes(device) as own, contextlib.ExitStack() as stack:
+        if own.first:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(exclusive(folder))
         _train(config, name, table, summary, Path(folder), Path(scratch), own)
 
 
@@ -224,9 +229,13 @@ def _train(
     checkpoint = scratch / "checkpoint.pt"
     if checkpoint.exists():
         try:
-            state = torch.load(checkpoint, weights_only=True, map_location=own.device)
-        except Exception as error:  # torch raises a dozen kinds for a damaged file
-            print(f"[train {name}] {checkpoint} is not readable ({error}); starting afresh", file=sys.stderr)
+            check(checkpoint)
+            state = dict(torch.load(checkpoint, weights_only=True, map_location=own.device))
+        except CorruptFile as error:
+            print(f"[train {name}] {error}; starting afresh", file=sys.stderr)
+            state = {}
+        except Exception as error:  # torch raises a dozen kinds for a file that it did not write
+            print(f"[train {name}] {checkpoint}: not readable ({type(error).__name__}); starting afresh", file=sys.stderr)
             state = {}
         own.wait()  # until all have read it
         if state.get("fingerprint") == identity:
@@ -234,10 +243,12 @@ def _train(
         elif own.first:
             shutil.rmtree(scratch)
 
-    def save() -> None:
+    def save_checkpoint() -> None:
         if own.first:
+            buffer = io.BytesIO()  # a full disk is then an OSError
+            torch.save(trainer.state() | {"fingerprint": identity}, buffer)
             with atomic(checkpoint) as temporary:
-                torch.save(trainer.state() | {"fingerprint": identity}, temporary)
+                temporary.write_bytes(buffer.getbuffer())
 
     training = Windows(config, frame, manifest, "train", own.device)
     validation = Windows(config, frame, manifest, "validation", own.device)
@@ -258,18 +269,20 @@ def _train(
                 mean = pd.DataFrame(trainer.rows).mean().to_dict()
                 row = {"step": trainer.step, **mean, "validation_loss": held_out["loss"].mean().item()}
                 row["validation_constant_loss"] = held_out["constant"].mean().item()
+                if not all(math.isfinite(v) for v in row.values()):
+                    raise NumericalError(f"step {trainer.step}: {row} holds a number that is not finite")
                 trainer.metrics.append(row)
                 if own.first:
                     for key, value in row.items():
                         log.add_scalar(key, value, trainer.step)
                 trainer.rows = []
-                save()
+                save_checkpoint()
             if own.first:
                 last = trainer.metrics[-1] if trainer.metrics else None
                 note = f"held-out loss {last['validation_loss']:.3f} (constant {last['validation_constant_loss']:.3f})" if last else ""
                 progress.advance(tokens_per_step, note)
             if own.any(bool(stop)):
-                save()
+                save_checkpoint()
                 raise Interrupted(f"train {name}: stopped at step {trainer.step} of {config.steps}; start again to go on")
     except NumericalError as error:
         raise NumericalError(f"train: agent {name!r}, {error}") from None
@@ -282,11 +295,10 @@ def _train(
     seen, held_out = trainer.evaluate(training), trainer.evaluate(validation)
     if own.first:
         _write(trainer, seen, held_out, manifest, folder)
-        checkpoint.unlink(missing_ok=True)
+        remove(checkpoint)
 
 
 def _write(trainer: _Trainer, seen: dict[str, Tensor], held_out: dict[str, Tensor], manifest: dict, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / "metrics.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in trainer.metrics))
     by_position = pd.DataFrame(
@@ -301,7 +313,7 @@ def _write(trainer: _Trainer, seen: dict[str, Tensor], held_out: dict[str, Tenso
         by_position.to_csv(temporary, index=False)
     weights = folder / "weights.safetensors"
     with atomic(weights) as temporary:
-        save_file({n: p.detach().cpu().contiguous() for n, p in trainer.model.state_dict().items()}, temporary)
+        temporary.write_bytes(save({n: p.detach().cpu().contiguous() for n, p in trainer.model.state_dict().items()}))
     facts = {
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "tokens": trainer.config.steps * trainer.config.batch * trainer.config.pieces * trainer.config.piece_steps,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gla import config
 from gla.config import ConfigError, Environment, load, normalise
@@ -193,6 +195,14 @@ def _refused(*edits):
         (("evaluations", "grid", "steps"), 10, "evaluations.grid", "exactly one"),
         (("evaluations", "grid", "episodes"), None, "evaluations.grid", "exactly one"),
         ((*GRID, "ppo", "minibatches"), 7, "minibatches", "divisor"),
+        ((*GRID, "ppo", "minibatches"), 40, "minibatches", "at most 20"),
+        (("datasets", "grid", "environments"), ["grid", "grid"], "datasets.grid.environments", "once"),
+        (("evaluations", "pendulum", "agents"), ["projected_max"] * 2, "evaluations.pendulum.agents", "once"),
+        (("evaluations", "grid", "conditions"), ["agent"] * 2, "evaluations.grid.conditions", "once"),
+        (("evaluations", "grid", "baselines"), ["ppo"] * 2, "evaluations.grid.baselines", "once"),
+        (("figures", "training", "agents"), ["grid_gap1"] * 2, "figures.training.agents", "once"),
+        (("figures", "sources", "environments"), ["grid"] * 2, "figures.sources.environments", "once"),
+        (("figures", "figure3", "panels", 0, "agents"), ["grid_gap1"] * 2, "figures.figure3.panels[0].agents", "once"),
         ((*AGENT, "model", "heads"), 5, "agents.grid_gap1.model", "multiple of 2"),
         (("figures", "figure3", "panels", 0, "labels"), ["one"], "figures.figure3.panels[0].labels", "2 of them"),
         (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "none"),
@@ -257,6 +267,70 @@ def test_yaml_does_read_such_numbers_as_text():
 def test_a_floor_that_is_not_finite_is_refused(value):
     (line,) = _refused(((*AGENT, "log_std_floor"), value))
     assert line.startswith(f"agents.grid_gap1.log_std_floor: {value}") and "expected" in line
+
+
+def _nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_config_that_nests_too_deep_is_refused():
+    (line,) = _refused(((*GRID, "kwargs"), {"start": _nested(10_000)}))
+    assert line == "environments.grid.kwargs: nested more than 32 deep (expected fewer; do aliases repeat each other?)"
+
+
+def test_a_few_lines_that_stand_for_billions_of_values_are_refused():
+    """What YAML's aliases can do: a list of nine times the list before, ten times over."""
+    text = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 11))
+    (line,) = _refused(((*GRID, "kwargs"), yaml.safe_load(text)))
+    assert line.startswith("environments.grid.kwargs: more than 200000 values")
+
+
+def test_a_long_value_is_cut():
+    (line,) = _refused((("colour",), ["x" * 5000]))
+    assert line.startswith("colour: unknown key") and len(line) < 400
+
+
+def test_keys_of_several_types_are_put_in_order():
+    raw = _smoke()
+    raw["environments"]["grid"]["kwargs"] = {"odd": {"b": 1, 3: 2, "a": 3}}
+    assert list(normalise(raw)["environments"]["grid"]["kwargs"]["odd"]) == [3, "a", "b"]
+
+
+# The round trip
+
+_NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,6}", fullmatch=True).filter(lambda n: n != "baseline")
+_PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    names=st.lists(_NAMES, min_size=1, max_size=4, unique=True),
+    kwargs=st.dictionaries(_NAMES, _PLAIN, max_size=3),
+    updates=st.integers(2, 500), gap=st.integers(1, 499), rate=st.floats(1e-6, 1.0), seeds=st.integers(1, 1000),
+    style=st.dictionaries(_NAMES, _PLAIN, max_size=2),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_a_normalised_config_survives_yaml_and_is_normal(names, kwargs, updates, gap, rate, seeds, style):
+    """What Snakemake compares is the same after any number of trips through a file."""
+    ppo = {"updates": updates, "learning_rate": rate}
+    raw = {
+        "environments": {n: {"id": "x", "kwargs": kwargs, "ppo": ppo} for n in names},
+        "datasets": {n: {"environments": [n]} for n in names},
+        "agents": {n: {"dataset": n, "gap": min(gap, updates - 1)} for n in names},
+        "evaluations": {n: {"environment": n, "agents": [n], "seeds": seeds, "episodes": 3} for n in names},
+        "figures": {n: {"kind": "in_context", "panels": [{"evaluation": n}], "style": style} for n in names},
+    }
+    once = normalise(raw)
+    again = normalise(yaml.safe_load(yaml.safe_dump(once)))
+    assert json.dumps(again) == json.dumps(once)
+    assert load(raw) == load(once)
+    assert once["environments"][names[0]]["kwargs"] == kwargs
 
 
 # Versions

@@ -287,7 +287,7 @@ def test_a_number_that_goes_wrong_is_named(monkeypatch):
         return step
 
     monkeypatch.setattr(evaluate.VectorEnv, "step", broken)
-    with pytest.raises(NumericalError, match="evaluate: x, seed 2, step 0"):
+    with pytest.raises(NumericalError, match="evaluate: x, environment .*, seed 2, step 0: reward is not finite"):
         run_agent(_agent(), PENDULUM, _settings(), "agent", "x")
 
 
@@ -304,9 +304,10 @@ def test_rows_survive_the_disk_and_damage_is_named(tmp_path):
     path.unlink()
     with pytest.raises(CorruptFile, match="r.parquet"):
         evaluate.read_rows(path)
-    pd.DataFrame({"seed": [1]}).to_parquet(path)
-    with pytest.raises(CorruptFile, match="r.parquet: no column 'agent'"):
-        evaluate.read_rows(path)
+    foreign = tmp_path / "foreign.parquet"  # with no hash beside it
+    pd.DataFrame({"seed": [1]}).to_parquet(foreign)
+    with pytest.raises(CorruptFile, match="foreign.parquet: no column 'agent'"):
+        evaluate.read_rows(foreign)
 
 
 def test_rollouts_without_an_end_have_no_rows_and_all_columns():

@@ -151,5 +151,5 @@ def test_a_number_that_goes_wrong_is_named(monkeypatch):
         return result
 
     monkeypatch.setattr(VectorEnv, "step", broken)
-    with pytest.raises(NumericalError, match="environment 'reacher', lifetime 6, update 0"):
+    with pytest.raises(NumericalError, match="environment 'reacher', lifetime 6, update 0, stream 0, step 0: reward is not finite"):
         population.collect()

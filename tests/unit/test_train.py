@@ -1,16 +1,19 @@
+import ast
 import json
 import os
 import shutil
 import signal
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 
 from gla import agent, augment, histories
-from gla.models.tokens import TOKEN
+from gla import train as train_module
 from gla.config import PPO, Agent, Dataset, Environment, Model, Projections
 from gla.files import CorruptFile
+from gla.models.tokens import TOKEN
 from gla.ppo import NumericalError
 from gla.train import Interrupted, _Trainer, learning_rate, precision_for, train
 from gla.windows import Windows
@@ -168,6 +171,31 @@ def test_a_checkpoint_of_other_data_is_ignored(tmp_path, manifest, grid_store, m
     assert seen[0] == 0
 
 
+PACKAGE = Path(train_module.__file__).parent
+# What they hold decides no weight: sizes and defaults are in the config's own part of the fingerprint.
+UNDECIDING = {"__init__.py", "config.py", "files.py", "progress.py"}
+
+
+def _imported(name):
+    """A module of the package and all of the package that it imports, as paths in it."""
+    found, left = set(), [name]
+    while left:
+        name = left.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gla":
+                for full in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                    path = "/".join(full.split(".")[1:])
+                    left += [p for p in (f"{path}.py", f"{path}/__init__.py") if path and (PACKAGE / p).is_file()]
+    return found
+
+
+def test_a_checkpoint_knows_all_code_that_decides_the_weights():
+    assert set(train_module.CODE) | UNDECIDING >= _imported("train.py") >= {"ppo.py", "models/transformer.py"}
+
+
 # What goes wrong
 
 
@@ -183,6 +211,20 @@ def test_a_loss_that_is_not_finite_names_the_agent_and_the_step(tmp_path, manife
         _train(TINY, manifest, tmp_path)
     assert not any((tmp_path / name).exists() for name in OUTPUTS)
     assert (tmp_path / "scratch/checkpoint.pt").exists()
+
+
+def test_a_held_out_loss_that_is_not_finite_is_not_saved(tmp_path, manifest, monkeypatch):
+    original = _Trainer.evaluate
+
+    def broken(self, windows):
+        losses = original(self, windows)
+        return losses | {"loss": losses["loss"] / 0} if self.step == 6 else losses
+
+    monkeypatch.setattr(_Trainer, "evaluate", broken)
+    with pytest.raises(NumericalError, match="agent 'x', step 6: .*not finite"):
+        _train(TINY, manifest, tmp_path)
+    state = torch.load(tmp_path / "scratch/checkpoint.pt", weights_only=True)
+    assert state["step"] == 3 and not any((tmp_path / name).exists() for name in OUTPUTS)
 
 
 def test_a_damaged_checkpoint_is_named_or_ignored(tmp_path, manifest, undisturbed, monkeypatch):

@@ -1,15 +1,22 @@
 """The workflow as a user runs it: the smoke config once, in a copy of the source tree, then what changes schedule."""
 
+import contextlib
+import itertools
 import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+
+from gla.verify import verify
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("Snakefile", "workflow", "config", "src", "profiles", "envs")
@@ -96,16 +103,17 @@ def test_an_agents_entry_schedules_its_training_and_what_follows(smoke):
         raw["agents"]["grid_gap1"]["steps"] = 21
 
     # It is drawn in figure3 and training, evaluated under two conditions.
-    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "tabulate": 2, "plot": 2}
+    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "verdicts": 1, "tabulate": 2, "plot": 2}
 
 
 def test_an_environments_entry_schedules_its_histories_and_what_follows(smoke):
     def edit(raw):
         raw["environments"]["pendulum"]["ppo"]["epochs"] = 3
 
-    # The grid's own agent and its rollouts stay.
+    # The grid's own agent and its rollouts stay, and what acts without PPO.
     assert _scheduled(smoke, edit) == {
-        "collect": 1, "augment": 1, "train": 1, "evaluate_agent": 4, "evaluate_baseline": 4, "tabulate": 4, "plot": 4,
+        "collect": 1, "augment": 1, "train": 1, "evaluate_agent": 4, "evaluate_baseline": 2, "verdicts": 1,
+        "tabulate": 4, "plot": 4,
     }  # fmt: skip
 
 
@@ -136,38 +144,275 @@ def test_another_agent_keeps_what_is_there(smoke):
         raw["agents"]["another"] = raw["agents"]["grid_gap1"] | {"seed": 1}
         raw["evaluations"]["grid"]["agents"].append("another")
 
-    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "tabulate": 1, "plot": 1}
+    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "verdicts": 1, "tabulate": 1, "plot": 1}
 
 
 def test_more_seeds_schedule_rollouts_but_no_training(smoke):
     def edit(raw):
         raw["evaluations"]["grid"]["seeds"] = 9
 
-    assert _scheduled(smoke, edit) == {"evaluate_agent": 4, "evaluate_baseline": 4, "tabulate": 2, "plot": 2}
+    assert _scheduled(smoke, edit) == {"evaluate_agent": 4, "evaluate_baseline": 4, "verdicts": 1, "tabulate": 2, "plot": 2}
 
 
-def test_touching_every_source_file_schedules_nothing(smoke):
-    for path in (smoke / "src").rglob("*"):
-        if path.is_file():
-            os.utime(path)
-    assert _scheduled(smoke) == {}
+# What each change schedules: exactly these jobs, no more, no less.
 
 
-def test_editing_a_models_code_schedules_training_but_no_collection(smoke):
-    path = smoke / "src/gla/models/transformer.py"
-    before = path.read_text()
-    path.write_text(before + "# edited\n")
-    counts = _scheduled(smoke)
-    path.write_text(before)
-    assert counts == {"train": 2, "evaluate_agent": 6, "tabulate": 3, "plot": 3}
+def _jobs(folder, edit=None, target="all", text=None):
+    """Every job, as its rule and wildcards, that a dry run of an edited smoke config (or of a text) schedules."""
+    path = folder / "edited.yaml"
+    if text is None:
+        raw = yaml.safe_load(yaml.dump(yaml.safe_load((folder / "config/smoke.yaml").read_text()), Dumper=_NoAliases))
+        if edit:
+            edit(raw)
+        text = yaml.safe_dump(raw, sort_keys=False)
+    path.write_text(text)
+    output, status = _snakemake(folder, "--dry-run", target, config=path.name)
+    assert status == 0, output
+    jobs = set()
+    for rule, body in re.findall(r"^(?:local)?rule (\w+):\n((?: {4}.*\n)+)", output, re.MULTILINE):
+        wildcards = re.search(r"^ {4}wildcards: (.*)$", body, re.MULTILINE)
+        values = [w.split("=")[1] for w in wildcards[1].split(", ")] if wildcards else []
+        jobs.add(" ".join([rule, *values]))
+    jobs -= {target, "histories", "manifests", "agents", "rollouts", "figures"}
+    assert ("Nothing to be done" in output) == (not jobs), output
+    return jobs
 
 
-def test_a_result_that_is_deleted_is_made_again_from_what_is_there(smoke):
-    path = smoke / "results/smoke/figures/figure3.png"
-    content = path.read_bytes()
-    path.unlink()
-    assert _scheduled(smoke) == {"plot": 1}
-    path.write_bytes(content)
+def _product(*parts):
+    return {" ".join(words) for words in itertools.product(*(p if isinstance(p, tuple) else (p,) for p in parts))}
+
+
+VERDICTS = {"verdicts"}  # of all rollouts
+CONDITIONS, BASELINES = ("agent", "rewards_hidden"), ("random", "zero_action", "ppo", "ppo_final")
+
+
+def _draw(*figures):
+    return _product(("tabulate", "plot"), figures)
+
+
+def _act(evaluation, *agents):
+    return _product("evaluate_agent", evaluation, agents, CONDITIONS) | VERDICTS
+
+
+def _baselines(evaluation, *conditions):
+    return _product("evaluate_baseline", evaluation, conditions or BASELINES) | VERDICTS
+
+
+TRAIN = {agent: {f"train {agent}"} for agent in ("grid_gap1", "projected_max")}
+
+
+def _set(*path):
+    """An edit of the config: the last of the arguments is the value."""
+    *keys, last, value = path
+
+    def edit(raw):
+        for key in keys:
+            raw = raw[key]
+        raw[last] = value(raw[last]) if callable(value) else value
+
+    return edit
+
+
+def _swap(raw):
+    agent = raw["agents"]["grid_gap1"]
+    agent["steps"], agent["evaluate_every"] = agent["evaluate_every"], agent["steps"]
+
+
+def _reversed(value):
+    if isinstance(value, dict):
+        return {key: _reversed(value[key]) for key in reversed(value)}
+    return [_reversed(v) for v in value] if isinstance(value, list) else value
+
+
+def _reorder(raw):
+    turned = _reversed(raw)
+    raw.clear()
+    raw.update(turned)
+
+
+def _new_figure(raw):
+    raw["figures"]["new"] = {"kind": "in_context", "panels": [{"evaluation": "grid", "agents": ["grid_gap1"]}]}
+
+
+def _new_evaluation(raw):
+    raw["evaluations"]["more"] = {"environment": "pendulum", "agents": ["projected_max"], "seeds": 4, "steps": 60, "baselines": ["random"]}
+    raw["figures"]["figure5"]["panels"].append({"evaluation": "more"})
+
+
+GRID_FOLLOWS = (
+    {"augment grid", "augment projected"} | TRAIN["grid_gap1"] | TRAIN["projected_max"] | _act("grid", "grid_gap1", "projected_max")
+    | _act("pendulum", "projected_max") | _draw("sources", "figure3", "figure5", "training")
+)  # fmt: skip
+CHANGES = {
+    "nothing": (None, set()),
+    "the order of all keys": (_reorder, set()),
+    "an agent's gap": (
+        _set("agents", "grid_gap1", "gap", 2), TRAIN["grid_gap1"] | _act("grid", "grid_gap1") | _draw("figure3", "training"),
+    ),
+    "two numbers of an agent swapped": (
+        _swap, TRAIN["grid_gap1"] | _act("grid", "grid_gap1") | _draw("figure3", "training"),
+    ),
+    "an environment's learning rate": (
+        _set("environments", "grid", "ppo", "learning_rate", 2.0e-3),
+        {"collect grid 0-1", "collect grid 2-3"} | GRID_FOLLOWS | _baselines("grid", "ppo", "ppo_final"),
+    ),
+    "a lifetime more": (
+        _set("environments", "grid", "lifetimes", 5),
+        {"collect grid 4-4"} | GRID_FOLLOWS | _baselines("grid", "ppo_final"),
+    ),
+    "another number of test seeds": (
+        _set("evaluations", "pendulum", "seeds", 9), _act("pendulum", "projected_max") | _baselines("pendulum") | _draw("figure5"),
+    ),
+    "a baseline less": (
+        _set("evaluations", "pendulum", "baselines", ["random"]), _draw("figure5") | VERDICTS,
+    ),
+    "an evaluation in another environment": (
+        _new_evaluation, _act("more", "projected_max") | _baselines("more", "random") | _draw("figure5"),
+    ),
+    "another evaluation in a figure": (
+        _set("figures", "figure5", "panels", lambda panels: panels[:1]), _draw("figure5"),
+    ),
+    "a new figure from old rollouts": (_new_figure, _draw("new")),
+    "a figure's horizontal axis": (_set("figures", "figure3", "x", "env_steps"), _draw("figure3")),
+    "the projections of a dataset": (
+        _set("datasets", "projected", "projections", "train", 63),
+        {"augment projected"} | TRAIN["projected_max"] | _act("grid", "projected_max") | _act("pendulum", "projected_max")
+        | _draw("figure3", "figure5", "training"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_the_config_schedules_exactly_what_depends_on_it(smoke, change):
+    edit, expected = CHANGES[change]
+    assert _jobs(smoke, edit) == expected
+
+
+def test_a_comment_in_the_config_schedules_nothing(smoke):
+    assert _jobs(smoke, text="# a comment\n" + (smoke / "config/smoke.yaml").read_text()) == set()
+
+
+def test_touching_every_file_schedules_nothing(smoke):
+    """Of the package, the config, and what was made."""
+    for part in ("src", "config", "results"):
+        for path in sorted((smoke / part).rglob("*")):
+            if path.is_file():
+                os.utime(path)
+    assert _jobs(smoke) == set()
+
+
+@pytest.mark.parametrize(
+    "name, before, after, expected",
+    [
+        # A module counts by its content: a comment costs as much as another formula.
+        ("figures/training.py", "", "# a comment\n", _draw(*FIGURES)),
+        ("statistics.py", "", "# a comment\n", _draw(*FIGURES) | VERDICTS),
+        ("statistics.py", "confidence: float = 0.95", "confidence: float = 0.9", _draw(*FIGURES) | VERDICTS),
+        ("models/transformer.py", "", "# a comment\n", TRAIN["grid_gap1"] | TRAIN["projected_max"] | _act("grid", "grid_gap1", "projected_max")
+         | _act("pendulum", "projected_max") | _draw("figure3", "figure5", "training")),
+        ("verify.py", "", "# a comment\n", set()),
+        ("files.py", "", "# a comment\n", set()),
+    ],
+)  # fmt: skip
+def test_a_changed_module_schedules_exactly_the_stages_whose_numbers_it_decides(smoke, name, before, after, expected):
+    path = smoke / "src/gla" / name
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after) if before else text + after)
+    try:
+        assert _jobs(smoke) == expected
+    finally:
+        path.write_text(text)
+
+
+def test_an_edited_caption_schedules_nothing(smoke):
+    path = smoke / "workflow/report/figure.rst"
+    text = path.read_text()
+    path.write_text(text + "\nMore.\n")
+    try:
+        assert _jobs(smoke) == set()
+    finally:
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("figures/figure3.png", {"plot figure3"}),
+        ("figures/figure3.csv", _draw("figure3")),
+        ("rollouts/grid/baseline/random.parquet", _baselines("grid", "random") | _draw("figure3", "figure5")),
+        ("manifests/grid.csv", {"augment grid"} | TRAIN["grid_gap1"] | _act("grid", "grid_gap1") | _draw("figure3", "training")),
+        ("histories/grid/2-3", {"collect grid 2-3"} | GRID_FOLLOWS | _baselines("grid", "ppo_final")),
+    ],
+)  # fmt: skip
+def test_a_result_that_is_deleted_schedules_itself_and_what_was_made_from_it(smoke, tmp_path, name, expected):
+    path = smoke / "results/smoke" / name
+    shutil.move(path, tmp_path / path.name)
+    try:
+        assert _jobs(smoke) == expected
+    finally:
+        shutil.move(tmp_path / path.name, path)
+
+
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        ("results/smoke/figures/figure3.pdf", {"plot figure3"}),
+        ("results/smoke/agents/grid_gap1/agent.json", set()),
+        ("histories", set()), ("manifests", set()), ("agents", set()), ("rollouts", set()), ("figures", {"plot figure3"}),
+    ],
+)  # fmt: skip
+def test_a_target_schedules_what_it_needs_alone(smoke, tmp_path, target, expected):
+    path = smoke / "results/smoke/figures/figure3.pdf"
+    shutil.move(path, tmp_path / path.name)
+    try:
+        assert _jobs(smoke, target=target) == expected
+    finally:
+        shutil.move(tmp_path / path.name, path)
+
+
+def test_what_was_made_is_whole(smoke):
+    environment = os.environ | {"PYTHONPATH": str(smoke / "src")}
+    command = [sys.executable, "-m", "gla.verify", "results/smoke"]
+    done = subprocess.run(command, cwd=smoke, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout == "everything is as it was written\n", done.stdout
+    path = smoke / "results/smoke/rollouts/grid/baseline/random.parquet"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    done = subprocess.run(command, cwd=smoke, env=environment, capture_output=True, text=True, check=False)
+    path.write_bytes(data)
+    assert done.returncode == 1 and done.stdout.startswith("results/smoke/rollouts/grid/baseline/random.parquet: altered")
+
+
+def _content(folder):
+    """What was made, less what no run repeats: logs, benchmarks and Snakemake's stamps."""
+    left_out = {"tensorboard", "benchmarks", ".snakemake_timestamp"}
+    files = [p for p in sorted((folder / "results").rglob("*")) if p.is_file() and not left_out & set(p.parts)]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
+def test_a_workflow_that_is_killed_with_all_its_jobs_ends_with_the_same_bytes(smoke, tmp_path, number):
+    for name in SOURCES:
+        (shutil.copytree if (smoke / name).is_dir() else shutil.copy)(smoke / name, tmp_path / name)
+    command = [sys.executable, "-m", "snakemake", "--configfile", "config/smoke.yaml", "--cores", "2", "all"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
+    rng, kills = random.Random(number), 0
+    for _ in range(6):
+        run = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(rng.uniform(5, 45))
+        if run.poll() is None:
+            os.killpg(run.pid, number)
+            kills += 1
+        run.wait(60)
+        time.sleep(2)  # a job may outlive its parent for as long as it saves a checkpoint
+        assert all(": missing (" in line for line in verify(tmp_path / "results")) if (tmp_path / "results").exists() else True
+        _snakemake(tmp_path, "--unlock")
+    output, status = _snakemake(tmp_path, "all")
+    assert status == 0, output
+    assert kills >= 2 and _content(tmp_path) == _content(smoke)
 
 
 def test_results_hold_no_path_of_this_machine(smoke):
@@ -213,8 +458,8 @@ def test_an_unknown_environment_is_named(checkout):
 
     output, status = _broken(checkout, edit)
     assert status != 0
-    assert "error: environment 'NoSuchThing-v3': " in output
-    assert not list((checkout / "results/broken").rglob("*.json"))
+    assert "environments.odd.id: environment 'NoSuchThing-v3': " in output
+    assert "Job stats" not in output and not (checkout / "results/broken").exists()
 
 
 def test_the_default_config_can_be_scheduled(checkout):

@@ -5,10 +5,13 @@
 
 from snakemake.exceptions import WorkflowError
 
+from gla import preflight
 from gla.config import ConfigError, normalise
 
 try:
     _normalised = normalise(config)
+    # What was learned by making each environment once; a new or changed one takes seconds.
+    FACTS = preflight.check(_normalised, ".snakemake/environments.json")
 except ConfigError as error:
     raise WorkflowError(f"the config cannot be run:\n{error}") from None
 config.clear()
@@ -40,10 +43,12 @@ CODE_ENVIRONMENTS = code(
 )
 CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
 CODE_MODEL = code(
+    "ppo.py",
     "agent.py",
     "distributions.py",
     "augment.py",
     "windows.py",
+    "models/__init__.py",
     "models/tokens.py",
     "models/transformer.py",
     "models/equivariant.py",

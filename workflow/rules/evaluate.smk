@@ -20,6 +20,14 @@ def evaluation_settings(wildcards):
     )
 
 
+def rollout_mb(wildcards):
+    """What a rollout needs: more where the agent's context does not fit into what is usual."""
+    evaluation = config["evaluations"][wildcards.evaluation]
+    model = config["agents"][wildcards.agent]["model"]
+    limit = FACTS[evaluation["environment"]]["time_limit"]
+    return max(8000, 4000 + preflight.decoding_mb(evaluation, model, limit))
+
+
 rule evaluate_agent:
     input:
         agent="<results>/agents/{agent}/agent.json",
@@ -34,7 +42,7 @@ rule evaluate_agent:
         "../../envs/gla.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=rollout_mb,
     params:
         evaluation=evaluation_settings,
         environment=lambda w: evaluated_environment(w, "ppo", "streams", "seed"),
@@ -50,6 +58,12 @@ def last_policies(wildcards, paths):
     if wildcards.condition != "ppo_final":
         return []
     return paths([config["evaluations"][wildcards.evaluation]["environment"]])
+
+
+def baseline_environment(wildcards):
+    """PPO's settings decide the baseline that learns, and no other."""
+    left_out = ["seed"] if wildcards.condition == "ppo" else ["ppo", "streams", "seed"]
+    return evaluated_environment(wildcards, *left_out)
 
 
 rule evaluate_baseline:
@@ -68,6 +82,6 @@ rule evaluate_baseline:
         mem_mb=8000,
     params:
         evaluation=evaluation_settings,
-        environment=evaluated_environment,
+        environment=baseline_environment,
     script:
         "../scripts/evaluate_baseline.py"

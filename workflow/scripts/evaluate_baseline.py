@@ -8,7 +8,7 @@ with job(snakemake.threads):
     w, environment = snakemake.wildcards, dict(snakemake.params.environment)
     name = environment.pop("name")
     rows = evaluate.run_baseline(
-        Environment.model_validate(environment),
+        Environment.model_validate({"ppo": {"updates": 1}} | environment),
         Evaluation.model_validate({"environment": name, **snakemake.params.evaluation}),
         w.condition,
         [(f"{digest.removesuffix('.json')}/history.zarr", digest) for digest in snakemake.input.digests],
