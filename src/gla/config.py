@@ -8,7 +8,7 @@ plain YAML types, so that Snakemake compares the same text whatever the user lef
 import contextlib
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,6 +24,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+Entry = TypeVar("Entry", bound=BaseModel)
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -372,13 +373,10 @@ def _yaml_number(number: float, kind: str) -> str:
     return mantissa if not exponent else f"{mantissa if '.' in mantissa else mantissa + '.0'}e{power}"
 
 
-def load(raw: dict[str, Any]) -> Config:
-    """Check a raw dictionary, as YAML gives it.
-
-    Raises ConfigError with one line for each fault: key, value, what was expected.
-    """
+def check(model: type[Entry], raw: dict[str, Any]) -> Entry:
+    """One entry alone, as YAML gives it. Raises ConfigError with one line for each fault."""
     try:
-        config = Config.model_validate(raw)
+        return model.model_validate(raw)
     except pydantic.ValidationError as error:
         # A value that fits no branch of a union has an error for each branch: one line for all of them.
         sentences: dict[str, str] = {}
@@ -388,6 +386,14 @@ def load(raw: dict[str, Any]) -> Config:
             if rest and rest not in first:
                 sentences[where] = f"{first[:-1]}, or {rest}"
         raise ConfigError("\n".join(sentences.values())) from None
+
+
+def load(raw: dict[str, Any]) -> Config:
+    """Check a raw dictionary, as YAML gives it.
+
+    Raises ConfigError with one line for each fault: key, value, what was expected.
+    """
+    config = check(Config, raw)
     if problems := list(_problems(config)):
         raise ConfigError("\n".join(problems))
     return config
