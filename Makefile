@@ -1,11 +1,14 @@
 # make          the environment, and the default config's figures in results/figures
 # make test     the environment, and the fast tests
+# make report   the figures as one HTML page, with captions and the config of each: results/report.html
+# make site     the documentation as a site, in site/
+# make check    formats, types and the documentation, as CI does
 # make env      the environment alone, in .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all env test test-slow bench smoke docs-results clean
+.PHONY: all env report site check test test-slow bench smoke docs-results clean
 
 all: env
 	$(BIN)/snakemake --cores all all
@@ -17,6 +20,9 @@ env: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
+
+report: all
+	$(BIN)/snakemake --cores all --report results/report.html all
 
 test: env
 	$(BIN)/python -m pytest

@@ -51,6 +51,10 @@ def panel_settings(wildcards):
     return settings
 
 
+def figure_kind(wildcards):
+    return config["figures"][wildcards.figure]["kind"]
+
+
 rule tabulate:
     input:
         digests=lambda w: drawn(w, "digests"),
@@ -65,7 +69,12 @@ rule tabulate:
             "figures/in_context.py",
         ),
     output:
-        ensure("<results>/figures/{figure}.csv", non_empty=True),
+        report(
+            ensure("<results>/figures/{figure}.csv", non_empty=True),
+            caption="../report/figure.rst",
+            category=figure_kind,
+            labels={"figure": "{figure}", "as": "numbers"},
+        ),
     conda:
         "../../envs/gla.yaml"
     params:
@@ -73,10 +82,6 @@ rule tabulate:
         panels=panel_settings,
     script:
         "../scripts/tabulate.py"
-
-
-def figure_kind(wildcards):
-    return config["figures"][wildcards.figure]["kind"]
 
 
 rule plot:
@@ -95,7 +100,7 @@ rule plot:
             "<results>/figures/{figure}.png",
             caption="../report/figure.rst",
             category=figure_kind,
-            labels={"figure": "{figure}"},
+            labels={"figure": "{figure}", "as": "drawing"},
         ),
     conda:
         "../../envs/gla.yaml"
