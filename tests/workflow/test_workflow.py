@@ -179,7 +179,7 @@ def test_agents_get_a_card_with_their_scores(smoke):
 
 
 def test_the_command_makes_what_the_workflow_makes(smoke, tmp_path):
-    """Every stage by its name, in another folder: the same bytes, and Snakemake has nothing to add."""
+    """Every stage by its name, in another folder: the same bytes."""
     for name in SOURCES:
         copy = shutil.copytree if (smoke / name).is_dir() else shutil.copy
         copy(smoke / name, tmp_path / name)
