@@ -8,6 +8,7 @@ plain YAML types, so that Snakemake compares the same text whatever the user lef
 import contextlib
 import json
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
@@ -232,11 +233,17 @@ class Panel(_Entry):
     """Their names in the legend."""
 
 
+def figure_kinds() -> list[str]:
+    """Names of the files in gla.figures that draw one."""
+    return sorted(p.stem for p in (Path(__file__).parent / "figures").glob("*.py") if p.stem not in ("__init__", "panels"))
+
+
 class Figure(_Entry):
     """A PDF and a PNG, with the numbers in a CSV."""
 
-    kind: Literal["sources", "in_context", "training"]
-    """sources: PPO's learning curves; in_context: returns by episode; training: loss by position."""
+    kind: str
+    """sources: PPO's learning curves; in_context: returns by episode; training: loss by position;
+    or the name of another file in src/gla/figures."""
     environments: list[str] = []
     """sources: names of environments."""
     agents: list[str] = []
@@ -319,11 +326,16 @@ def _problems(c: Config):
         if not v.baselines and not (v.agents and v.conditions):
             yield f"evaluations.{name}: agents {v.agents}, conditions {v.conditions}, no baselines (expected something to run)"
     for name, f in c.figures.items():
+        if f.kind not in figure_kinds():
+            yield f"figures.{name}.kind: {f.kind!r} (expected one of {', '.join(figure_kinds())})"
         needed = {"sources": "environments", "training": "agents", "in_context": "panels"}
-        for kind, field in needed.items():
+        drawn_fields = [field for field in needed.values() if getattr(f, field)]
+        for kind, field in needed.items() if f.kind in needed else []:
             if bool(getattr(f, field)) != (kind == f.kind):
                 expected = "at least one" if kind == f.kind else f"none for a figure of kind {f.kind}"
                 yield f"figures.{name}.{field}: {getattr(f, field)} (expected {expected})"
+        if f.kind not in needed and len(drawn_fields) != 1:
+            yield f"figures.{name}: {' and '.join(drawn_fields) or 'nothing to draw'} (expected one of {', '.join(needed.values())})"
         for e in f.environments:
             yield from known(f"figures.{name}.environments", e, "environments")
         for a in f.agents:
@@ -474,7 +486,5 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
-    from pathlib import Path
-
     Path("workflow/schemas/config.schema.json").write_text(json_schema())
     Path("config/README.md").write_text(reference())

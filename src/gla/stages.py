@@ -110,9 +110,9 @@ class Stages:
 
         entry = self.entry("figures", figure)
         inputs: dict[str, list]
-        if entry.kind == "sources":
+        if entry.environments:
             inputs = {"digests": self.digests(entry.environments)}
-        elif entry.kind == "training":
+        elif entry.agents:
             inputs = {"by_position": [f"{self.agent(a)}/by_position.csv" for a in entry.agents]}
         else:
             environments = [

@@ -55,19 +55,17 @@ def figure_kind(wildcards):
     return config["figures"][wildcards.figure]["kind"]
 
 
+def figure_code(wildcards):
+    return code("figures/panels.py", f"figures/{figure_kind(wildcards)}.py")
+
+
 rule tabulate:
     input:
         digests=lambda w: drawn(w, "digests"),
         by_position=lambda w: drawn(w, "by_position"),
         rollouts=lambda w: drawn(w, "rollouts"),
-        code=CODE_ENVIRONMENTS
-        + code(
-            "statistics.py",
-            "figures/panels.py",
-            "figures/sources.py",
-            "figures/training.py",
-            "figures/in_context.py",
-        ),
+        code=CODE_ENVIRONMENTS + code("statistics.py"),
+        kind=figure_code,
     output:
         report(
             ensure("<results>/figures/{figure}.csv", non_empty=True),
@@ -87,13 +85,8 @@ rule tabulate:
 rule plot:
     input:
         table="<results>/figures/{figure}.csv",
-        code=code(
-            "figures/panels.py",
-            "figures/sources.py",
-            "figures/training.py",
-            "figures/in_context.py",
-            "figures/gla.mplstyle",
-        ),
+        code=code("figures/gla.mplstyle"),
+        kind=figure_code,
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(

@@ -7,7 +7,7 @@ from gla.job import job
 
 with job(snakemake.threads):
     entry = Figure.model_validate(snakemake.params.entry)
-    if entry.kind == "in_context":
+    if entry.panels:
         paths = iter(snakemake.input.rollouts)
         panels = snakemake.params.panels
         inputs = {
@@ -16,6 +16,6 @@ with job(snakemake.threads):
             "tasks": [len(p["environment"]["tasks"]) or 1 for p in panels],
         }
     else:
-        meaning = {"sources": "digests", "training": "by_position"}[entry.kind]
+        meaning = "digests" if entry.environments else "by_position"
         inputs = {meaning: list(snakemake.input[meaning])}
     figures.tabulate(entry, inputs, snakemake.output[0])
