@@ -1,6 +1,6 @@
 # make          the environment, and the default config's figures in results/figures
 # make test     the environment, and the fast tests
-# make report   the figures as one HTML page, with captions and the config of each: results/report.html
+# make report   the figures as one HTML page, with captions and the config of each: report.html
 # make site     the documentation as a site, in site/
 # make check    formats, types and the documentation, as CI does
 # make env      the environment alone, in .venv
@@ -18,11 +18,19 @@ env: .venv/installed
 # The stamp is written last, so that an interrupted installation is taken up again.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 report: all
-	$(BIN)/snakemake --cores all --report results/report.html all
+	$(BIN)/snakemake --cores all --report report.html all
+
+site: env
+	$(BIN)/mkdocs build --strict
+
+check: env site
+	$(BIN)/ruff check
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
 
 test: env
 	$(BIN)/python -m pytest

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from safetensors.torch import save_file
 
 from gla import augment, histories

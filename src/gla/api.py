@@ -6,7 +6,7 @@
 ``gla learn`` does the same from a shell.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from gla.config import Environment, Evaluation, check
 from gla.environments import EnvSpec, UnsupportedEnvironment
 from gla.evaluate import InContext, run_agent, run_simple
 
-EnvLike = str | gym.Env | Callable[..., gym.Env]
+EnvLike = Any  # an id, a gym.Env, or a function that returns one
 SIMPLE = ("random", "zero_action")  # conditions that need no agent and no histories
 
 

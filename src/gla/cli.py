@@ -9,7 +9,6 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 EXAMPLES = {
     None: """examples:

@@ -357,7 +357,7 @@ def _problems(c: Config):
                     )
 
 
-def _sentence(error: dict) -> str:
+def _sentence(error: Any) -> str:
     """One line for one of pydantic's errors."""
     # Branches of a union carry the branch's type in their path, which is no key of the config.
     path = [p for p in error["loc"] if not (isinstance(p, str) and re.search(r"[\[(]|^(int|str|float)$|constrained", p))]

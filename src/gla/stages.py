@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gla import config as configs
-from gla.config import ConfigError
+from gla.config import Agent, ConfigError, Dataset, Environment, Evaluation, Figure, normalise
+
+MODELS: dict[str, Any] = {
+    "environments": Environment, "datasets": Dataset, "agents": Agent, "evaluations": Evaluation, "figures": Figure,
+}  # fmt: skip
 
 
 class Stages:
@@ -59,8 +62,7 @@ class Stages:
         """An entry as its model. Raises ConfigError for a name that the config does not have."""
         if name not in self.config[kind]:
             raise ConfigError(f"{kind}: no {name!r} (expected one of {', '.join(self.config[kind]) or 'none'})")
-        model = configs.Config.model_fields[kind].annotation.__args__[1]
-        return model.model_validate(self.config[kind][name])
+        return MODELS[kind].model_validate(self.config[kind][name])
 
     def collect(self, environment: str, force: bool = False) -> None:
         """All blocks of lifetimes of an environment."""
@@ -153,4 +155,4 @@ def load(path: str | Path) -> Stages:
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: {raw!r} (expected a mapping with environments, agents, ...)")
-    return Stages(configs.normalise(raw))
+    return Stages(normalise(raw))

@@ -10,7 +10,7 @@ import pandas as pd
 import zarr
 
 from gla import environments, histories
-from gla.config import ConfigError, Figure
+from gla.config import ConfigError, Figure, Panel
 from gla.environments import UnsupportedEnvironment
 from gla.files import CorruptFile, atomic
 from gla.statistics import mean_interval
@@ -42,7 +42,7 @@ def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
 
     name = str(frame["environment"].iloc[0])
     ragged = frame.groupby(["condition", "seed"]).size().nunique() > 1
-    entry = Figure(kind="in_context", x="env_steps" if ragged else "episode", panels=[{"evaluation": name}])
+    entry = Figure(kind="in_context", x="env_steps" if ragged else "episode", panels=[Panel(evaluation=name)])
     with tempfile.TemporaryDirectory() as folder:
         rows, table = f"{folder}/rows.parquet", f"{folder}/table.csv"
         frame.to_parquet(rows, index=False)
@@ -72,7 +72,8 @@ def video(agent, env, path: str | Path, episodes: int | None = None, kwargs: dic
             raise ConfigError(f"video of {env!r}: no number of episodes ends (expected episodes, and max_episode_steps in kwargs)")
         policy = agent.policy(made, **settings | {"steps": episodes * limit})
         observation, _ = made.reset(seed=settings.get("seed", 0))
-        progress, films = Progress(f"video {env}", episodes, "episodes"), {0: [], episodes - 1: []}
+        progress = Progress(f"video {env}", episodes, "episodes")
+        films: dict[int, list[np.ndarray]] = {0: [], episodes - 1: []}
         for episode in range(episodes):
             earned, done, step = 0.0, False, 0
             while not done:

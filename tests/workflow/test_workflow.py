@@ -220,25 +220,29 @@ def test_the_report_opens_and_shows_every_figure(smoke):
         wait = WebDriverWait(page, 20)
         page.get(f"file://{smoke}/report.html")
         shown, raw = [], yaml.safe_load((smoke / "config/smoke.yaml").read_text())
-        for kind in sorted({f["kind"] for f in raw["figures"].values()}):
-            for name in [n for n, f in raw["figures"].items() if f["kind"] == kind]:
-                page.refresh()
-                wait.until(lambda p: p.find_elements(By.LINK_TEXT, kind))[0].click()
-                view, info = wait.until(lambda p: _row(p, By, name))
-                view.click()
-                picture = wait.until(lambda p: p.find_elements(By.CSS_SELECTOR, "img[src^='data:image/png']"))[0]
-                wait.until(lambda p: picture.get_property("complete"))
-                assert picture.get_property("naturalWidth") > 300, name
-                info.click()
-                text = wait.until(lambda p: p.find_elements(By.CSS_SELECTOR, "pre"))[0].text
-                assert text.startswith(f"figures.{name}: {{"), text
-                body = page.find_element(By.TAG_NAME, "body").text
-                assert "Made by rule plot from" in body and f"results/smoke/figures/{name}.csv" in body
-                shown.append(name)
+        for name, entry in raw["figures"].items():
+            page.refresh()
+            _first(wait, By.LINK_TEXT, entry["kind"]).click()
+            view, info = wait.until(lambda p, name=name: _row(p, By, name))
+            view.click()
+            picture = _first(wait, By.CSS_SELECTOR, "img[src^='data:image/png']")
+            wait.until(lambda _, picture=picture: picture.get_property("complete"))
+            assert picture.get_property("naturalWidth") > 300, name
+            info.click()
+            text = _first(wait, By.CSS_SELECTOR, "pre").text
+            assert text.startswith(f"figures.{name}: {{"), text
+            body = page.find_element(By.TAG_NAME, "body").text
+            assert "Made by rule plot from" in body and f"results/smoke/figures/{name}.csv" in body
+            shown.append(name)
         assert sorted(shown) == sorted(FIGURES)
         assert [x for x in page.get_log("browser") if x["level"] == "SEVERE"] == []
     finally:
         page.quit()
+
+
+def _first(wait, by, what):
+    """The first such element, once there is one."""
+    return wait.until(lambda page: page.find_elements(by, what))[0]
 
 
 def _row(page, by, name):

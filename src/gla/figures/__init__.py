@@ -13,10 +13,10 @@ from types import ModuleType
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-from gla.config import ConfigError, Figure, figure_kinds  # noqa: E402
-from gla.files import atomic, read_csv  # noqa: E402
+from gla.config import ConfigError, Figure, figure_kinds
+from gla.files import atomic, read_csv
 
 KINDS: dict[str, ModuleType] = {kind: import_module(f"gla.figures.{kind}") for kind in figure_kinds()}
 NAMES = ("agent", "environment", "evaluation", "condition")
