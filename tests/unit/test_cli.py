@@ -67,6 +67,9 @@ def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_p
     assert status == 2 and "'MyEnv-v0'" in error
     status, out, _ = _run(capsys, *command, "--import", "mymodule")
     assert status == 0 and "agent" in out
+    by_module = ["other:MyEnv-v1" if c == "MyEnv-v0" else c for c in command]  # Gymnasium's own way to name a module
+    (tmp_path / "other.py").write_text((tmp_path / "mymodule.py").read_text().replace("-v0", "-v1"))
+    assert _run(capsys, *by_module)[0] == 0
     status, _, error = _run(capsys, *command, "--import", "nosuchmodule")
     assert (status, error.splitlines()) == (2, ["gla learn: error: No module named 'nosuchmodule'"])
 
