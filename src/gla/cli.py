@@ -34,7 +34,7 @@ EXAMPLES = {
 def _learn(a: argparse.Namespace) -> None:
     import yaml
 
-    if a.video:
+    if a.video and sys.platform.startswith("linux"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported
     sys.path.insert(0, os.getcwd())
     for module in a.imports:
