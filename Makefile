@@ -1,12 +1,15 @@
 # make          the environment, and the default config's figures in results/figures
 # make test     the environment, and the fast tests
+# make report   the figures as one HTML page, with captions and the config of each: report.html
+# make site     the documentation as a site, in site/
+# make check    formats, types and the documentation
 # make reliability   faults of every kind, injected; writes docs/reliability.md
 # make env      the environment alone, in .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all env test test-slow test-slurm reliability bench smoke docs-results clean
+.PHONY: all env report site check test test-slow test-slurm reliability bench smoke docs-results clean
 
 all: env
 	$(BIN)/snakemake --cores all all
@@ -16,8 +19,19 @@ env: .venv/installed
 # The stamp is written last, so that an interrupted installation is taken up again.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+report: all
+	$(BIN)/snakemake --cores all --report report.html all
+
+site: env
+	$(BIN)/mkdocs build --strict
+
+check: env site
+	$(BIN)/ruff check
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
 
 test: env
 	$(BIN)/python -m pytest

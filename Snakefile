@@ -22,6 +22,7 @@ include: "workflow/rules/augment.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/plot.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:
@@ -29,3 +30,5 @@ rule all:
     input:
         rules.figures.input,
         rules.tables.input,
+        rules.cards.input,
+        rules.software.output,

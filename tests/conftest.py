@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from gla import augment, histories
-from gla.config import PPO, Dataset, Environment, Projections
+from gla.agent import AgentModel, describe
+from gla.config import PPO, Agent, Dataset, Environment, Model, Projections
+from gla.files import write_json
 
 torch.set_num_threads(1)
 
@@ -46,3 +49,18 @@ def manifest(tmp_path_factory, grid_store, pendulum_store):
     paths = str(folder / "m.csv"), str(folder / "m.json")
     augment.write_manifest(entry, [grid_store, pendulum_store], *paths)
     return paths
+
+
+@pytest.fixture(scope="session")
+def agent_folder(tmp_path_factory, manifest):
+    """An agent's folder as training writes it, but with weights that no data have seen."""
+    folder = tmp_path_factory.mktemp("agents") / "tiny"
+    folder.mkdir()
+    config = Agent(dataset="", model=Model(layers=1, width=16, heads=2))
+    torch.manual_seed(0)
+    model, weights = AgentModel(config), folder / "weights.safetensors"
+    torch.nn.init.normal_(model.sequence.head.weight, std=0.3)
+    save_file(model.state_dict(), weights)
+    facts = {"parameters": 1, "tokens": 2, "precision": "float32", "torch": "2", "validation_loss": 0.5, "constant_loss": 1.0}
+    write_json(folder / "agent.json", describe(config, augment.read_manifest(*manifest)[1], weights, facts))
+    return folder

@@ -6,3 +6,12 @@ Stages import one way, from the later to the earlier::
 """
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """``gla.load``, which imports PyTorch when it is used and not before."""
+    if name == "load":
+        from gla.api import load
+
+        return load
+    raise AttributeError(f"module 'gla' has no attribute {name!r}")

@@ -8,7 +8,8 @@ plain YAML types, so that Snakemake compares the same text whatever the user lef
 import contextlib
 import json
 import re
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -24,6 +25,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+Entry = TypeVar("Entry", bound=BaseModel)
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -255,12 +257,17 @@ class Panel(_Entry):
     """Their names in the legend."""
 
 
+def figure_kinds() -> list[str]:
+    """Names of the files in gla.figures that draw one."""
+    return sorted(p.stem for p in (Path(__file__).parent / "figures").glob("*.py") if p.stem not in ("__init__", "panels"))
+
+
 class Figure(_Entry):
     """A PDF and a PNG, with the numbers in a CSV."""
 
-    kind: Literal["sources", "in_context", "scaling", "training"]
+    kind: str
     """sources: PPO's learning curves; in_context: returns by episode; scaling: final return by number of
-    training projections; training: loss by position."""
+    training projections; training: loss by position; or the name of another file in src/gla/figures."""
     environments: list[str] = []
     """sources: names of environments."""
     agents: list[str] = []
@@ -383,11 +390,18 @@ def _problems(c: Config):
         if not v.baselines and not (v.agents and v.conditions):
             yield f"evaluations.{name}: agents {v.agents}, conditions {v.conditions}, no baselines (expected something to run)"
     for name, f in c.figures.items():
-        needed = {"environments": ["sources"], "agents": ["training"], "panels": ["in_context", "scaling"]}
-        for field, kinds in needed.items():
-            if bool(getattr(f, field)) != (f.kind in kinds):
-                expected = "at least one" if f.kind in kinds else f"none for a figure of kind {f.kind}"
+        if f.kind not in figure_kinds():
+            yield f"figures.{name}.kind: {f.kind!r} (expected one of {', '.join(figure_kinds())})"
+        needed = {"sources": "environments", "training": "agents", "in_context": "panels", "scaling": "panels"}
+        fields = sorted(set(needed.values()))
+        own = needed.get(f.kind)
+        for field in fields if own else []:
+            if bool(getattr(f, field)) != (field == own):
+                expected = "at least one" if field == own else f"none for a figure of kind {f.kind}"
                 yield f"figures.{name}.{field}: {getattr(f, field)} (expected {expected})"
+        drawn_fields = [field for field in fields if getattr(f, field)]
+        if not own and len(drawn_fields) != 1:
+            yield f"figures.{name}: {' and '.join(drawn_fields) or 'nothing to draw'} (expected one of {', '.join(fields)})"
         for key in ("environments", "agents"):
             yield from _twice(f"figures.{name}.{key}", getattr(f, key))
         for e in f.environments:
@@ -412,7 +426,7 @@ def _problems(c: Config):
                     )
 
 
-def _sentence(error: dict) -> str:
+def _sentence(error: Any) -> str:
     """One line for one of pydantic's errors."""
     # Branches of a union carry the branch's type in their path, which is no key of the config.
     path = [p for p in error["loc"] if not (isinstance(p, str) and re.search(r"[\[(]|^(int|str|float)$|constrained", p))]
@@ -440,14 +454,10 @@ def _yaml_number(number: float, kind: str) -> str:
     return mantissa if not exponent else f"{mantissa if '.' in mantissa else mantissa + '.0'}e{power}"
 
 
-def load(raw: dict[str, Any]) -> Config:
-    """Check a raw dictionary, as YAML gives it.
-
-    Raises ConfigError with one line for each fault: key, value, what was expected.
-    """
-    _check_size(raw)
+def check(model: type[Entry], raw: dict[str, Any]) -> Entry:
+    """One entry alone, as YAML gives it. Raises ConfigError with one line for each fault."""
     try:
-        config = Config.model_validate(raw)
+        return model.model_validate(raw)
     except pydantic.ValidationError as error:
         # A value that fits no branch of a union has an error for each branch: one line for all of them.
         sentences: dict[str, str] = {}
@@ -457,6 +467,15 @@ def load(raw: dict[str, Any]) -> Config:
             if rest and rest not in first:
                 sentences[where] = f"{first[:-1]}, or {rest}"
         raise ConfigError("\n".join(sentences.values())) from None
+
+
+def load(raw: dict[str, Any]) -> Config:
+    """Check a raw dictionary, as YAML gives it.
+
+    Raises ConfigError with one line for each fault: key, value, what was expected.
+    """
+    _check_size(raw)
+    config = check(Config, raw)
     if problems := list(_problems(config)):
         raise ConfigError("\n".join(problems))
     return config
@@ -537,7 +556,5 @@ def reference() -> str:
 
 
 if __name__ == "__main__":
-    from pathlib import Path
-
     Path("workflow/schemas/config.schema.json").write_text(json_schema())
     Path("config/README.md").write_text(reference())

@@ -29,7 +29,7 @@ from gla import augment, histories
 from gla.agent import Agent
 from gla.config import ConfigError, Environment, Evaluation
 from gla.distributions import pull_back
-from gla.environments import VectorEnv
+from gla.environments import EnvSpec, VectorEnv
 from gla.files import CorruptFile, atomic, check
 from gla.ppo import NumericalError, Policy, Population, sample_action
 from gla.progress import Progress
@@ -128,56 +128,84 @@ def _projection_seeds(agent: Agent, evaluation: Evaluation) -> np.ndarray | None
     return augment.TEST + evaluation.seed * 2**20 + np.arange(evaluation.seeds)
 
 
-def run_agent(agent: Agent, entry: Environment, evaluation: Evaluation, condition: str, label: str = "agent") -> EpisodeRows:
-    """The agent in its context, all seeds side by side; condition is ``agent`` or one of its controls."""
-    envs = _environments(entry, evaluation)
-    spec, n, config = envs.spec, evaluation.seeds, agent.config
-    device = next(agent.model.parameters()).device
-    generator = torch.Generator().manual_seed(evaluation.seed)
-    w, a = augment.projections(_projection_seeds(agent, evaluation), n, spec.observation_size, spec.action_size)
-    total = _most_steps(envs, evaluation)
-    model = agent.model.sequence
-    cache = model.cache(n, min(evaluation.window, total))
-    standardise_observation, standardise_reward = RunningStandardiser(), RunningStandardiser()
-    # What a token holds of the step before: (observation, action, reward, end), as in tokens().
-    previous: list[Tensor] = [torch.zeros(n, 64), torch.zeros(n, 16), torch.zeros(n), torch.ones(n)]
+class InContext:
+    """One agent in N contexts that begin empty: ``act`` on what is seen now, then ``observe`` what followed.
+
+    spec: of the environment. evaluation: its seeds say N, and with its seed which projections are drawn.
+    steps: those over which eta goes from its first to its last value; it stays there.
+    """
+
+    def __init__(self, agent: Agent, spec: EnvSpec, evaluation: Evaluation, steps: int):
+        self.agent, self.spec, self.evaluation, self.steps, self.t = agent, spec, evaluation, steps, 0
+        n = self.n = evaluation.seeds
+        self.model = agent.model.sequence
+        self.device = next(self.model.parameters()).device
+        self.generator = torch.Generator().manual_seed(evaluation.seed)
+        seeds = _projection_seeds(agent, evaluation)
+        self.w, self.a = augment.projections(seeds, n, spec.observation_size, spec.action_size)
+        self.cache = self.model.cache(n, min(evaluation.window, steps))
+        self.standardise_observation, self.standardise_reward = RunningStandardiser(), RunningStandardiser()
+        # What a token holds of the step before: (observation, action, reward, end), as in tokens().
+        self.previous: list[Tensor] = [torch.zeros(n, 64), torch.zeros(n, 16), torch.zeros(n), torch.ones(n)]
 
     @torch.inference_mode()
-    def act(observation: np.ndarray, t: int) -> np.ndarray:
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Observations (N, d) to actions, (N, a) or integers (N,)."""
+        agent, evaluation, n, previous = self.agent, self.evaluation, self.n, self.previous
         raw = torch.from_numpy(observation)
-        scaled = standardise_observation(raw) if config.normalize else raw
-        projected = torch.einsum("npd,nd->np", w, scaled)
-        eta = evaluation.eta[0] + (evaluation.eta[1] - evaluation.eta[0]) * t / max(1, total - 1)
-        eta = torch.full((n, 1), eta if config.eta != "none" else 0.0)
+        scaled = self.standardise_observation(raw) if agent.config.normalize else raw
+        projected = torch.einsum("npd,nd->np", self.w, scaled)
+        done = min(1.0, self.t / max(1, self.steps - 1))
+        eta = evaluation.eta[0] + (evaluation.eta[1] - evaluation.eta[0]) * done
+        eta = torch.full((n, 1), eta if agent.config.eta != "none" else 0.0)
         past = [previous[0], previous[1], previous[2].unsqueeze(1), previous[3].unsqueeze(1)]
-        token = torch.cat([*past, projected, eta], 1).to(device)
-        output = model.step(token, cache).cpu().unsqueeze(1)
-        mean, log_std = (x.squeeze(1) for x in pull_back(output, a))
-        action = sample_action(mean, None if spec.discrete else log_std, generator, evaluation.temperature)
+        token = torch.cat([*past, projected, eta], 1).to(self.device)
+        output = self.model.step(token, self.cache).cpu().unsqueeze(1)
+        mean, log_std = (x.squeeze(1) for x in pull_back(output, self.a))
+        discrete = self.spec.discrete
+        action = sample_action(mean, None if discrete else log_std, self.generator, evaluation.temperature)
         previous[0] = projected
-        previous[1] = a[torch.arange(n), :, action] if spec.discrete else torch.einsum("npd,nd->np", a, action)
+        previous[1] = self.a[torch.arange(n), :, action] if discrete else torch.einsum("npd,nd->np", self.a, action)
+        self.t += 1
         return action.numpy()
 
     @torch.inference_mode()
+    def observe(self, reward: np.ndarray, done: np.ndarray) -> None:
+        """What the actions earned (N,), and where an episode ended (N,)."""
+        value = torch.from_numpy(reward).float()
+        if self.agent.config.normalize:
+            value = self.standardise_reward(value.unsqueeze(1)).squeeze(1)
+        self.previous[2], self.previous[3] = value, torch.from_numpy(done).float()
+
+    @torch.inference_mode()
+    def forget(self, streams: np.ndarray) -> None:
+        """Empty the contexts (N,) bool that are true, after an episode's end: as before their first step."""
+        rows = torch.from_numpy(streams)
+        self.cache.forget(rows)
+        for x in self.previous[:3]:
+            x[rows] = 0.0
+        if self.agent.config.normalize:
+            self.standardise_observation.forget(rows)
+            self.standardise_reward.forget(rows)
+
+
+def run_agent(agent: Agent, entry: Environment, evaluation: Evaluation, condition: str, label: str = "agent") -> EpisodeRows:
+    """The agent in its context, all seeds side by side; condition is ``agent`` or one of its controls."""
+    envs = _environments(entry, evaluation)
+    context = InContext(agent, envs.spec, evaluation, _most_steps(envs, evaluation))
+
     def observe(step, _action, _t) -> None:
-        reward = torch.from_numpy(step.reward).float()
+        # A reward that is always 0 is 0 when standardised too.
+        reward = np.zeros_like(step.reward) if condition == "rewards_hidden" else step.reward
         if condition == "rewards_shuffled":
-            reward = reward.roll(1)
-        if config.normalize:
-            reward = standardise_reward(reward.unsqueeze(1)).squeeze(1)
-        previous[2] = torch.zeros(n) if condition == "rewards_hidden" else reward
-        done = torch.from_numpy(step.terminated | step.truncated)
-        previous[3] = done.float()
+            reward = np.roll(reward, 1)
+        done = step.terminated | step.truncated
+        context.observe(reward, done)
         if condition == "context_wiped" and done.any():
-            cache.forget(done)
-            for x in previous[:3]:
-                x[done] = 0.0  # as before the first step; the end stays true
-            if config.normalize:
-                standardise_observation.forget(done)
-                standardise_reward.forget(done)
+            context.forget(done)
 
     try:
-        return _run(envs, evaluation, label, act, observe)
+        return _run(envs, evaluation, label, lambda observation, _t: context.act(observation), observe)
     finally:
         envs.close()
 

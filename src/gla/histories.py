@@ -129,6 +129,8 @@ def _collect(entry: Environment, name: str, lifetimes: range, store: Path, diges
 
 
 def _write(entry: Environment, population: Population, store: Path, label: str) -> dict:
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed here alone
+
     ppo, spec, k, e = entry.ppo, population.spec, population.k, entry.streams
     d, a, t_max, s_max = spec.observation_size, spec.action_size, ppo.steps, ppo.updates * ppo.steps
     group = zarr.open_group(store, mode="w", zarr_format=3)
@@ -159,6 +161,7 @@ def _write(entry: Environment, population: Population, store: Path, label: str) 
     snapshots, snapshot_update, log_std = [], [], []
     mean_return = np.full((k, ppo.updates), np.nan, np.float32)
     returns, progress = ReturnTracker(k, e), Progress(label, k * e * s_max, "steps")
+    log = SummaryWriter(str(store.parent / "tensorboard"))  # beside the store, and no part of it
     for u in range(ppo.updates):
         policy = population.policy()
         log_std.append(policy.log_std.numpy())
@@ -183,6 +186,11 @@ def _write(entry: Environment, population: Population, store: Path, label: str) 
         recent = mean_return[:, max(0, u - 4) : u + 1]
         note = f"mean return {np.nanmean(recent):.4g}" if np.isfinite(recent).any() else ""
         progress.advance(k * e * t_max, note)
+        for i in np.flatnonzero(np.isfinite(mean_return[:, u])):
+            log.add_scalar(f"mean_return/{population.lifetimes[i]}", mean_return[i, u], (u + 1) * e * t_max)
+        if not spec.discrete:
+            log.add_scalar("action_deviation", policy.log_std.exp().mean().item(), (u + 1) * e * t_max)
+    log.close()
     if filled:
         flush()
 

@@ -5,7 +5,22 @@ import os
 import sys
 from collections.abc import Iterator
 
+from gla import progress
 from gla.config import ConfigError
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """The package's own errors, each of which is a sentence, as far as their modules are loaded."""
+    from gla.environments import UnsupportedEnvironment
+    from gla.files import CorruptFile
+
+    expected: tuple[type[Exception], ...] = (ConfigError, UnsupportedEnvironment, CorruptFile, OSError)
+    if "torch" in sys.modules:
+        from gla.ppo import NumericalError
+        from gla.train import Interrupted
+
+        expected += (NumericalError, Interrupted)
+    return expected
 
 
 @contextlib.contextmanager
@@ -14,22 +29,15 @@ def job(threads: int) -> Iterator[None]:
 
     Anything else keeps its traceback: it is a bug.
     """
-    from gla.environments import UnsupportedEnvironment
-    from gla.files import CorruptFile
-
-    expected: tuple[type[Exception], ...] = (ConfigError, UnsupportedEnvironment, CorruptFile, OSError)
+    progress.plain = True
     if "torch" in sys.modules:
         import torch
 
-        from gla.ppo import NumericalError
-        from gla.train import Interrupted
-
         # torchrun says how many processes of this job share its threads.
         torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
-        expected += (NumericalError, Interrupted)
     try:
         yield
-    except expected as error:
+    except errors() as error:
         if os.environ.get("GLA_DEBUG"):
             raise
         sys.exit(f"error: {error} (GLA_DEBUG=1 shows where)")

@@ -1,5 +1,9 @@
-"""Progress of long jobs as plain lines, which several jobs can write to one terminal or log."""
+"""Progress of long jobs: on a terminal one line that is rewritten, elsewhere and in a workflow plain lines.
 
+Several jobs of a workflow may share a terminal, which plain lines survive.
+"""
+
+import shutil
 import sys
 import time
 
@@ -9,11 +13,16 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
 
 
+plain = False  # whether lines are plain even on a terminal
+
+
 class Progress:
     """Prints ``[label] done/total unit  rate  time left`` at most every few seconds, and at the end."""
 
     def __init__(self, label: str, total: int, unit: str, done: int = 0, every: float = 10.0):
-        self.label, self.total, self.unit, self.every = label, total, unit, every
+        self.label, self.total, self.unit = label, total, unit
+        self.rewrite = sys.stderr.isatty() and not plain
+        self.every = 0.2 if self.rewrite else every
         self.done = self._first = done
         self._start = self._printed = time.monotonic()
 
@@ -27,4 +36,8 @@ class Progress:
         rate = (self.done - self._first) / max(now - self._start, 1e-9)
         left = (self.total - self.done) / max(rate, 1e-9)
         line = f"[{self.label}] {self.done:,}/{self.total:,} {self.unit}  {rate:,.0f}/s  {_clock(left)} left"
-        print(f"{line}  {note}" if note else line, file=sys.stderr, flush=True)
+        line = f"{line}  {note}" if note else line
+        if self.rewrite:
+            width = shutil.get_terminal_size().columns - 1
+            line = f"\r{line[:width]}\x1b[K"
+        print(line, file=sys.stderr, flush=True, end="" if self.rewrite and self.done < self.total else "\n")

@@ -157,7 +157,7 @@ def _refused(*edits):
             "datasets.grid.projections.kind",
             "'gaussian' or 'identity'",
         ),
-        (("figures", "training", "kind"), "bar", "figures.training.kind", "'sources', 'in_context', 'scaling' or 'training'"),
+        (("figures", "training", "kind"), "bar", "figures.training.kind", "one of in_context, scaling, sources, training"),
         (("evaluations", "grid", "baselines"), ["best"], "evaluations.grid.baselines.0", "'random', 'zero_action'"),
         # Gaps
         ((*AGENT, "gap"), 6, "agents.grid_gap1.gap", "at most 5"),

@@ -128,7 +128,7 @@ def test_scaling_is_the_last_fifth_by_number_of_projections(tmp_path):
                ("baseline", "ppo_final"): np.full((2, 5), 6.0)}  # fmt: skip
     paths = [_rollouts(tmp_path, f"{i}", *key, own) for i, (key, own) in enumerate(returns.items())]
     entry = Figure(kind="scaling", panels=[{"evaluation": "seen"}])
-    found = scaling.table(entry, [paths], [{"a": 1, "b": 256}], [1])
+    found = scaling.table(entry, [paths], [None], [1], [{"a": 1, "b": 256}])
     assert found[["agent", "condition", "x", "mean", "seeds"]].fillna(-1).to_numpy().tolist() == [
         ["a", "agent", 1, 5, 2], ["b", "agent", 256, 1, 2], ["baseline", "ppo_final", -1, 6, 2],
     ]  # fmt: skip

@@ -103,7 +103,7 @@ def test_an_agents_entry_schedules_its_training_and_what_follows(smoke):
         raw["agents"]["grid_gap1"]["steps"] = 21
 
     # It is drawn in figure3 and training, evaluated under two conditions.
-    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "verdicts": 1, "tabulate": 2, "plot": 2}
+    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "card": 1, "verdicts": 1, "tabulate": 2, "plot": 2}
 
 
 def test_an_environments_entry_schedules_its_histories_and_what_follows(smoke):
@@ -112,7 +112,7 @@ def test_an_environments_entry_schedules_its_histories_and_what_follows(smoke):
 
     # The grid's own agent and its rollouts stay, and what acts without PPO.
     assert _scheduled(smoke, edit) == {
-        "collect": 1, "augment": 1, "train": 1, "evaluate_agent": 4, "evaluate_baseline": 2, "verdicts": 1,
+        "collect": 1, "augment": 1, "train": 1, "evaluate_agent": 4, "evaluate_baseline": 2, "card": 1, "verdicts": 1,
         "tabulate": 4, "plot": 4,
     }  # fmt: skip
 
@@ -144,14 +144,16 @@ def test_another_agent_keeps_what_is_there(smoke):
         raw["agents"]["another"] = raw["agents"]["grid_gap1"] | {"seed": 1}
         raw["evaluations"]["grid"]["agents"].append("another")
 
-    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "verdicts": 1, "tabulate": 1, "plot": 1}
+    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "card": 1, "verdicts": 1, "tabulate": 1, "plot": 1}
 
 
 def test_more_seeds_schedule_rollouts_but_no_training(smoke):
     def edit(raw):
         raw["evaluations"]["grid"]["seeds"] = 9
 
-    assert _scheduled(smoke, edit) == {"evaluate_agent": 4, "evaluate_baseline": 4, "verdicts": 1, "tabulate": 2, "plot": 2}
+    assert _scheduled(smoke, edit) == {
+        "evaluate_agent": 4, "evaluate_baseline": 4, "card": 2, "verdicts": 1, "tabulate": 2, "plot": 2,
+    }  # fmt: skip
 
 
 # What each change schedules: exactly these jobs, no more, no less.
@@ -416,6 +418,88 @@ def test_a_workflow_that_is_killed_with_all_its_jobs_ends_with_the_same_bytes(sm
     output, status = _snakemake(tmp_path, "all")
     assert status == 0, output
     assert kills >= 2 and _content(tmp_path) == _content(smoke)
+
+
+def test_agents_get_a_card_with_their_scores(smoke):
+    text = (smoke / "results/smoke/agents/projected_max/README.md").read_text()
+    frame = pd.read_parquet(smoke / "results/smoke/rollouts/pendulum/projected_max/agent.parquet")
+    first = frame.groupby("seed")["episode_return"].first().mean()
+    assert re.search(rf"^\| pendulum \| agent \| {first:.4g} \[", text, re.MULTILINE), text
+
+
+def test_the_command_makes_what_the_workflow_makes(smoke, tmp_path):
+    """Every stage by its name, in another folder: the same bytes."""
+    for name in SOURCES:
+        copy = shutil.copytree if (smoke / name).is_dir() else shutil.copy
+        copy(smoke / name, tmp_path / name)
+    raw = yaml.safe_load((tmp_path / "config/smoke.yaml").read_text())
+    stages = {"collect": "environments", "train": "agents", "evaluate": "evaluations", "figure": "figures"}
+    for stage, kind in stages.items():
+        command = [sys.executable, "-m", "gla.cli", stage, "--config", "config/smoke.yaml", *raw[kind]]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    for pattern in ("histories/*/*.json", "manifests/*", "agents/*/*.json", "agents/*/*.csv", "rollouts/*/*/*", "figures/*.csv"):
+        made = sorted(path.relative_to(smoke) for path in (smoke / "results/smoke").glob(pattern))
+        assert made
+        for path in made:
+            assert (tmp_path / path).read_bytes() == (smoke / path).read_bytes(), path
+
+
+@pytest.mark.slow
+def test_the_report_opens_and_shows_every_figure(smoke):
+    """In a headless Chromium, without a network: every figure is drawn, explained, and nothing goes wrong."""
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and driver):
+        pytest.skip("no chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    output, status = _snakemake(smoke, "all", "--report", "report.html")
+    assert status == 0, output
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,900"):
+        options.add_argument(argument)
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    page = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        wait = WebDriverWait(page, 20)
+        page.get(f"file://{smoke}/report.html")
+        shown, raw = [], yaml.safe_load((smoke / "config/smoke.yaml").read_text())
+        for name, entry in raw["figures"].items():
+            page.refresh()
+            _first(wait, By.LINK_TEXT, entry["kind"]).click()
+            view, info = wait.until(lambda p, name=name: _row(p, By, name))
+            view.click()
+            picture = _first(wait, By.CSS_SELECTOR, "img[src^='data:image/png']")
+            wait.until(lambda _, picture=picture: picture.get_property("complete"))
+            assert picture.get_property("naturalWidth") > 300, name
+            info.click()
+            text = _first(wait, By.CSS_SELECTOR, "pre").text
+            assert text.startswith(f"figures.{name}: {{"), text
+            body = page.find_element(By.TAG_NAME, "body").text
+            assert "Made by rule plot from" in body and f"results/smoke/figures/{name}.csv" in body
+            shown.append(name)
+        assert sorted(shown) == sorted(FIGURES)
+        assert [x for x in page.get_log("browser") if x["level"] == "SEVERE"] == []
+    finally:
+        page.quit()
+
+
+def _first(wait, by, what):
+    """The first such element, once there is one."""
+    return wait.until(lambda page: page.find_elements(by, what))[0]
+
+
+def _row(page, by, name):
+    """The links of a figure's row: its drawing, and what is said of it."""
+    for row in page.find_elements(by.TAG_NAME, "tr"):
+        if row.text.strip() == name:
+            return row.find_elements(by.TAG_NAME, "a")
+    return None
 
 
 def test_results_hold_no_path_of_this_machine(smoke):

@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from gla import preflight
 from gla.config import ConfigError, normalise
+from gla.stages import Stages
 
 try:
     _normalised = normalise(config)
@@ -55,31 +56,10 @@ CODE_MODEL = code(
 )
 
 
-def lifetime_blocks(environment):
-    """Names of an environment's stores: the first and the last lifetime in each."""
-    entry = config["environments"][environment]
-    size, total = entry["lifetimes_per_block"], entry["lifetimes"]
-    return [f"{i}-{min(i + size, total) - 1}" for i in range(0, total, size)]
-
-
-def stores(environments):
-    return [
-        f"<results>/histories/{e}/{b}" for e in environments for b in lifetime_blocks(e)
-    ]
-
-
-def digests(environments):
-    return [f"{store}.json" for store in stores(environments)]
+paths = Stages(config, "<results>")
+stores, digests, rollouts = paths.stores, paths.digests, paths.rollouts
 
 
 def without(entry, *keys):
     """An entry less the keys that do not decide a stage's output."""
     return {k: v for k, v in entry.items() if k not in keys}
-
-
-def rollouts(evaluation, agents=()):
-    """Rollouts of some of an evaluation's agents (all, if none is named) and of its baselines."""
-    entry = config["evaluations"][evaluation]
-    pairs = [(a, c) for a in agents or entry["agents"] for c in entry["conditions"]]
-    pairs += [("baseline", c) for c in entry["baselines"]]
-    return [f"<results>/rollouts/{evaluation}/{a}/{c}.parquet" for a, c in pairs]

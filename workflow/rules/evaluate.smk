@@ -85,3 +85,35 @@ rule evaluate_baseline:
         environment=baseline_environment,
     script:
         "../scripts/evaluate_baseline.py"
+
+
+rule cards:
+    input:
+        expand("<results>/agents/{agent}/README.md", agent=config["agents"]),
+
+
+localrules:
+    card,
+
+
+def agent_rollouts(wildcards):
+    """An agent's rollouts wherever it is evaluated, and the baselines beside them."""
+    return [
+        path
+        for name, entry in config["evaluations"].items()
+        if wildcards.agent in entry["agents"]
+        for path in rollouts(name, [wildcards.agent])
+    ]
+
+
+rule card:
+    input:
+        agent="<results>/agents/{agent}/agent.json",
+        rollouts=agent_rollouts,
+        code=code("card.py", "statistics.py"),
+    output:
+        "<results>/agents/{agent}/README.md",
+    conda:
+        "../../envs/gla.yaml"
+    script:
+        "../scripts/card.py"

@@ -85,28 +85,31 @@ def table_settings(wildcards):
 
 
 def panel_settings(wildcards):
-    """Of each panel: the number of its rollouts, the environment whose best return may be known, and what
-    a figure of kind scaling has on its axis."""
+    """Of each panel: the number of its rollouts, the environment whose best return may be known, and each
+    agent's training projections."""
     settings = []
     for panel in config["figures"][wildcards.figure]["panels"]:
         evaluation = config["evaluations"][panel["evaluation"]]
         environment = config["environments"][evaluation["environment"]]
-        one = {
-            "rollouts": len(rollouts(panel["evaluation"], panel["agents"])),
-            "environment": {key: environment[key] for key in ("id", "kwargs", "tasks")},
-        }
-        if config["figures"][wildcards.figure]["kind"] == "scaling":
-            one["projections"] = {
-                a: training_projections(a)
-                for a in panel["agents"] or evaluation["agents"]
+        agents = panel["agents"] or evaluation["agents"]
+        settings.append(
+            {
+                "rollouts": len(rollouts(panel["evaluation"], panel["agents"])),
+                "environment": {
+                    key: environment[key] for key in ("id", "kwargs", "tasks")
+                },
+                "projections": {a: paths.projections(a) for a in agents},
             }
-        settings.append(one)
+        )
     return settings
 
 
-def training_projections(agent):
-    dataset = config["datasets"][config["agents"][agent]["dataset"]]
-    return dataset["projections"]["train"]
+def figure_kind(wildcards):
+    return config["figures"][wildcards.figure]["kind"]
+
+
+def figure_code(wildcards):
+    return code("figures/panels.py", f"figures/{figure_kind(wildcards)}.py")
 
 
 rule tabulate:
@@ -114,18 +117,15 @@ rule tabulate:
         digests=lambda w: drawn(w, "digests"),
         by_position=lambda w: drawn(w, "by_position"),
         rollouts=lambda w: drawn(w, "rollouts"),
-        code=CODE_ENVIRONMENTS
-        + code(
-            "statistics.py",
-            "figures/panels.py",
-            "figures/sources.py",
-            "verdicts.py",
-            "figures/training.py",
-            "figures/in_context.py",
-            "figures/scaling.py",
-        ),
+        code=CODE_ENVIRONMENTS + code("statistics.py", "verdicts.py"),
+        kind=figure_code,
     output:
-        "<results>/figures/{figure}.csv",
+        report(
+            "<results>/figures/{figure}.csv",
+            caption="../report/figure.rst",
+            category=figure_kind,
+            labels={"figure": "{figure}", "as": "numbers"},
+        ),
     conda:
         "../../envs/gla.yaml"
     params:
@@ -135,28 +135,18 @@ rule tabulate:
         "../scripts/tabulate.py"
 
 
-def figure_kind(wildcards):
-    return config["figures"][wildcards.figure]["kind"]
-
-
 rule plot:
     input:
         table="<results>/figures/{figure}.csv",
-        code=code(
-            "figures/panels.py",
-            "figures/sources.py",
-            "figures/training.py",
-            "figures/in_context.py",
-            "figures/scaling.py",
-            "figures/gla.mplstyle",
-        ),
+        code=code("figures/gla.mplstyle"),
+        kind=figure_code,
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
             "<results>/figures/{figure}.png",
             caption="../report/figure.rst",
             category=figure_kind,
-            labels={"figure": "{figure}"},
+            labels={"figure": "{figure}", "as": "drawing"},
         ),
     conda:
         "../../envs/gla.yaml"

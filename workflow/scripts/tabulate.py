@@ -12,13 +12,11 @@ with job(snakemake.threads):
         panels = snakemake.params.panels
         inputs = {
             "rollouts": [[next(paths) for _ in range(p["rollouts"])] for p in panels],
+            "optimal": [optimal_return(**p["environment"]) for p in panels],
             "tasks": [len(p["environment"]["tasks"]) or 1 for p in panels],
+            "projections": [p["projections"] for p in panels],
         }
-        if entry.kind == "in_context":
-            inputs["optimal"] = [optimal_return(**p["environment"]) for p in panels]
-        else:
-            inputs["sizes"] = [p["projections"] for p in panels]
     else:
-        meaning = {"sources": "digests", "training": "by_position"}[entry.kind]
+        meaning = "digests" if entry.environments else "by_position"
         inputs = {meaning: list(snakemake.input[meaning])}
     figures.tabulate(entry, inputs, snakemake.output[0])

@@ -68,7 +68,7 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
     except (TypeError, ValueError) as error:
         raise UnsupportedEnvironment(f"environment {env_id!r} with {kwargs}: {error}") from None
     try:
-        _check_supported(env_id, env)
+        check_supported(env_id, env)
     except UnsupportedEnvironment:
         env.close()
         raise
@@ -77,7 +77,8 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
     return env
 
 
-def _check_supported(env_id: str, env: gym.Env) -> None:
+def check_supported(env_id: str, env: gym.Env) -> None:
+    """Raises UnsupportedEnvironment where no agent can act in the environment's spaces."""
     space = env.observation_space
     boxes = list(space.spaces.values()) if isinstance(space, gym.spaces.Dict) else [space]
     for box in boxes:
@@ -117,8 +118,8 @@ def _check_supported(env_id: str, env: gym.Env) -> None:
 
 
 def env_spec(env: gym.Env) -> EnvSpec:
-    """Shapes of an environment that ``make`` returned."""
-    size = int(np.prod(env.observation_space.shape))
+    """Shapes of an environment with spaces that are supported."""
+    size = gym.spaces.flatdim(env.observation_space)
     action = env.action_space
     if isinstance(action, gym.spaces.Discrete):
         return EnvSpec(size, int(action.n), True, None, None)

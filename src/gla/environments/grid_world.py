@@ -1,7 +1,7 @@
 """The grid world of Kirsch et al. (2023), Figure 3 left: "a 3x3 grid with directional movement
 actions and a goal position at a fixed location". What the paper leaves open is chosen here."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -20,14 +20,21 @@ class GridWorld(gym.Env):
     Raises ValueError where a cell lies outside the grid or the goal is the start.
     """
 
-    metadata = {"render_modes": []}
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 4}
 
-    def __init__(self, size: int = 3, start: tuple[int, int] = (0, 0), goal: tuple[int, int] = (2, 2)):
+    def __init__(
+        self,
+        size: int = 3,
+        start: tuple[int, int] = (0, 0),
+        goal: tuple[int, int] = (2, 2),
+        render_mode: str | None = None,
+    ):
         for name, cell in (("start", start), ("goal", goal)):
             if len(cell) != 2 or not all(0 <= c < size for c in cell):
                 raise ValueError(f"{name} {list(cell)} is no cell of a {size}x{size} grid (expected [row, column])")
         if tuple(start) == tuple(goal):
             raise ValueError(f"goal {list(goal)} is the start (expected another cell)")
+        self.render_mode = render_mode
         self.size, self.start, self.goal = size, np.array(start), np.array(goal)
         self.position = self.start.copy()
         self.observation_space = gym.spaces.Box(0.0, 1.0, (size * size,), np.float32)
@@ -49,6 +56,14 @@ class GridWorld(gym.Env):
         if reached:
             self.position = self.start.copy()
         return self._observation(), float(reached), False, False, {}
+
+    def render(self) -> np.ndarray:
+        """The grid from above, 40 pixels a cell: the goal green, the agent blue."""
+        cells = np.full((self.size, self.size, 3), 235, dtype=np.uint8)
+        cells[tuple(self.goal)], cells[tuple(self.position)] = (0, 158, 115), (0, 114, 178)
+        picture = cells.repeat(40, 0).repeat(40, 1)
+        picture[::40] = picture[:, ::40] = 255
+        return picture
 
     def optimal_return(self, steps: int) -> float:
         """Goals that the shortest path reaches in an episode of this many steps."""

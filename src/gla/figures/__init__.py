@@ -1,23 +1,25 @@
-"""Figures: one file for each kind, with two functions.
+"""Figures: one file for each kind, named as the kind and found by its name, with two functions.
 
 ``table(entry, inputs) -> DataFrame`` gathers the numbers that are drawn, and ``draw(entry, table) ->
-Figure`` draws them and nothing else, so that a change of style needs no rollouts.
+Figure`` draws them and nothing else, so that a change of style needs no rollouts. Which inputs a table is
+made from, its entry says: ``digests`` of the environments that it names, ``by_position`` of the agents, or
+``rollouts``, ``optimal``, ``tasks`` and ``projections`` of the panels.
 """
 
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-from gla.config import ConfigError, Figure  # noqa: E402
-from gla.figures import in_context, scaling, sources, training  # noqa: E402
-from gla.files import atomic, read_csv  # noqa: E402
+from gla.config import ConfigError, Figure, figure_kinds
+from gla.files import atomic, read_csv
 
-KINDS: dict[str, ModuleType] = {"sources": sources, "in_context": in_context, "scaling": scaling, "training": training}
-NUMBERS = ("x", "mean", "low", "high", "train_loss", "validation_loss", "constant_loss")  # that may be missing
+KINDS: dict[str, ModuleType] = {kind: import_module(f"gla.figures.{kind}") for kind in figure_kinds()}
+NAMES = ("agent", "environment", "evaluation", "condition")
 STYLE = Path(__file__).with_name("gla.mplstyle")
 
 
@@ -29,9 +31,9 @@ def tabulate(entry: Figure, inputs: dict[str, list], path: str | Path) -> None:
 
 def plot(entry: Figure, table: str | Path, outputs: list[str | Path]) -> None:
     """Draw a figure's CSV into files whose endings name the formats."""
-    # Names are text even where they look like numbers or missing values.
-    names = dict.fromkeys(("agent", "environment", "evaluation", "condition"), str)
-    frame = read_csv(table, dtype=names, keep_default_na=False, na_values={c: [""] for c in NUMBERS})
+    # Names are text even where they look like numbers or missing values; other cells may be missing.
+    others = [c for c in read_csv(table, nrows=0).columns if c not in NAMES]
+    frame = read_csv(table, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values={c: [""] for c in others})
     try:
         style = matplotlib.RcParams(entry.style)
     except (KeyError, ValueError) as error:

@@ -6,16 +6,11 @@ import pandas as pd
 
 from gla.config import Figure
 from gla.evaluate import read_rows
+from gla.figures.panels import REFERENCES
 from gla.statistics import mean_interval
 
 CURVES = ("agent", "rewards_hidden", "rewards_shuffled", "context_wiped", "ppo")
 CONTROLS = {"rewards_hidden": "--", "rewards_shuffled": ":", "context_wiped": "-."}
-REFERENCES = {
-    "optimal": ("optimum", "black", (0, (1, 1))),
-    "ppo_final": ("PPO at its end", "black", (0, (5, 2))),
-    "zero_action": ("zero action", "0.45", (0, (3, 1, 1, 1))),
-    "random": ("random", "0.45", (0, (1, 2))),
-}
 BINS = 25  # points of a curve over env_steps
 
 
@@ -36,12 +31,12 @@ def _by_x(frame: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def table(
-    entry: Figure, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int]
+    entry: Figure, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list | None = None
 ) -> pd.DataFrame:
     """Columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds.
 
     rollouts: Parquet files of each panel; optimal: the best return of each, where it is known; tasks:
-    how many each environment has, seed s being in task s % tasks. A reference that does not change in
+    how many each environment has, seed s being in task s % tasks; projections: not drawn here. A reference that does not change in
     its context (random, zero action, PPO's last policy, the optimum) has one row, with x empty: the
     mean of each seed's episodes, averaged over seeds.
     """

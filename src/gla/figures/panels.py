@@ -1,7 +1,15 @@
-"""Panels of one size, at most four in a row."""
+"""What figures of several kinds share: panels of one size, at most four in a row, and lines to compare with."""
 
 import matplotlib.pyplot as plt
 import numpy as np
+
+# Of conditions that do not change in their context: label, colour, dashes.
+REFERENCES = {
+    "optimal": ("optimum", "black", (0, (1, 1))),
+    "ppo_final": ("PPO at its end", "black", (0, (5, 2))),
+    "zero_action": ("zero action", "0.45", (0, (3, 1, 1, 1))),
+    "random": ("random", "0.45", (0, (1, 2))),
+}
 
 
 def panels(names: list[str], x: str, y: str) -> tuple[plt.Figure, np.ndarray]:

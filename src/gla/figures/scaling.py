@@ -10,20 +10,24 @@ import pandas as pd
 
 from gla.config import Figure
 from gla.evaluate import read_rows
-from gla.figures.in_context import REFERENCES
+from gla.figures.panels import REFERENCES
 from gla.statistics import mean_interval
 from gla.verdicts import fifths
 
 
-def table(entry: Figure, rollouts: list[list[str]], sizes: list[dict[str, int]], tasks: list[int]) -> pd.DataFrame:
+def table(
+    entry: Figure, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list[dict[str, int]]
+) -> pd.DataFrame:
     """Columns panel, evaluation, agent, condition, x, mean, low, high, seeds.
 
-    rollouts: Parquet files of each panel; sizes: training projections of each of its agents; tasks: how
-    many each environment has. Agents have a row with the mean over seeds of the last fifth of the
-    episodes; references that do not change have one with x empty, as in figures of kind in_context.
+    rollouts, optimal, tasks: as for figures of kind in_context. projections: each agent's training projections, by
+    panel. Agents have a row with the mean over seeds of the last fifth of the episodes; references that do not
+    change have one with x empty.
     """
     rows = []
-    for number, (panel, paths, size, n) in enumerate(zip(entry.panels, rollouts, sizes, tasks, strict=True)):
+    for number, (panel, paths, best, n, size) in enumerate(
+        zip(entry.panels, rollouts, optimal, tasks, projections, strict=True)
+    ):
         frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
             if condition == "agent":
@@ -33,6 +37,8 @@ def table(entry: Figure, rollouts: list[list[str]], sizes: list[dict[str, int]],
             else:
                 continue
             rows.append((number, panel.evaluation, agent, condition, x, *mean_interval(values, n), len(values)))
+        if best is not None:
+            rows.append((number, panel.evaluation, "baseline", "optimal", np.nan, best, best, best, 0))
     columns = ("panel", "evaluation", "agent", "condition", "x", "mean", "low", "high", "seeds")
     return pd.DataFrame(rows, columns=columns)
 

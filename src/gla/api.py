@@ -1,0 +1,146 @@
+"""Agents in a user's hands: ``load`` one, let it ``learn`` in an environment, or step one by hand with its ``policy``.
+
+    agent = gla.load("results/agents/grid_hidden")
+    frame = agent.learn("gla/GridWorld-v0", episodes=20, seeds=16)
+
+``gla learn`` does the same from a shell.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+
+from gla import agent, environments
+from gla.config import Environment, Evaluation, check
+from gla.environments import EnvSpec, UnsupportedEnvironment
+from gla.evaluate import InContext, run_agent, run_simple
+
+EnvLike = Any  # an id, a gym.Env, or a function that returns one
+SIMPLE = ("random", "zero_action")  # conditions that need no agent and no histories
+
+
+def env_id(env: EnvLike) -> str:
+    """An id under which ``environments.make`` makes an environment like this one.
+
+    env: an id; an environment that ``gymnasium.make`` made, which is made again from its spec; or a
+    function that returns a new one. Raises UnsupportedEnvironment for anything else.
+    """
+    if isinstance(env, str):
+        return env
+    if isinstance(env, gym.Env):
+        if env.spec is None:
+            raise UnsupportedEnvironment(
+                f"environment {env}: not made by gymnasium.make, so that it cannot be made again for each seed "
+                "(expected an id, or a function that returns a new one)"
+            )
+        spec = env.spec
+        name, make, limit = spec.name, lambda **kwargs: gym.make(spec, **kwargs), spec.max_episode_steps
+    elif callable(env):
+        name, make, limit = getattr(env, "__name__", type(env).__name__).strip("<>"), env, None
+    else:
+        raise UnsupportedEnvironment(f"environment {env!r}: neither an id nor an environment nor a function that makes one")
+    own = f"gla-user/{name}-v0"
+    gym.registry.pop(own, None)
+    gym.register(own, make, max_episode_steps=limit)
+    return own
+
+
+@dataclass(frozen=True)
+class Agent(agent.Agent):
+    """A trained agent that learns in context. Weights never change."""
+
+    name: str = "agent"
+
+    def learn(
+        self,
+        env: EnvLike,
+        episodes: int | None = None,
+        seeds: int = 16,
+        conditions: Sequence[str] = ("agent",),
+        kwargs: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> pd.DataFrame:
+        """Tidy rows, one for each condition, seed and episode (columns: gla.evaluate.COLUMNS).
+
+        env: an id, an environment, or a function that makes one (see ``env_id``). episodes: of each
+        seed, 20 unless ``steps`` are given. conditions: those of an evaluation, or ``random`` and
+        ``zero_action``. kwargs: of ``gymnasium.make``. settings: any further key of an evaluation
+        (config/README.md). Raises ConfigError and UnsupportedEnvironment in one sentence.
+        """
+        if episodes is None and settings.get("steps") is None:
+            episodes = 20
+        own = [c for c in conditions if c not in SIMPLE]
+        entry = check(Environment, {"id": env_id(env), "kwargs": kwargs or {}, "ppo": {"updates": 1}})
+        label = entry.id.removeprefix("gla-user/")
+        evaluation = check(
+            Evaluation,
+            {"environment": label, "episodes": episodes, "seeds": seeds, "conditions": own} | settings,
+        )
+        frames = []
+        for condition in conditions:
+            progress = f"learn {label} {condition}"
+            if condition in SIMPLE:
+                rows, name = run_simple(entry, evaluation, condition, progress), "baseline"
+            else:
+                rows, name = run_agent(self, entry, evaluation, condition, progress), self.name
+            frames.append(rows.frame(name, label, condition))
+        return pd.concat(frames, ignore_index=True)
+
+    def policy(self, env: gym.Env, **settings: Any) -> "Policy":
+        """The agent in one environment that the caller steps. settings: keys of an evaluation."""
+        return Policy(self, env, check(Evaluation, {"environment": "by hand", "seeds": 1, "steps": 4000} | settings))
+
+
+class Policy:
+    """One agent in one context. It sees what it is handed and nothing else::
+
+        policy = agent.policy(env)
+        observation, _ = env.reset()
+        for _ in range(1000):
+            action = policy.act(observation)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            policy.observe(reward, terminated or truncated)
+            if terminated or truncated:
+                observation, _ = env.reset()  # the context goes on; policy.reset() empties it
+    """
+
+    def __init__(self, agent: agent.Agent, env: gym.Env, evaluation: Evaluation):
+        environments.check_supported(str(env), env)
+        self.space, self.agent, self.evaluation = env.observation_space, agent, evaluation
+        self.spec: EnvSpec = environments.env_spec(env)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: an empty context, as at the beginning."""
+        self.context = InContext(self.agent, self.spec, self.evaluation, self.evaluation.steps)
+        self.acted = False
+
+    def act(self, observation: Any) -> np.ndarray | int:
+        """An observation of the environment to an action inside its bounds. Raises ValueError for another shape."""
+        if self.acted:
+            raise RuntimeError("act: the last action's reward is not known yet (expected observe(reward, done) before)")
+        flat = np.asarray(gym.spaces.flatten(self.space, observation), dtype=np.float32)
+        if flat.shape != (self.spec.observation_size,) or not np.isfinite(flat).all():
+            raise ValueError(f"act: observation {observation!r} (expected {self.spec.observation_size} finite numbers)")
+        action = self.context.act(flat[None])[0]
+        self.acted = True
+        return int(action) if self.spec.discrete else np.clip(action, self.spec.low, self.spec.high)
+
+    def observe(self, reward: float, done: bool) -> None:
+        """What the last action earned, and whether it ended the episode."""
+        if not self.acted:
+            raise RuntimeError("observe: nothing was done yet (expected act(observation) before)")
+        if not np.isfinite(reward):
+            raise ValueError(f"observe: reward {reward} (expected a finite number)")
+        self.context.observe(np.array([reward], dtype=np.float64), np.array([done]))
+        self.acted = False
+
+
+def load(folder: str | Path) -> Agent:
+    """An agent from its folder. Raises CorruptFile naming the file that is missing or altered."""
+    return Agent(**vars(agent.load(folder)), name=Path(folder).resolve().name)

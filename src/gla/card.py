@@ -1,0 +1,94 @@
+"""An agent's model card: what it was trained on, how it scores, its limits; from agent.json and rollouts alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from gla.evaluate import read_rows
+from gla.files import CorruptFile, atomic, read_json
+from gla.statistics import mean_interval
+
+
+def write(folder: str | Path, rollouts: Sequence[str] = ()) -> Path:
+    """Write README.md in an agent's folder. rollouts: Parquet files that it reports. Raises CorruptFile."""
+    path = Path(folder) / "README.md"
+    text = render(Path(folder).name, read_json(path.with_name("agent.json")), [read_rows(r) for r in rollouts])
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+    return path
+
+
+def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = ()) -> str:
+    """The card's text. body: the content of agent.json. frames: rollouts of agents and baselines."""
+    try:
+        config, manifest, training = body["config"], body["manifest"], body["training"]
+        identity = manifest["projections"]["kind"] == "identity"
+        better = training["validation_loss"] < training["constant_loss"]
+        sources = _table(
+            ["environment", "observation", "action", "PPO's return, first to last"],
+            [
+                [n, e["observation_size"], f"{e['action_size']} {'discrete' if e['discrete'] else 'continuous'}",
+                 f"{e['return_first']:.4g} to {e['return_last']:.4g}"]
+                for n, e in manifest["environments"].items()
+            ],
+        )  # fmt: skip
+        pool = (
+            "no projection: observations and actions are padded with zeros"
+            if identity
+            else f"{manifest['projections']['train']:,} random projections to 64 and 16 dimensions"
+        )
+        context = config["pieces"] * config["piece_steps"]
+        return f"""---
+license: apache-2.0
+library_name: gla
+tags: [reinforcement-learning, in-context-reinforcement-learning]
+---
+# {name}
+
+A {config["model"]["kind"]} of {training["parameters"]:,} parameters, meant to learn an environment from its rewards while
+it acts, without any change of its weights. Whether it does is under Scores. To use it:
+`gla.load(FOLDER)`, or `gla learn --agent FOLDER --env ID`.
+
+## Trained on
+Whole learning histories of PPO, under {pool}:
+
+{sources}
+
+{config["steps"]:,} steps of {config["batch"]} windows of {context:,} transitions, {training["tokens"]:,} in all, gap
+{config["gap"]}, in {training["precision"]} with PyTorch {training["torch"]}. Held-out loss {training["validation_loss"]:.4g} nats per
+step; the best constant output has {training["constant_loss"]:.4g}{"" if better else ", so that **this agent has learned nothing**"}.
+
+## Scores
+{_scores(name, frames)}
+
+## Limits
+- {"It saw one layout of observations and actions and cannot be expected to act under another."
+   if identity else "It was trained on the environments above alone; in others nothing is known of it."}
+- Up to 64 observation and 16 action dimensions, no images. It saw contexts of {context:,} transitions; more is extrapolation.
+- A rising return is no proof of learning from reward: compare with the same agent with its rewards hidden.
+- For research. Nothing was done to make it act safely.
+
+Weights: `{body["weights"]["file"]}`, SHA-256 `{body["weights"]["sha256"]}`.
+"""
+    except (KeyError, TypeError) as error:
+        raise CorruptFile(f"agent.json of {name!r}: not an agent's description ({error!r})") from None
+
+
+def _scores(name: str, frames: Sequence[pd.DataFrame]) -> str:
+    rows = []
+    for frame in frames:
+        for (environment, agent, condition), own in frame.groupby(["environment", "agent", "condition"], sort=False):
+            if agent in (name, "baseline"):
+                ends = own.groupby("seed")["episode_return"].agg(["first", "last"])
+                cells = ["{:.4g} [{:.4g}, {:.4g}]".format(*mean_interval(ends[x].to_numpy())) for x in ("first", "last")]
+                rows.append([environment, condition, *cells, len(ends)])
+    if not rows:
+        return "None are known."
+    rows.sort(key=lambda r: r[0])
+    head = ["environment", "condition", "first episode", "last episode", "seeds"]
+    return "Return in context, mean and 95 % interval over seeds.\n\n" + _table(head, rows)
+
+
+def _table(head: list[str], rows: list[list]) -> str:
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows])

@@ -1,0 +1,177 @@
+"""The command ``gla``: each subcommand is a few lines over the package's functions.
+
+PyTorch is imported by the subcommands that need it and not before, so that help is instant. Exit status:
+0 done, 1 a failure while working, 2 wrong usage or config, 130 interrupted; each with one line on stderr.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable
+
+EXAMPLES = {
+    None: """examples:
+  gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --plot out.png
+  gla collect --config config/smoke.yaml grid
+  gla inspect results/histories/grid/0-15""",
+    "learn": """examples:
+  gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --kwargs "{start: [1, 1], goal: [0, 2]}"
+  gla learn --agent results/agents/projected --env Hopper-v5 --episodes 20 --video out.mp4 --plot out.png
+  gla learn --agent results/agents/projected --env dm_control/cartpole-swingup-v0 --steps 1000 --rows out.csv
+  gla learn --agent results/agents/projected --import mymodule --env MyEnv-v0""",
+    "collect": "example:\n  gla collect --config config/smoke.yaml grid",
+    "train": "example:\n  gla train --config config/smoke.yaml grid_gap1",
+    "evaluate": "example:\n  gla evaluate --config config/smoke.yaml grid",
+    "figure": "example:\n  gla figure --config config/smoke.yaml figure3",
+    "verify": "example:\n  gla verify results",
+    "inspect": "example:\n  gla inspect results/histories/grid/0-15 --plot history.png",
+    "export": "example:\n  gla export --minari results/histories/grid/0-15 --id grid/ppo-v0 --to minari",
+    "card": "example:\n  gla card results/agents/grid_hidden",
+}
+
+
+def _learn(a: argparse.Namespace) -> None:
+    import yaml
+
+    if a.video and sys.platform.startswith("linux"):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported
+    sys.path.insert(0, os.getcwd())
+    for module in a.imports:
+        importlib.import_module(module)
+    from gla import api, watch
+    from gla.config import ConfigError
+
+    kwargs = yaml.safe_load(a.kwargs)
+    if not isinstance(kwargs, dict):
+        raise ConfigError(f"--kwargs: {a.kwargs!r} (expected a mapping such as '{{goal: [2, 2]}}')")
+    settings = {"kwargs": kwargs, "seed": a.seed, "temperature": a.temperature, "steps": a.steps}
+    agent = api.load(a.agent)
+    frame = agent.learn(a.env, episodes=a.episodes, seeds=a.seeds, conditions=a.conditions, **settings)
+    print(watch.summary(frame))
+    if a.rows:
+        frame.to_csv(a.rows, index=False)
+    if a.plot:
+        watch.plot_returns(frame, a.plot)
+    if a.video:
+        watch.video(agent, a.env, a.video, episodes=a.episodes, **settings)
+
+
+def _stage(a: argparse.Namespace) -> None:
+    from gla import stages
+
+    run = getattr(stages.load(a.config), a.command)
+    for name in a.names:
+        run(name, **({"force": a.force} if "force" in a else {}))
+
+
+def _verify(a: argparse.Namespace) -> int:
+    problems = importlib.import_module("gla.verify").verify(a.folder)
+    print("\n".join(problems) or f"{a.folder}: nothing is missing, altered or cut off")
+    return 1 if problems else 0
+
+
+def _inspect(a: argparse.Namespace) -> None:
+    from gla import watch
+
+    print(watch.schema(a.store))
+    if a.plot:
+        watch.plot_history(a.store, a.plot)
+
+
+def _export(a: argparse.Namespace) -> None:
+    from gla import export
+
+    print(export.minari(a.store, a.id, a.to))
+
+
+def _card(a: argparse.Namespace) -> None:
+    from gla import card
+
+    print(card.write(a.agent, a.rollouts))
+
+
+def parser() -> argparse.ArgumentParser:
+    """All subcommands and their options."""
+    top = argparse.ArgumentParser(
+        prog="gla", description="Agents that learn in context: make them, let them learn, watch them.",
+        epilog=EXAMPLES[None], formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        made.set_defaults(run=run)
+        return made
+
+    c = command("learn", _learn, "let an agent learn in an environment that it may never have seen")
+    c.add_argument("--agent", required=True, help="an agent's folder")
+    c.add_argument("--env", required=True, help="a Gymnasium id, or dm_control/<domain>-<task>-v0")
+    c.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE", help="that registers the id")
+    c.add_argument("--kwargs", default="{}", metavar="YAML", help="of gymnasium.make, as '{max_episode_steps: 100}'")
+    length = c.add_mutually_exclusive_group()
+    length.add_argument("--episodes", type=int, help="of each seed (default: 20)")
+    length.add_argument("--steps", type=int, help="of each seed, where episodes have no end")
+    c.add_argument("--seeds", type=int, default=16, help="contexts side by side (default: %(default)s)")
+    c.add_argument("--seed", type=int, default=0, help="of environments, projections and noise (default: %(default)s)")
+    c.add_argument("--temperature", type=float, default=1.0, help="scale of the action noise (default: %(default)s)")
+    c.add_argument(
+        "--conditions", nargs="+", default=["agent", "rewards_hidden", "random", "zero_action"], metavar="CONDITION",
+        help="curves to compare (default: %(default)s)",
+    )  # fmt: skip
+    c.add_argument("--rows", metavar="CSV", help="write a row for each condition, seed and episode")
+    c.add_argument("--plot", metavar="PNG", help="draw return by episode; PDF and SVG too")
+    c.add_argument("--video", metavar="MP4", help="film the first and the last episode of one more context, side by side")
+
+    for name, noun, what in (
+        ("collect", "ENVIRONMENT", "run PPO and store its histories"),
+        ("train", "AGENT", "train an agent on histories that were collected"),
+        ("evaluate", "EVALUATION", "roll out an evaluation's agents and baselines"),
+        ("figure", "FIGURE", "tabulate and draw a figure"),
+    ):
+        c = command(name, _stage, what)
+        c.add_argument("names", nargs="+", metavar=noun, help="its name in the config")
+        c.add_argument("--config", default="config/config.yaml", help="default: %(default)s")
+        if name in ("collect", "train"):
+            c.add_argument("--force", action="store_true", help="make anew what is there")
+
+    c = command("verify", _verify, "compare every result with its hashes")
+    c.add_argument("folder", nargs="?", default="results", help="default: %(default)s")
+    c = command("inspect", _inspect, "print the schema of a history and draw what is in it")
+    c.add_argument("store", help="a folder with a history.zarr, or the history.zarr itself")
+    c.add_argument("--plot", metavar="PNG", help="draw returns, action noise and state coverage")
+    c = command("export", _export, "write a history in a format of another library")
+    c.add_argument("store", help="a folder with a history.zarr, or the history.zarr itself")
+    c.add_argument("--minari", action="store_true", required=True, help="the format: a Minari dataset")
+    c.add_argument("--id", required=True, help="of the dataset, as grid/ppo-v0")
+    c.add_argument("--to", metavar="FOLDER", help="of Minari's datasets (default: Minari's own, ~/.minari/datasets)")
+    c = command("card", _card, "write an agent's model card, README.md in its folder")
+    c.add_argument("agent", help="an agent's folder")
+    c.add_argument("rollouts", nargs="*", help="Parquet files whose returns it reports")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    a = parser().parse_args(arguments)
+    try:
+        return a.run(a) or 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from gla.config import ConfigError
+        from gla.environments import UnsupportedEnvironment
+        from gla.job import errors
+
+        if os.environ.get("GLA_DEBUG") or not isinstance(error, (*errors(), ImportError)):
+            raise
+        print(f"gla {a.command}: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError | UnsupportedEnvironment | ImportError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

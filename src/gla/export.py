@@ -1,0 +1,101 @@
+"""Histories in formats of other libraries."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import zarr
+
+from gla import environments, histories
+from gla.config import ConfigError, Environment
+from gla.watch import locate
+
+
+def minari(store: str | Path, name: str, folder: str | Path | None = None) -> str:
+    """Write a history as a Minari dataset and return a sentence that says where.
+
+    name: ``namespace/dataset-v0``. folder: of Minari's datasets, its own where None. Every episode of every
+    stream is one of the dataset's, with its lifetime and update beside each step; actions are clipped to the
+    environment's bounds, as they took effect, and what a stream's end cuts off is marked as truncated.
+    Raises ConfigError for a name that Minari refuses or that exists.
+    """
+    try:
+        import minari as library
+        from minari.data_collector import EpisodeBuffer
+        from minari.dataset.minari_dataset import parse_dataset_id
+        from minari.storage.local import get_dataset_path
+    except ImportError:
+        raise ImportError("Minari is not installed (pip install 'gla[minari]')") from None
+
+    path, digest = locate(store)
+    try:
+        parse_dataset_id(name)
+    except ValueError as error:
+        raise ConfigError(f"--id: {error}") from None
+    with _datasets_in(folder):
+        if (target := get_dataset_path(name)).exists():
+            raise ConfigError(f"--id {name!r}: {target} exists (expected a new name, or a higher version)")
+        body, history = histories.read_digest(digest), histories.read(path, digest)
+        final = zarr.open_group(path, mode="r")["final_observation"][...]
+        entry = Environment.model_validate(body["config"])
+        tasks = f" Lifetime k has task k % {len(entry.tasks)} of {entry.tasks}." if entry.tasks else ""
+        env = environments.make(entry.id, **(entry.kwargs | (entry.tasks[0] if entry.tasks else {})))
+        try:
+            episodes = _episodes(history, final, body["lifetimes"], env)
+            made = library.create_dataset_from_buffers(
+                name, [EpisodeBuffer(id=number, **e) for number, e in enumerate(episodes)], env=env,
+                algorithm_name="PPO", data_format="hdf5",
+                description=f"Whole learning histories of PPO in {entry.id}, from its first update to its last.{tasks}",
+            )  # fmt: skip
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+        finally:
+            env.close()
+    return f"{name}: {made.total_episodes:,} episodes, {made.total_steps:,} steps in {target}"
+
+
+@contextlib.contextmanager
+def _datasets_in(folder: str | Path | None) -> Iterator[None]:
+    """Minari's datasets lie where an environment variable says."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    if folder is not None:
+        os.environ["MINARI_DATASETS_PATH"] = str(Path(folder).resolve())
+    try:
+        yield
+    finally:
+        if folder is not None:
+            del os.environ["MINARI_DATASETS_PATH"]
+            os.environ |= {} if before is None else {"MINARI_DATASETS_PATH": before}
+
+
+def _episodes(h: histories.History, final: np.ndarray, lifetimes: list[int], env: gym.Env) -> Iterator[dict]:
+    """Fields of Minari's EpisodeBuffer: T actions between T + 1 observations. final: the store's final_observation."""
+    spec, seen, done = environments.env_spec(env), env.observation_space.dtype, env.action_space.dtype
+    action = h.action if spec.discrete else np.clip(h.action, spec.low, spec.high)
+    steps = h.reward.shape[-1]
+    for k, lifetime in enumerate(lifetimes):
+        for e in range(h.reward.shape[1]):
+            ends = np.flatnonzero(h.terminated[k, e] | h.truncated[k, e]) + 1
+            starts = np.concatenate([[0], ends])
+            # What follows the stream's last step was not kept, so that step has no next observation.
+            for start, end in zip(starts, [*ends, steps - 1], strict=True):
+                if end <= start:
+                    continue
+                ended = end in ends
+                last = final[k, e, end - 1] if ended else h.observation[k, e, end]
+                rows, truncated = slice(start, end), h.truncated[k, e, start:end].copy()
+                truncated[-1] |= not ended
+                update = np.arange(start, end + 1).clip(max=end - 1) // h.steps_per_update
+                yield {
+                    "observations": np.concatenate([h.observation[k, e, rows], last[None]]).astype(seen),
+                    "actions": action[k, e, rows].astype(done),
+                    "rewards": h.reward[k, e, rows],
+                    "terminations": h.terminated[k, e, rows],
+                    "truncations": truncated,
+                    "infos": {"update": update, "lifetime": np.full(len(update), lifetime)},
+                }

@@ -1,0 +1,166 @@
+"""Where each result of a config lies, and each stage by its name in the config, without Snakemake.
+
+Snakemake takes the paths from here too, and its scripts make the same calls, so that either may go on
+from what the other made. What a change of the config makes stale is Snakemake's to know; here ``collect``
+and ``train`` keep what was made from the same entry, refuse to overwrite what was made from another one
+unless they are forced to, and the rest is made anew.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from gla.config import Agent, ConfigError, Dataset, Environment, Evaluation, Figure, normalise
+
+MODELS: dict[str, Any] = {
+    "environments": Environment, "datasets": Dataset, "agents": Agent, "evaluations": Evaluation, "figures": Figure,
+}  # fmt: skip
+
+
+class Stages:
+    """A normalised config (``gla.config.normalise``) and the folder of its results."""
+
+    def __init__(self, config: dict[str, Any], results: str | None = None):
+        self.config = config
+        self.results = results or config["pathvars"]["results"]
+
+    def blocks(self, environment: str) -> list[str]:
+        """Names of an environment's stores: the first and the last lifetime in each."""
+        entry = self.config["environments"][environment]
+        size, total = entry["lifetimes_per_block"], entry["lifetimes"]
+        return [f"{i}-{min(i + size, total) - 1}" for i in range(0, total, size)]
+
+    def stores(self, environments: list[str]) -> list[str]:
+        """Folders that hold a ``history.zarr`` each."""
+        return [f"{self.results}/histories/{e}/{b}" for e in environments for b in self.blocks(e)]
+
+    def digests(self, environments: list[str]) -> list[str]:
+        return [f"{store}.json" for store in self.stores(environments)]
+
+    def histories(self, environments: list[str]) -> list[tuple[str, str]]:
+        """(store, digest), as the package takes them."""
+        return [(f"{store}/history.zarr", f"{store}.json") for store in self.stores(environments)]
+
+    def manifest(self, dataset: str) -> tuple[str, str]:
+        """(table, summary)."""
+        return f"{self.results}/manifests/{dataset}.csv", f"{self.results}/manifests/{dataset}.json"
+
+    def agent(self, agent: str) -> str:
+        return f"{self.results}/agents/{agent}"
+
+    def projections(self, agent: str) -> int:
+        """How many an agent is trained with."""
+        return self.config["datasets"][self.config["agents"][agent]["dataset"]]["projections"]["train"]
+
+    def rollout(self, evaluation: str, agent: str, condition: str) -> str:
+        return f"{self.results}/rollouts/{evaluation}/{agent}/{condition}.parquet"
+
+    def rollouts(self, evaluation: str, agents: list[str] | tuple = ()) -> list[str]:
+        """Rollouts of some of an evaluation's agents (all, if none is named) and of its baselines."""
+        entry = self.config["evaluations"][evaluation]
+        pairs = [(a, c) for a in agents or entry["agents"] for c in entry["conditions"]]
+        pairs += [("baseline", c) for c in entry["baselines"]]
+        return [self.rollout(evaluation, a, c) for a, c in pairs]
+
+    def entry(self, kind: str, name: str) -> Any:
+        """An entry as its model. Raises ConfigError for a name that the config does not have."""
+        if name not in self.config[kind]:
+            raise ConfigError(f"{kind}: no {name!r} (expected one of {', '.join(self.config[kind]) or 'none'})")
+        return MODELS[kind].model_validate(self.config[kind][name])
+
+    def collect(self, environment: str, force: bool = False) -> None:
+        """All blocks of lifetimes of an environment."""
+        from gla import histories
+
+        entry = self.entry("environments", environment)
+        made_from = {"config": entry.model_dump(exclude={"lifetimes", "lifetimes_per_block"})}
+        for block, (store, digest) in zip(self.blocks(environment), self.histories([environment]), strict=True):
+            if force or not _kept(digest, made_from):
+                first, last = map(int, block.split("-"))
+                histories.collect(entry, environment, range(first, last + 1), store, digest)
+
+    def train(self, agent: str, force: bool = False) -> None:
+        """The manifest of an agent's dataset, and the agent."""
+        from gla import augment, train
+
+        entry = self.entry("agents", agent)
+        dataset, (table, summary) = self.entry("datasets", entry.dataset), self.manifest(entry.dataset)
+        augment.write_manifest(dataset, self.histories(dataset.environments), table, summary)
+        entry = entry.model_copy(update={"dataset": ""})  # a name decides nothing
+        made_from = {"config": entry.model_dump(), "manifest": augment.read_manifest(table, summary)[1]}
+        folder = self.agent(agent)
+        if force or not _kept(f"{folder}/agent.json", made_from):
+            train.train(entry, agent, table, summary, folder, f"{self.results}/training/{agent}")
+
+    def evaluate(self, evaluation: str) -> None:
+        """Rollouts of an evaluation's agents and baselines."""
+        from gla import agent, evaluate
+
+        settings = self.entry("evaluations", evaluation)
+        name = settings.environment
+        environment = self.entry("environments", name)
+        for a in settings.agents:
+            loaded = agent.load(self.agent(a))
+            for c in settings.conditions:
+                rows = evaluate.run_agent(loaded, environment, settings, c, f"evaluate {evaluation} {a} {c}")
+                evaluate.write_rows(rows, self.rollout(evaluation, a, c), a, name, c)
+        for c in settings.baselines:
+            stores = self.histories([name]) if c == "ppo_final" else []
+            rows = evaluate.run_baseline(environment, settings, c, stores, f"evaluate {evaluation} {c}")
+            evaluate.write_rows(rows, self.rollout(evaluation, "baseline", c), "baseline", name, c)
+
+    def figure(self, figure: str) -> None:
+        """A figure's CSV, PDF and PNG, from the rollouts, histories or agents that it shows."""
+        from gla import figures
+        from gla.environments import optimal_return
+
+        entry = self.entry("figures", figure)
+        inputs: dict[str, list]
+        if entry.environments:
+            inputs = {"digests": self.digests(entry.environments)}
+        elif entry.agents:
+            inputs = {"by_position": [f"{self.agent(a)}/by_position.csv" for a in entry.agents]}
+        else:
+            environments = [
+                self.entry("environments", self.config["evaluations"][p.evaluation]["environment"]) for p in entry.panels
+            ]
+            inputs = {
+                "rollouts": [self.rollouts(p.evaluation, p.agents) for p in entry.panels],
+                "optimal": [optimal_return(e.id, e.kwargs, e.tasks) for e in environments],
+                "tasks": [len(e.tasks) or 1 for e in environments],
+                "projections": [
+                    {a: self.projections(a) for a in p.agents or self.config["evaluations"][p.evaluation]["agents"]}
+                    for p in entry.panels
+                ],
+            }
+        path = f"{self.results}/figures/{figure}"
+        figures.tabulate(entry, inputs, f"{path}.csv")
+        figures.plot(entry, f"{path}.csv", [f"{path}.pdf", f"{path}.png"])
+
+
+def _kept(path: str, made_from: dict[str, Any]) -> bool:
+    """Whether a result is there; raises ConfigError where it was made from something else."""
+    from gla.files import read_json
+
+    if not Path(path).exists():
+        return False
+    body = read_json(path)
+    if any(body.get(key) != value for key, value in made_from.items()):
+        raise ConfigError(f"{path}: made from another config (expected this one's; --force makes it anew)")
+    print(f"{path}: there already, and kept (--force makes it anew)", file=sys.stderr)
+    return True
+
+
+def load(path: str | Path) -> Stages:
+    """The stages of a config file. Raises ConfigError naming the file or the entry that is wrong."""
+    import yaml
+
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror} (expected a config file)") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: {raw!r} (expected a mapping with environments, agents, ...)")
+    return Stages(normalise(raw))

@@ -1,0 +1,188 @@
+"""What a person looks at: how an agent fared, its first and last episode as a video, what a history holds."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from gla import environments, histories
+from gla.config import ConfigError, Figure, Panel
+from gla.environments import UnsupportedEnvironment
+from gla.files import CorruptFile, atomic
+from gla.statistics import mean_interval
+
+STATES = 100_000  # observations that a drawing of state coverage takes at most
+HEIGHT = 240  # pixels of a video's frames
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """First and last return of every condition in ``Agent.learn``'s rows, and the gain of each seed, as text."""
+    if frame.empty:
+        raise ConfigError("no episode ended (expected more steps, or a lower kwargs.max_episode_steps)")
+    rows = []
+    for condition, own in frame.groupby("condition", sort=False):
+        ends = own.groupby("seed")["episode_return"].agg(["first", "last"])
+        text = {
+            name: "{:.4g} [{:.4g}, {:.4g}]".format(*mean_interval(values.to_numpy()))
+            for name, values in (
+                ("first episode", ends["first"]), ("last episode", ends["last"]), ("gain", ends["last"] - ends["first"]),
+            )
+        }  # fmt: skip
+        rows.append({"condition": condition, "seeds": len(ends)} | text)
+    return pd.DataFrame(rows).to_string(index=False) + "\n(return: mean and 95 % interval over seeds)"
+
+
+def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
+    """Draw ``Agent.learn``'s rows as the figures of kind in_context do."""
+    from gla import figures
+
+    name = str(frame["environment"].iloc[0])
+    ragged = frame.groupby(["condition", "seed"]).size().nunique() > 1
+    entry = Figure(kind="in_context", x="env_steps" if ragged else "episode", panels=[Panel(evaluation=name)])
+    with tempfile.TemporaryDirectory() as folder:
+        rows, table = f"{folder}/rows.parquet", f"{folder}/table.csv"
+        frame.to_parquet(rows, index=False)
+        figures.tabulate(entry, {"rollouts": [[rows]], "optimal": [None], "tasks": [1]}, table)
+        figures.plot(entry, table, [path])
+
+
+def video(agent, env, path: str | Path, episodes: int | None = None, kwargs: dict[str, Any] | None = None, **settings) -> None:
+    """Film the first and the last of an agent's episodes, from an empty context, side by side (20 unless said).
+
+    agent: a ``gla.api.Agent``. env, kwargs, settings: as in its ``learn``. Raises UnsupportedEnvironment
+    where the environment or the machine cannot render.
+    """
+    try:
+        import imageio_ffmpeg  # noqa: F401  the codec, which imageio finds
+        from imageio import get_writer
+    except ImportError:
+        raise ImportError("--video needs imageio and ffmpeg (pip install 'gla[video]')") from None
+    from gla.api import env_id
+    from gla.progress import Progress
+
+    episodes = episodes or 20
+    made = _renderable(env_id(env), kwargs or {})
+    try:
+        limit = made.spec.max_episode_steps
+        if limit is None or settings.get("steps") is not None:
+            raise ConfigError(f"video of {env!r}: no number of episodes ends (expected episodes, and max_episode_steps in kwargs)")
+        policy = agent.policy(made, **settings | {"steps": episodes * limit})
+        observation, _ = made.reset(seed=settings.get("seed", 0))
+        progress = Progress(f"video {env}", episodes, "episodes")
+        films: dict[int, list[np.ndarray]] = {0: [], episodes - 1: []}
+        for episode in range(episodes):
+            earned, done, step = 0.0, False, 0
+            while not done:
+                if episode in films:
+                    films[episode].append(_frame(made.render(), f"episode {episode + 1}, step {step}: return {earned:.4g}"))
+                observation, reward, terminated, truncated, _ = made.step(policy.act(observation))
+                done, step, earned = terminated or truncated, step + 1, earned + float(reward)
+                policy.observe(float(reward), done)
+            if episode in films:
+                films[episode].append(_frame(made.render(), f"episode {episode + 1}, step {step}: return {earned:.4g}"))
+            observation, _ = made.reset()
+            progress.advance(1)
+        rate = made.metadata.get("render_fps", 30)
+    finally:
+        made.close()
+    first, last = films[0], films[episodes - 1]
+    with atomic(path) as temporary, get_writer(temporary, fps=rate, macro_block_size=2) as writer:
+        for t in range(max(len(first), len(last))):  # the shorter one stays at its end
+            writer.append_data(np.hstack([first[min(t, len(first) - 1)], last[min(t, len(last) - 1)]]))
+
+
+def _renderable(name: str, kwargs: dict[str, Any]):
+    """An environment that was seen to render. Raises UnsupportedEnvironment with what is missing."""
+    if os.environ.get("MUJOCO_GL") == "disabled":  # set where nothing was to be rendered
+        os.environ["MUJOCO_GL"] = "egl"
+    made = environments.make(name, render_mode="rgb_array", **kwargs)
+    try:
+        made.reset(seed=0)
+        if not isinstance(made.render(), np.ndarray):
+            raise RuntimeError("it returns no picture")
+    except Exception as error:  # each renderer has errors of its own
+        raise UnsupportedEnvironment(
+            f"environment {name!r} cannot be rendered: {' '.join(str(error).split())} (expected one with "
+            f"render_mode rgb_array; MuJoCo needs MUJOCO_GL=egl with Debian's libegl1, or MUJOCO_GL=osmesa with "
+            f"libosmesa6, and MUJOCO_GL is {os.environ.get('MUJOCO_GL')!r})"
+        ) from None
+    return made
+
+
+def _frame(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture of one height with a line of text above it, uint8 (rows, columns, 3)."""
+    from PIL import Image, ImageDraw
+
+    width = max(2, round(picture.shape[1] * HEIGHT / picture.shape[0] / 2) * 2)
+    frame = Image.new("RGB", (max(width, HEIGHT), HEIGHT + 24), "white")
+    frame.paste(Image.fromarray(picture).resize((width, HEIGHT)), (0, 24))
+    ImageDraw.Draw(frame).text((6, 6), text, fill="black")
+    return np.asarray(frame)
+
+
+def locate(store: str | Path) -> tuple[Path, Path]:
+    """(store, digest) of a history, from its folder or its history.zarr. Raises CorruptFile where there is none."""
+    path = Path(store)
+    path = path if path.name == "history.zarr" else path / "history.zarr"
+    if not path.is_dir():
+        raise CorruptFile(f"{path}: missing (expected a folder that holds a history.zarr, as results/histories/grid/0-15)")
+    beside = path.with_name("digest.json")
+    return path, beside if beside.exists() else path.parent.with_suffix(".json")
+
+
+def schema(store: str | Path) -> str:
+    """What a history is of, and its arrays with their axes, as text."""
+    path, digest = locate(store)
+    body = histories.read_digest(digest)
+    group = zarr.open_group(path, mode="r")
+    returns = pd.DataFrame(body["mean_return"], dtype=float).ffill(axis=1).bfill(axis=1)
+    lines = [
+        f"{path}",
+        f"{body['config']['id']} ({body['environment']}): {len(body['lifetimes'])} lifetimes x {body['streams']} streams x "
+        f"{body['updates']} updates x {body['steps_per_update']} steps, {'discrete' if body['discrete'] else 'continuous'} actions",
+        f"mean return {returns.iloc[:, 0].mean():.4g} in the first update, {returns.iloc[:, -1].mean():.4g} in the last",
+        "",
+    ]
+    for name, array in sorted(group.arrays()):
+        axes = ", ".join(f"{axis} {size}" for axis, size in zip(array.metadata.dimension_names, array.shape, strict=True))
+        lines.append(f"{name:<26} {array.dtype!s:<8} ({axes})")
+    return "\n".join(lines)
+
+
+def plot_history(store: str | Path, path: str | Path) -> None:
+    """Draw a history: returns and action noise by update, and which states were seen."""
+    from gla.figures import STYLE, plt
+
+    h = histories.read(*locate(store))
+    with plt.style.context(STYLE):
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8, 2.4), layout="constrained")
+        left.plot(h.mean_return.T, color="0.7", linewidth=0.5)
+        left.plot(pd.DataFrame(h.mean_return).mean())
+        left.set(title="return, by lifetime and mean", xlabel="update")
+        if h.log_std is None:
+            shifted = h.mean - h.mean.max(-1, keepdims=True)
+            log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+            entropy = -(np.exp(log_p) * log_p).sum(-1)
+            noise = entropy.reshape(*entropy.shape[:2], h.updates, -1).mean((1, 3))  # (K, U)
+            middle.set(title="action noise: entropy (nats)", xlabel="update")
+        else:
+            noise = np.exp(h.log_std).mean(-1)
+            middle.set(title="action noise: deviation", xlabel="update")
+        middle.plot(noise.T, color="0.7", linewidth=0.5)
+        middle.plot(noise.mean(0))
+        middle.set_ylim(0, 1.1 * max(noise.max(), 1e-6))
+        states = h.observation.reshape(-1, h.observation.shape[-1])
+        states = states[:: -(-len(states) // STATES)].astype(float)
+        states = states - states.mean(0)
+        axes = np.linalg.svd(states, full_matrices=False)[2][:2]
+        x, y = (states @ axes.T).T if len(axes) == 2 else (states[:, 0], np.zeros(len(states)))
+        drawn = right.hexbin(x, y, gridsize=40, bins="log", mincnt=1, linewidths=0)
+        right.set(title="states seen", xlabel="1st principal component", ylabel="2nd")
+        figure.colorbar(drawn, ax=right, label="steps")
+        with atomic(path) as temporary:
+            figure.savefig(temporary)
+        plt.close(figure)

@@ -1,0 +1,146 @@
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+import pytest
+
+import gla
+from gla.config import ConfigError
+from gla.environments import UnsupportedEnvironment
+from gla.evaluate import COLUMNS
+from gla.files import CorruptFile
+
+SHORT = {"max_episode_steps": 20}
+
+
+@pytest.fixture(scope="module")
+def agent(agent_folder):
+    return gla.load(agent_folder)
+
+
+class Corridor(gym.Env):
+    """A user's own environment, with observations by name."""
+
+    observation_space = gym.spaces.Dict({"place": gym.spaces.Box(-9, 9, (1,)), "goal": gym.spaces.Box(-9, 9, (2,))})
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, length=3):
+        self.length = length
+
+    def _seen(self):
+        return {"place": np.array([self.place], np.float32), "goal": np.array([0, self.length], np.float32)}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0
+        return self._seen(), {}
+
+    def step(self, action):
+        self.place += 2 * action - 1
+        return self._seen(), float(self.place == self.length), abs(self.place) == self.length, False, {}
+
+
+def _numbers(frame):
+    return frame.drop(columns="environment")
+
+
+def test_an_agent_learns_in_an_id_and_the_rows_are_tidy(agent):
+    frame = agent.learn("InvertedPendulum-v5", episodes=3, seeds=4, kwargs=SHORT, conditions=["agent", "random"])
+    assert tuple(frame.columns) == COLUMNS
+    assert (frame.groupby(["condition", "seed"]).size() == 3).all() and len(frame) == 24
+    assert set(frame["agent"]) == {"tiny", "baseline"} and set(frame["environment"]) == {"InvertedPendulum-v5"}
+    again = agent.learn("InvertedPendulum-v5", episodes=3, seeds=4, kwargs=SHORT, conditions=["agent", "random"])
+    pd.testing.assert_frame_equal(frame, again)
+
+
+def test_an_environment_and_a_function_are_the_same_as_their_id(agent):
+    by_id = agent.learn("InvertedPendulum-v5", episodes=2, seeds=3, kwargs=SHORT)
+    made = gym.make("InvertedPendulum-v5", **SHORT)
+    by_object = agent.learn(made, episodes=2, seeds=3)
+    by_function = agent.learn(lambda **kwargs: gym.make("InvertedPendulum-v5", **kwargs), episodes=2, seeds=3, kwargs=SHORT)
+    pd.testing.assert_frame_equal(_numbers(by_id), _numbers(by_object))
+    pd.testing.assert_frame_equal(_numbers(by_id), _numbers(by_function))
+
+
+def test_a_dm_control_task_and_a_class_of_the_users_own(agent):
+    assert len(agent.learn("dm_control/cartpole-balance-v0", episodes=1, seeds=2, kwargs=SHORT)) == 2
+    frame = agent.learn(Corridor, steps=60, seeds=2, kwargs={"length": 2})
+    assert len(frame) > 4 and set(frame["environment"]) == {"Corridor-v0"}
+
+
+@pytest.mark.parametrize("name", ["InvertedPendulum-v5", "gla/GridWorld-v0", "dm_control/cartpole-balance-v0"])
+def test_stepping_by_hand_is_what_learn_does(agent, name):
+    episodes, seed, limit = 3, 7, 20
+    rows = agent.learn(name, episodes=episodes, seeds=1, kwargs=SHORT, seed=seed)
+    if name.startswith("dm_control"):
+        import shimmy
+
+        gym.register_envs(shimmy)
+    env = gym.make(name, **SHORT)
+    policy = agent.policy(env, seed=seed, steps=episodes * limit)
+    observation, _ = env.reset(seed=int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0]))
+    returns, done = [0.0], False
+    while len(returns) <= episodes:
+        action = policy.act(observation)
+        assert env.action_space.contains(action)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        returns[-1] += float(reward)
+        done = terminated or truncated
+        policy.observe(float(reward), done)
+        if done:
+            observation, _ = env.reset()
+            returns.append(0.0)
+    np.testing.assert_allclose(returns[:episodes], rows["episode_return"])
+
+
+def test_a_policy_sees_what_it_is_handed_and_nothing_else(agent):
+    env = gym.make("InvertedPendulum-v5")
+    policy = agent.policy(env)
+    assert not any(isinstance(value, gym.Env) for value in vars(policy).values())
+    first = np.array([0.1, 0.2, 0.3, 0.4])
+    action = policy.act(first)
+    with pytest.raises(RuntimeError, match="expected observe"):
+        policy.act(first)
+    policy.observe(1.0, False)
+    with pytest.raises(RuntimeError, match="expected act"):
+        policy.observe(1.0, False)
+    policy.reset()
+    np.testing.assert_array_equal(policy.act(first), action)
+
+
+def test_what_a_policy_cannot_take_is_said(agent):
+    policy = agent.policy(gym.make("InvertedPendulum-v5"))
+    for bad in ([1.0, 2.0], [np.nan] * 4):
+        with pytest.raises(ValueError, match="expected 4 finite numbers"):
+            policy.act(np.array(bad))
+    policy.act(np.zeros(4))
+    with pytest.raises(ValueError, match="reward nan"):
+        policy.observe(np.nan, False)
+    seen = Corridor()
+    seen.observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    with pytest.raises(UnsupportedEnvironment, match="look like images"):
+        agent.policy(seen)
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"episodes": 0}, "episodes: 0 \\(expected greater than or equal to 1\\)"),
+        ({"episodes": 2, "steps": 2}, "episodes 2 and steps 2"),
+        ({"conditions": ["ppo"]}, "conditions.0: 'ppo'"),
+        ({"colour": "red"}, "colour: unknown key"),
+    ],
+)
+def test_settings_that_cannot_be_are_said(agent, settings, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        agent.learn("InvertedPendulum-v5", **settings)
+
+
+def test_environments_that_cannot_be_are_said(agent):
+    with pytest.raises(UnsupportedEnvironment, match="'NoSuchThing-v1'"):
+        agent.learn("NoSuchThing-v1")
+    with pytest.raises(UnsupportedEnvironment, match="not made by gymnasium.make"):
+        agent.learn(Corridor())
+    with pytest.raises(UnsupportedEnvironment, match="neither an id"):
+        agent.learn(3)
+    with pytest.raises(CorruptFile, match="agent.json: missing"):
+        gla.load("nowhere")

@@ -1,0 +1,191 @@
+"""The command, in this process where its status and words are looked at, and in its own where imports or a terminal are."""
+
+import os
+import pty
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from gla import cli
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["--kwargs", "{max_episode_steps: 20}", "--episodes", "2", "--seeds", "2"]
+
+
+def _run(capsys, *arguments):
+    status = cli.main([str(a) for a in arguments])
+    return status, *capsys.readouterr()
+
+
+def test_the_entry_point_is_there():
+    module, _, function = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["gla"].partition(":")
+    assert getattr(import_module(module), function) is cli.main
+
+
+@pytest.mark.parametrize("command", [[], *[[c] for c in ("learn", "collect", "train", "evaluate", "figure", "verify", "inspect", "export", "card")]])
+def test_help_has_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command, "--help"])
+    assert stopped.value.code == 0
+    assert f"\n  gla {' '.join(command)}".rstrip() in capsys.readouterr().out.partition("example")[2]
+
+
+def test_help_and_the_package_import_no_torch():
+    code = "import sys, gla, gla.cli\ntry: gla.cli.main(['learn', '--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_learn_prints_draws_and_writes(agent_folder, tmp_path, capsys):
+    plot, rows = tmp_path / "out.png", tmp_path / "out.csv"
+    status, out, _ = _run(
+        capsys, "learn", "--agent", agent_folder, "--env", "InvertedPendulum-v5", *SHORT, "--plot", plot, "--rows", rows
+    )
+    assert status == 0 and plot.read_bytes().startswith(b"\x89PNG")
+    frame = pd.read_csv(rows)
+    conditions = ["agent", "rewards_hidden", "random", "zero_action"]
+    assert list(frame["condition"].unique()) == conditions and len(frame) == 2 * 2 * 4
+    zero = frame[frame["condition"] == "zero_action"]
+    line = next(x for x in out.splitlines() if "zero_action" in x)
+    assert f"{zero.loc[zero['episode'] == 0, 'episode_return'].mean():.4g} [" in line
+
+
+def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mymodule.py").write_text(
+        "import gymnasium as gym\n"
+        "gym.register('MyEnv-v0', 'gymnasium.envs.classic_control.pendulum:PendulumEnv', max_episode_steps=15)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    command = ["learn", "--agent", agent_folder, "--env", "MyEnv-v0", "--episodes", "1", "--seeds", "2", "--conditions", "agent"]
+    status, _, error = _run(capsys, *command)
+    assert status == 2 and "'MyEnv-v0'" in error
+    status, out, _ = _run(capsys, *command, "--import", "mymodule")
+    assert status == 0 and "agent" in out
+    by_module = ["other:MyEnv-v1" if c == "MyEnv-v0" else c for c in command]  # Gymnasium's own way to name a module
+    (tmp_path / "other.py").write_text((tmp_path / "mymodule.py").read_text().replace("-v0", "-v1"))
+    assert _run(capsys, *by_module)[0] == 0
+    status, _, error = _run(capsys, *command, "--import", "nosuchmodule")
+    assert (status, error.splitlines()) == (2, ["gla learn: error: No module named 'nosuchmodule'"])
+
+
+@pytest.mark.parametrize(
+    "command, expected, words",
+    [
+        (["learn", "--agent", "AGENT", "--env", "NoSuch-v0"], 2, "environment 'NoSuch-v0'"),
+        (["learn", "--agent", "nowhere", "--env", "Hopper-v5"], 1, "nowhere/agent.json: missing"),
+        (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--seeds", "0"], 2, "seeds: 0 (expected"),
+        (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "3"], 2, "--kwargs: '3' (expected a mapping"),
+        (["collect", "--config", "CONFIG", "nope"], 2, "environments: no 'nope' (expected one of grid, pendulum)"),
+        (["train", "--config", "CONFIG", "grid_gap1"], 1, "0-1.json: missing"),
+        (["evaluate", "--config", "CONFIG", "grid"], 1, "agent.json: missing"),
+        (["figure", "--config", "CONFIG", "figure3"], 1, ".parquet: not readable"),
+        (["figure", "--config", "nowhere.yaml", "figure3"], 2, "nowhere.yaml: No such file"),
+        (["inspect", "nowhere"], 1, "nowhere/history.zarr: missing"),
+        (["export", "nowhere", "--minari", "--id", "x/y-v0"], 1, "nowhere/history.zarr: missing"),
+        (["card", "nowhere"], 1, "nowhere/agent.json: missing"),
+    ],
+)
+def test_an_error_is_one_sentence_and_a_status(agent_folder, tmp_path, monkeypatch, capsys, command, expected, words):
+    monkeypatch.chdir(tmp_path)
+    names = {"AGENT": str(agent_folder), "CONFIG": str(ROOT / "config/smoke.yaml")}
+    status, out, error = _run(capsys, *[names.get(c, c) for c in command])
+    assert (status, out) == (expected, "")
+    assert error.startswith(f"gla {command[0]}: error: ") and words in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [[], ["learn"], ["dance"], ["learn", "--agent", "a", "--env", "e", "--episodes", "x"]])
+def test_wrong_usage_is_status_2(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(command)
+    assert stopped.value.code == 2 and "usage: gla" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, agent_folder):
+    monkeypatch.setattr("gla.api.load", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["learn", "--agent", str(agent_folder), "--env", "Hopper-v5"])
+
+
+def _config(folder, **grid):
+    raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    raw["environments"]["grid"] |= grid
+    (folder / "c.yaml").write_text(yaml.safe_dump(raw))
+    return ["--config", "c.yaml", "grid"]
+
+
+def test_what_is_there_is_kept_and_never_overwritten_unasked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert _run(capsys, "collect", *_config(tmp_path))[0] == 0
+    digest = tmp_path / "results/smoke/histories/grid/0-1.json"
+    first, made = digest.read_bytes(), digest.stat().st_mtime_ns
+    status, _, error = _run(capsys, "collect", *_config(tmp_path))
+    assert status == 0 and "there already" in error and digest.stat().st_mtime_ns == made
+    status, _, error = _run(capsys, "collect", *_config(tmp_path, seed=1))
+    assert status == 2 and "made from another config" in error and digest.read_bytes() == first
+    assert _run(capsys, "collect", "--force", *_config(tmp_path, seed=1))[0] == 0
+    assert digest.read_bytes() != first
+
+
+@pytest.mark.parametrize("name", ["grid", "pendulum"])
+def test_inspect_prints_the_schema_and_draws(request, name, tmp_path, capsys):
+    store, _ = request.getfixturevalue(f"{name}_store")
+    status, out, _ = _run(capsys, "inspect", store, "--plot", tmp_path / "h.png")
+    assert status == 0 and (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
+    assert ("logits" in out) == (name == "grid") and ("\nlog_std " in out) == (name == "pendulum")
+    first = {"grid": "4 lifetimes x 2 streams x 6 updates x 20 steps", "pendulum": "3 lifetimes x 2 streams x 5 updates x 64 steps"}
+    assert first[name] in out
+    assert "(lifetime 4, stream 2, step 120, observation 9)" in out or name != "grid"
+
+
+def test_inspect_says_that_a_store_is_damaged(pendulum_store, tmp_path, capsys):
+    import shutil
+
+    folder = tmp_path / "s"
+    shutil.copytree(Path(pendulum_store[0]).parent, folder)
+    chunk = next(p for p in (folder / "history.zarr/reward").rglob("*") if p.is_file() and p.name != "zarr.json")
+    chunk.write_bytes(chunk.read_bytes()[:-9])
+    status, _, error = _run(capsys, "inspect", folder, "--plot", tmp_path / "h.png")
+    assert status == 1 and "altered or cut off" in error and not (tmp_path / "h.png").exists()
+
+
+PROGRESS = """
+import time
+from gla import progress
+from gla.job import job
+def work():
+    p = progress.Progress("x", 4, "steps", every=0)
+    for _ in range(4):
+        time.sleep(0.25); p.advance(1)
+"""
+
+
+def _terminal(code):
+    """What a program writes to a terminal."""
+    leader, follower = pty.openpty()
+    done = subprocess.Popen([sys.executable, "-c", PROGRESS + code], stderr=follower)
+    os.close(follower)
+    text = b""
+    try:
+        while part := os.read(leader, 1000):
+            text += part
+    except OSError:  # the other side was closed
+        pass
+    os.close(leader)
+    assert done.wait() == 0
+    return text.decode()
+
+
+def test_progress_is_one_rewritten_line_on_a_terminal_and_plain_lines_elsewhere():
+    own = _terminal("work()")
+    assert own.count("\r[x]") == 4 and own.count("\n") == 1
+    assert all(f"{n}/4 steps" in own for n in range(1, 5))
+    shared = _terminal("with job(1): work()")  # a workflow's jobs share their terminal
+    assert "\r[x]" not in shared and shared.count("\n") == 4
+    piped = subprocess.run([sys.executable, "-c", PROGRESS + "work()"], capture_output=True, text=True, check=True)
+    assert piped.stderr.count("\n") == 4 and "\r" not in piped.stderr

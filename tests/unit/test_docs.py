@@ -1,0 +1,134 @@
+"""Every command in README and in the documentation is known; those that cost nothing are run elsewhere, see below.
+
+- ``gla``: parsed by the command's own parser. Run for real: learn, collect, train, evaluate, figure, inspect,
+  export and card in test_cli.py, test_watch.py, test_export.py and the workflow's tests.
+- ``make``: a target of the Makefile, read by make itself (a dry run).
+- ``snakemake``: its options are known, its config and profile exist, and so does each target.
+- Python blocks: run, with an agent of the tests in the place of the one that they name.
+- Anything else (pip, tensorboard, pre-commit, benchmarks): the file or the package that it names exists.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gla import cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = ("gla", "make", "snakemake", "python", "pip", "tensorboard", "pre-commit")
+
+
+def _commands():
+    """(page, command) of every line of a shell block, and of every inline code, that begins with a program."""
+    for page in PAGES:
+        text = page.read_text()
+        blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        without = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        lines = [line for b in blocks for line in b.splitlines()] + [" ".join(c.split()) for c in re.findall(r"`([^`]+)`", without)]
+        for line in lines:
+            line = re.sub(r"\s+#.*", "", line).strip().removeprefix(".venv/bin/")
+            # A word alone, as `make` or `gla.cli`, is a name and no command, but for make.
+            if line.split(" ")[0] in PROGRAMS and (" " in line or line == "make") and "FOLDER" not in line:
+                yield page.name, line
+
+
+COMMANDS = sorted(set(_commands()))
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+RULES = {name for p in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")] for name in re.findall(r"^rule (\w+):", p.read_text(), re.MULTILINE)}
+
+
+def test_commands_are_found_in_the_pages_that_have_them():
+    assert {page for page, _ in COMMANDS} >= {"README.md", "CONTRIBUTING.md", "index.md", "agents.md", "watch.md", "ppo.md"}
+    assert {line.split(" ")[0] for _, line in COMMANDS} >= {"gla", "make", "snakemake", "pip", "tensorboard"}
+
+
+@pytest.mark.parametrize("page, line", COMMANDS, ids=lambda x: str(x)[:60])
+def test_a_command_is_known(page, line):
+    program, *words = shlex.split(line)
+    if program == "gla":
+        if len(words) == 1:  # --help, or a subcommand's name
+            with pytest.raises(SystemExit) as stopped:
+                cli.parser().parse_args([*words, "--help"])
+            assert stopped.value.code == 0
+            return
+        a = cli.parser().parse_args(words)
+        if "config" in a:
+            raw = yaml.safe_load((ROOT / a.config).read_text())
+            kind = {"collect": "environments", "train": "agents", "evaluate": "evaluations", "figure": "figures"}[a.command]
+            assert set(a.names) <= set(raw[kind])
+        if getattr(a, "agent", "").startswith("results/agents/"):
+            assert Path(a.agent).name in yaml.safe_load((ROOT / "config/config.yaml").read_text())["agents"]
+    elif program == "make":
+        assert set(words) <= TARGETS
+        done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    elif program == "snakemake":
+        from snakemake.cli import parse_args
+
+        if "--workflow-profile" in words:  # one may name a plugin that is not installed
+            at = words.index("--workflow-profile")
+            assert (ROOT / words[at + 1] / "profile.yaml").exists()
+            del words[at : at + 2]
+        _, a = parse_args(words)
+        assert all(Path(ROOT / c).exists() for c in a.configfile or [])
+        figures = yaml.safe_load((ROOT / "config/config.yaml").read_text())["figures"]
+        for target in a.targets:
+            assert target in RULES or Path(target).stem in figures, target
+    elif program == "python":
+        script = words[1].replace(".", "/") if words[0] == "-m" else words[0]
+        assert (ROOT / script).exists() or (ROOT / f"src/{script}.py").exists() or words[0] == "-c"
+    elif program == "pip":
+        assert words[0] == "install"
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        for named in re.findall(r"\.\[([\w,]+)\]", line):
+            assert set(named.split(",")) <= extras.keys()
+        assert "--constraint" not in words or (ROOT / words[words.index("--constraint") + 1]).exists()
+    else:
+        assert shutil.which(program, path=str(Path(sys.executable).parent)) or find_spec(program.replace("-", "_"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/agents.md"])
+def test_python_in_the_pages_runs(page, agent_folder, tmp_path, monkeypatch):
+    text = (ROOT / page).read_text()
+    blocks = [b for b in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE) if "def table" not in b]
+    folder = tmp_path / "results/agents"
+    folder.mkdir(parents=True)
+    shutil.copytree(agent_folder, folder / "grid_hidden")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec("\n".join(blocks), names)
+    assert len(names["frame"]) == 20 * 16 and names["policy"]
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "site/config/index.html").read_text()
+    assert "lifetimes_per_block" in reference and "--8&lt;--" not in reference
+    assert "Add a figure" in (tmp_path / "site/extend/index.html").read_text()
+
+
+def test_citation_and_package_agree():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def test_hooks_run_what_make_check_runs():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    recipe = (ROOT / "Makefile").read_text().partition("\ncheck:")[2].partition("\n\n")[0]
+    for hook in hooks:
+        assert hook["entry"].removeprefix(".venv/bin/") in recipe.replace("$(BIN)/", "")

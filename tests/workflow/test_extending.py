@@ -1,0 +1,89 @@
+"""What README says of extending, done: its own words are the input, and the files that they touch are counted."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("Snakefile", "workflow", "config", "src", "profiles", "envs")
+
+
+def _section(title):
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[1]
+
+
+def _block(title, language):
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```", _section(title), re.DOTALL | re.MULTILINE)
+    return block
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def _files(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for n in SOURCES for p in (folder / n).rglob("*")
+            if p.is_file() and "__pycache__" not in p.parts}  # fmt: skip
+
+
+def _make(folder, raw, target):
+    """One result under an edited smoke config."""
+    (folder / "config/smoke.yaml").write_text(yaml.safe_dump(raw))
+    command = [sys.executable, "-m", "snakemake", "--configfile", "config/smoke.yaml", "--cores", "2", target]
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _touched(before, folder):
+    after = _files(folder)
+    return sorted(name for name in after.keys() | before.keys() if after.get(name) != before.get(name))
+
+
+def test_an_environment_is_added_by_its_entry_alone(checkout):
+    before, raw = _files(checkout), yaml.safe_load((checkout / "config/smoke.yaml").read_text())
+    added = yaml.safe_load(_block("Add an environment", "yaml"))
+    # The same entries, at the smoke config's scale and with its agent.
+    walker, evaluation = added["environments"]["walker"], added["evaluations"]["walker"]
+    walker |= {"lifetimes": 2, "streams": 2, "kwargs": {"max_episode_steps": 20}}
+    walker["ppo"] |= {"updates": 2, "steps": 32, "minibatches": 2}
+    evaluation |= {"agents": ["projected_max"], "steps": 40, "seeds": 2, "baselines": ["random"]}
+    raw["figures"] = {}
+    for kind, entries in added.items():
+        raw[kind] |= entries
+    # Its agent has seen the new environment.
+    raw["datasets"]["projected"]["environments"] = ["walker"]
+    raw["agents"]["projected_max"] |= {"steps": 2, "evaluate_every": 2}
+    _make(checkout, raw, "results/smoke/figures/walker.png")
+    assert _touched(before, checkout) == ["config/smoke.yaml"]
+    frame = pd.read_csv(checkout / "results/smoke/figures/walker.csv")
+    assert set(frame["environment"]) == {"walker"} and {"agent", "rewards_hidden", "random"} <= set(frame["condition"])
+
+
+def test_a_figure_is_added_by_one_file_and_its_entry(checkout):
+    before, raw = _files(checkout), yaml.safe_load((checkout / "config/smoke.yaml").read_text())
+    path = re.search(r"`(src/gla/figures/\w+\.py)`", _section("Add a figure"))[1]
+    (checkout / path).write_text(_block("Add a figure", "python"))
+    figure = yaml.safe_load(_block("Add a figure", "yaml"))["figures"]
+    figure["lengths"]["panels"][0]["evaluation"] = "grid"
+    raw["figures"] = figure
+    raw["evaluations"]["grid"] |= {"agents": ["grid_gap1"], "baselines": [], "episodes": 2}
+    _make(checkout, raw, "results/smoke/figures/lengths.png")
+    assert _touched(before, checkout) == ["config/smoke.yaml", path]
+    frame = pd.read_csv(checkout / "results/smoke/figures/lengths.csv")
+    assert set(frame["condition"]) == {"agent", "rewards_hidden"} and (frame["mean"] == 10).all()

@@ -1,0 +1,9 @@
+"""An agent's description and rollouts to its model card."""
+
+from pathlib import Path
+
+from gla import card
+from gla.job import job
+
+with job(snakemake.threads):
+    card.write(Path(snakemake.input.agent).parent, list(snakemake.input.rollouts))
