@@ -30,6 +30,21 @@ Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+def _kinds(folder: str, *shared: str) -> list[str]:
+    names = (p.stem for p in (Path(__file__).parent / folder).glob("*.py"))
+    return sorted(name for name in names if name not in ("__init__", *shared))
+
+
+def figure_kinds() -> list[str]:
+    """Names of the files in gla.figures that draw one."""
+    return _kinds("figures", "panels")
+
+
+def model_kinds() -> list[str]:
+    """Names of the files in gla.models that hold one."""
+    return _kinds("models", "attention", "tokens")
+
+
 class PPO(_Entry):
     """Proximal policy optimisation; the defaults are CleanRL's for continuous control."""
 
@@ -140,9 +155,10 @@ class Dataset(_Entry):
 class Model(_Entry):
     """The sequence model."""
 
-    kind: Literal["transformer", "equivariant"] = "transformer"
+    kind: str = "transformer"
     """transformer: decoder-only, causal, pre-norm, rotary positions; equivariant: one whose outputs
-    turn with its observations and actions, so that it need not learn to undo projections."""
+    turn with its observations and actions, so that it need not learn to undo projections; or the name of
+    another file in src/gla/models."""
     layers: Positive = 3
     """Blocks."""
     width: Positive = 64
@@ -257,11 +273,6 @@ class Panel(_Entry):
     """Their names in the legend."""
 
 
-def figure_kinds() -> list[str]:
-    """Names of the files in gla.figures that draw one."""
-    return sorted(p.stem for p in (Path(__file__).parent / "figures").glob("*.py") if p.stem not in ("__init__", "panels"))
-
-
 class Figure(_Entry):
     """A PDF and a PNG, with the numbers in a CSV."""
 
@@ -365,6 +376,8 @@ def _problems(c: Config):
         gap = a.gap if isinstance(a.gap, list) else [a.gap, a.gap]
         if a.gap != "max" and gap[0] > gap[1]:
             yield f"agents.{name}.gap: {a.gap} (expected [low, high] with low <= high)"
+        if a.model.kind not in model_kinds():
+            yield f"agents.{name}.model.kind: {a.model.kind!r} (expected one of {', '.join(model_kinds())})"
         if a.auxiliary_weight and a.model.kind == "equivariant":
             yield f"agents.{name}.auxiliary_weight: {a.auxiliary_weight} (expected 0 for an equivariant model)"
         for e in c.datasets[a.dataset].environments if a.dataset in c.datasets else []:

@@ -42,7 +42,7 @@ from gla.windows import NO_ACTION, Batch, Windows
 VALIDATION_BATCHES = 4
 CODE = (
     "agent.py", "augment.py", "distributions.py", "environments/__init__.py", "histories.py", "ppo.py", "processes.py",
-    "train.py", "windows.py", "models/__init__.py", "models/tokens.py", "models/transformer.py", "models/equivariant.py",
+    "train.py", "windows.py", "models/__init__.py", "models/attention.py", "models/tokens.py",
 )  # fmt: skip
 
 
@@ -184,9 +184,9 @@ class _Trainer:
         return {name: self.own.mean(value).cpu() for name, value in total.items()}
 
 
-def _code() -> dict[str, str]:
+def _code(kind: str) -> dict[str, str]:
     folder = Path(__file__).parent
-    return {name: sha256(folder / name) for name in CODE}
+    return {name: sha256(folder / name) for name in (*CODE, f"models/{kind}.py")}
 
 
 def train(
@@ -225,7 +225,7 @@ def _train(
     frame, manifest = augment.read_manifest(table, summary)
     trainer = _Trainer(config, own)
     machine = [torch.__version__, str(trainer.dtype), own.device.type, own.count]
-    identity = fingerprint([config.model_dump(), manifest["content"], _code(), *machine])
+    identity = fingerprint([config.model_dump(), manifest["content"], _code(config.model.kind), *machine])
     checkpoint = scratch / "checkpoint.pt"
     if checkpoint.exists():
         try:

@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from gla import models
 from gla.agent import AgentModel
-from gla.config import Agent, Model
+from gla.config import Agent, ConfigError, Model, model_kinds
+from gla.models.attention import rotate
 from gla.models.tokens import TOKEN, tokens
-from gla.models.transformer import rotate
 
-KINDS = st.sampled_from(sorted(models.KINDS))
+KINDS = st.sampled_from(model_kinds())
 
 
 def _normal(*shape, seed=0):
@@ -44,7 +44,7 @@ def test_no_output_depends_on_a_later_token(kind, t, cut, window, layers):
         torch.testing.assert_close(found[:, :cut], again[:, :cut], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", model_kinds())
 @torch.no_grad()
 def test_an_output_does_depend_on_every_earlier_token_of_its_window(kind):
     model, x = _model(kind, 1, window=4), _tokens(1, 8)
@@ -55,7 +55,7 @@ def test_an_output_does_depend_on_every_earlier_token_of_its_window(kind):
         assert moved.tolist() == [j <= i < j + 4 for i in range(8)]
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", model_kinds())
 @pytest.mark.parametrize("field", range(5))
 @torch.no_grad()
 def test_no_output_depends_on_what_comes_after_its_action(field, kind):
@@ -160,7 +160,7 @@ def test_a_cache_may_slide_for_ever(kind, offset, window):
     torch.testing.assert_close(*found, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", model_kinds())
 @torch.no_grad()
 def test_streams_do_not_touch_each_other(kind):
     model, x = _model(kind), _tokens(3, 6)
@@ -171,7 +171,7 @@ def test_streams_do_not_touch_each_other(kind):
     torch.testing.assert_close(together[1:2], alone, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", model_kinds())
 def test_a_fresh_agent_prefers_nothing_and_auxiliary_heads_are_there_if_asked(kind):
     torch.manual_seed(0)
     config = Agent(dataset="d", model=Model(kind=kind, layers=1, width=16, heads=2))
@@ -180,7 +180,14 @@ def test_a_fresh_agent_prefers_nothing_and_auxiliary_heads_are_there_if_asked(ki
     assert AgentModel(config.model_copy(update={"auxiliary_weight": 1.0})).auxiliary is not None
 
 
-@pytest.mark.parametrize("kind", models.KINDS)
+@pytest.mark.parametrize("kind", model_kinds())
 def test_depth_does_not_blow_up_the_features(kind):
     for layers in (1, 12):
         assert _model(kind, layers)(_tokens(2, 8))[0].std().item() == pytest.approx(1, abs=0.2)
+
+
+def test_a_kind_is_a_file_and_an_unknown_one_is_named():
+    assert model_kinds() == ["equivariant", "transformer"]
+    for kind in ("tokens", "os", "../train"):
+        with pytest.raises(ConfigError, match=r"model.kind: .* .expected one of equivariant, transformer"):
+            models.build(Model(kind=kind))

@@ -11,7 +11,7 @@ import torch
 
 from gla import agent, augment, histories
 from gla import train as train_module
-from gla.config import PPO, Agent, Dataset, Environment, Model, Projections
+from gla.config import PPO, Agent, Dataset, Environment, Model, Projections, model_kinds
 from gla.files import CorruptFile
 from gla.models.tokens import TOKEN
 from gla.ppo import NumericalError
@@ -193,7 +193,9 @@ def _imported(name):
 
 
 def test_a_checkpoint_knows_all_code_that_decides_the_weights():
-    assert set(train_module.CODE) | UNDECIDING >= _imported("train.py") >= {"ppo.py", "models/transformer.py"}
+    for kind in model_kinds():
+        known = set(train_module._code(kind)) | UNDECIDING
+        assert known >= _imported("train.py") | _imported(f"models/{kind}.py") >= {"ppo.py", f"models/{kind}.py"}
 
 
 # What goes wrong

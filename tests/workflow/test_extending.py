@@ -87,3 +87,17 @@ def test_a_figure_is_added_by_one_file_and_its_entry(checkout):
     assert _touched(before, checkout) == ["config/smoke.yaml", path]
     frame = pd.read_csv(checkout / "results/smoke/figures/lengths.csv")
     assert set(frame["condition"]) == {"agent", "rewards_hidden"} and (frame["mean"] == 10).all()
+
+
+def test_a_model_is_added_by_one_file_and_its_entry(checkout):
+    before, raw = _files(checkout), yaml.safe_load((checkout / "config/smoke.yaml").read_text())
+    path = re.search(r"`(src/gla/models/gru\.py)`", _section("Add a model"))[1]
+    (checkout / path).write_text(_block("Add a model", "python"))
+    kind = yaml.safe_load(_block("Add a model", "yaml"))["agents"]["recurrent"]["model"]["kind"]
+    raw["agents"]["grid_gap1"] |= {"model": {"kind": kind, "width": 32}, "steps": 2, "evaluate_every": 2}
+    raw["figures"] = {"recurrent": {"kind": "in_context", "panels": [{"evaluation": "grid"}]}}
+    conditions = ["agent", "context_wiped"]
+    raw["evaluations"]["grid"] |= {"agents": ["grid_gap1"], "baselines": [], "episodes": 2, "conditions": conditions}
+    _make(checkout, raw, "results/smoke/figures/recurrent.png")
+    assert _touched(before, checkout) == ["config/smoke.yaml", path]
+    assert set(pd.read_csv(checkout / "results/smoke/figures/recurrent.csv")["condition"]) >= set(conditions)

@@ -175,7 +175,7 @@ def _jobs(folder, edit=None, target="all", text=None):
         wildcards = re.search(r"^ {4}wildcards: (.*)$", body, re.MULTILINE)
         values = [w.split("=")[1] for w in wildcards[1].split(", ")] if wildcards else []
         jobs.add(" ".join([rule, *values]))
-    jobs -= {target, "histories", "manifests", "agents", "rollouts", "figures"}
+    jobs -= {target, "histories", "manifests", "agents", "rollouts", "figures", "tables", "cards"}
     assert ("Nothing to be done" in output) == (not jobs), output
     return jobs
 
@@ -185,6 +185,7 @@ def _product(*parts):
 
 
 VERDICTS = {"verdicts"}  # of all rollouts
+IN = {"grid": ("grid_gap1", "projected_max"), "pendulum": ("projected_max",), "more": ("projected_max",)}
 CONDITIONS, BASELINES = ("agent", "rewards_hidden"), ("random", "zero_action", "ppo", "ppo_final")
 
 
@@ -193,11 +194,11 @@ def _draw(*figures):
 
 
 def _act(evaluation, *agents):
-    return _product("evaluate_agent", evaluation, agents, CONDITIONS) | VERDICTS
+    return _product("evaluate_agent", evaluation, agents, CONDITIONS) | _product("card", agents) | VERDICTS
 
 
 def _baselines(evaluation, *conditions):
-    return _product("evaluate_baseline", evaluation, conditions or BASELINES) | VERDICTS
+    return _product("evaluate_baseline", evaluation, conditions or BASELINES) | _product("card", IN[evaluation]) | VERDICTS
 
 
 TRAIN = {agent: {f"train {agent}"} for agent in ("grid_gap1", "projected_max")}
@@ -266,7 +267,7 @@ CHANGES = {
         _set("evaluations", "pendulum", "seeds", 9), _act("pendulum", "projected_max") | _baselines("pendulum") | _draw("figure5"),
     ),
     "a baseline less": (
-        _set("evaluations", "pendulum", "baselines", ["random"]), _draw("figure5") | VERDICTS,
+        _set("evaluations", "pendulum", "baselines", ["random"]), _draw("figure5") | VERDICTS | {"card projected_max"},
     ),
     "an evaluation in another environment": (
         _new_evaluation, _act("more", "projected_max") | _baselines("more", "random") | _draw("figure5"),
@@ -307,9 +308,10 @@ def test_touching_every_file_schedules_nothing(smoke):
     "name, before, after, expected",
     [
         # A module counts by its content: a comment costs as much as another formula.
-        ("figures/training.py", "", "# a comment\n", _draw(*FIGURES)),
-        ("statistics.py", "", "# a comment\n", _draw(*FIGURES) | VERDICTS),
-        ("statistics.py", "confidence: float = 0.95", "confidence: float = 0.9", _draw(*FIGURES) | VERDICTS),
+        ("figures/training.py", "", "# a comment\n", _draw("training")),
+        ("figures/panels.py", "", "# a comment\n", _draw(*FIGURES)),
+        ("statistics.py", "", "# a comment\n", _draw(*FIGURES) | VERDICTS | _product("card", IN["grid"])),
+        ("statistics.py", "confidence: float = 0.95", "confidence: float = 0.9", _draw(*FIGURES) | VERDICTS | _product("card", IN["grid"])),
         ("models/transformer.py", "", "# a comment\n", TRAIN["grid_gap1"] | TRAIN["projected_max"] | _act("grid", "grid_gap1", "projected_max")
          | _act("pendulum", "projected_max") | _draw("figure3", "figure5", "training")),
         ("verify.py", "", "# a comment\n", set()),

@@ -50,10 +50,15 @@ CODE_MODEL = code(
     "augment.py",
     "windows.py",
     "models/__init__.py",
+    "models/attention.py",
     "models/tokens.py",
-    "models/transformer.py",
-    "models/equivariant.py",
 )
+
+
+def model_code(wildcards):
+    """The file of an agent's kind of model."""
+    return code(f"models/{config['agents'][wildcards.agent]['model']['kind']}.py")
+
 
 
 paths = Stages(config, "<results>")

@@ -34,6 +34,7 @@ rule evaluate_agent:
         # agent.json holds the weights' hash and says when they changed.
         weights=ancient("<results>/agents/{agent}/weights.safetensors"),
         code=CODE_ENVIRONMENTS + CODE_MODEL + code("evaluate.py"),
+        model=model_code,
     output:
         "<results>/rollouts/{evaluation}/{agent}/{condition}.parquet",
     benchmark:

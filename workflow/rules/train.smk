@@ -17,6 +17,7 @@ rule train:
         stores=ancient(lambda w: stores(training_environments(w))),
         digests=ancient(lambda w: digests(training_environments(w))),
         code=CODE_MODEL + code("processes.py", "train.py"),
+        model=model_code,
     output:
         weights="<results>/agents/{agent}/weights.safetensors",
         agent="<results>/agents/{agent}/agent.json",

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from gla.config import Model
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
+from gla.models.attention import Cache, rotate, window_mask
 from gla.models.tokens import PARTS
-from gla.models.transformer import Cache, rotate, window_mask
 
 VECTORS = MAX_OBSERVATION + MAX_ACTION
 
@@ -87,7 +87,7 @@ class Block(nn.Module):
         return h + change, o + unit_o @ mix_o.view(b, t, c, c), u + unit_u @ mix_u.view(b, t, c, c)
 
 
-class Equivariant(nn.Module):
+class SequenceModel(nn.Module):
     """See the package for the interface."""
 
     def __init__(self, config: Model):

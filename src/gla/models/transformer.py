@@ -10,59 +10,8 @@ from torch import Tensor, nn
 
 from gla.config import Model
 from gla.environments import MAX_ACTION
+from gla.models.attention import Cache, rotate, window_mask
 from gla.models.tokens import TOKEN
-
-
-def rotate(x: Tensor, position: Tensor) -> Tensor:
-    """Rotary embedding of (..., T, head) at positions (T,)."""
-    half = x.shape[-1] // 2
-    frequency = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = position.float().unsqueeze(-1) * frequency  # (T, head / 2)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
-
-
-def window_mask(position: Tensor, window: int | None) -> Tensor | None:
-    """Which tokens each of (T,) may see, (T, T): itself and the window - 1 before it; None: all before it."""
-    if window is None or window >= len(position):
-        return None
-    distance = position[:, None] - position
-    return (distance >= 0) & (distance < window)
-
-
-class Cache:
-    """Keys and values of the last ``length`` tokens, as a ring: (layers, 2, B, H, length, head).
-
-    All streams take one token at each step, whatever their episodes do, so one position serves all.
-    Keys are stored rotated; attention does not care in which order they lie.
-    """
-
-    def __init__(self, layers: int, batch: int, heads: int, length: int, head: int, like: Tensor):
-        self.length, self.position = length, 0
-        self.memory = like.new_zeros(layers, 2, batch, heads, length, head)
-        self.begin = None  # position of each stream's first token, (B,); None: 0 for all
-
-    def forget(self, streams: Tensor) -> None:
-        """Wipe the context of the streams (B,) bool that are true."""
-        if self.begin is None:
-            self.begin = torch.zeros(len(streams), dtype=torch.long, device=self.memory.device)
-        self.begin[streams.to(self.begin.device)] = self.position
-
-    def push(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the current token's key and value (B, H, 1, head); all that may be seen, (B, H, n, head)."""
-        keys, values = self.memory[layer]
-        slot, filled = self.position % self.length, min(self.position + 1, self.length)
-        keys[:, :, slot], values[:, :, slot] = key[:, :, 0], value[:, :, 0]
-        return keys[:, :, :filled], values[:, :, :filled]
-
-    def mask(self) -> Tensor | None:
-        """Which of the n stored tokens each stream may see, (B, 1, 1, n); None: all."""
-        if self.begin is None:
-            return None
-        slot = torch.arange(min(self.position + 1, self.length), device=self.begin.device)
-        position = self.position - (self.position - slot) % self.length
-        return (position >= self.begin[:, None])[:, None, None]
 
 
 class Block(nn.Module):
@@ -87,7 +36,7 @@ class Block(nn.Module):
         return x + self.down(F.gelu(self.up(self.mlp_norm(x))))
 
 
-class Transformer(nn.Module):
+class SequenceModel(nn.Module):
     """See the package for the interface."""
 
     def __init__(self, config: Model):
