@@ -17,9 +17,9 @@ EXAMPLES = {
   gla inspect results/histories/grid/0-15""",
     "learn": """examples:
   gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --kwargs "{start: [1, 1], goal: [0, 2]}"
-  gla learn --agent results/agents/projected --env Hopper-v5 --episodes 20 --video out.mp4 --plot out.png
-  gla learn --agent results/agents/projected --env dm_control/cartpole-swingup-v0 --steps 1000 --rows out.csv
-  gla learn --agent results/agents/projected --import mymodule --env MyEnv-v0""",
+  gla learn --agent results/agents/point_mass --env Hopper-v5 --episodes 20 --video out.mp4 --plot out.png
+  gla learn --agent results/agents/point_mass --env dm_control/cartpole-swingup-v0 --steps 1000 --rows out.csv
+  gla learn --agent results/agents/point_mass --import mymodule --env MyEnv-v0""",
     "collect": "example:\n  gla collect --config config/smoke.yaml grid",
     "train": "example:\n  gla train --config config/smoke.yaml grid_gap1",
     "evaluate": "example:\n  gla evaluate --config config/smoke.yaml grid",

@@ -11,6 +11,7 @@ from gla.config import ConfigError, Environment, load
 from gla.files import CorruptFile, fingerprint, read_json, sha256, write_json
 
 ENVIRONMENTS = Path(__file__).parent / "environments"
+CACHE = ".snakemake/environments.json"
 PLENTY = 4000  # megabytes of a decoding cache that are worth a warning
 
 
@@ -78,7 +79,7 @@ def decoding_mb(evaluation: dict[str, Any], model: dict[str, Any], time_limit: i
     return tokens * model["layers"] * 2 * (model["width"] + vectors) * 4 // 10**6
 
 
-def check(raw: dict[str, Any], cache: str | Path) -> dict[str, dict[str, Any]]:
+def check(raw: dict[str, Any], cache: str | Path = CACHE) -> dict[str, dict[str, Any]]:
     """Each environment's observation_size, action_size, discrete and time_limit (None where it has none).
 
     cache: a JSON file of what was found before: making environments takes seconds. Raises ConfigError

@@ -155,6 +155,8 @@ def load(path: str | Path) -> Stages:
     """The stages of a config file. Raises ConfigError naming the file or the entry that is wrong."""
     import yaml
 
+    from gla import preflight
+
     try:
         raw = yaml.safe_load(Path(path).read_text())
     except OSError as error:
@@ -163,4 +165,6 @@ def load(path: str | Path) -> Stages:
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: {raw!r} (expected a mapping with environments, agents, ...)")
-    return Stages(normalise(raw))
+    normalised = normalise(raw)
+    preflight.check(normalised)
+    return Stages(normalised)

@@ -132,6 +132,23 @@ def test_what_is_there_is_kept_and_never_overwritten_unasked(tmp_path, monkeypat
     assert digest.read_bytes() != first
 
 
+def test_a_config_is_checked_as_the_workflow_checks_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    status, _, error = _run(capsys, "collect", *_config(tmp_path, kwargs={"colour": 1}))
+    assert status == 2 and "environments.grid.kwargs: " in error and "colour" in error
+    assert not (tmp_path / "results").exists()
+
+
+def test_verify_names_what_was_altered(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert _run(capsys, "collect", *_config(tmp_path))[0] == 0
+    status, out, _ = _run(capsys, "verify", "results")
+    assert status == 0 and out == "results: nothing is missing, altered or cut off\n"
+    (tmp_path / "results/smoke/histories/grid/0-1.json").write_text("{}")
+    status, out, _ = _run(capsys, "verify", "results")
+    assert status == 1 and "histories/grid/0-1.json" in out
+
+
 @pytest.mark.parametrize("name", ["grid", "pendulum"])
 def test_inspect_prints_the_schema_and_draws(request, name, tmp_path, capsys):
     store, _ = request.getfixturevalue(f"{name}_store")

@@ -346,7 +346,7 @@ def test_an_edited_caption_schedules_nothing(smoke):
         ("figures/figure3.csv", "all", _draw("figure3")),
         # What no job needs is not made again, unless it is asked for.
         ("rollouts/grid/baseline/random.parquet", "all", set()),
-        ("rollouts/grid/baseline/random.parquet", "rollouts", _baselines("grid", "random")),
+        ("rollouts/grid/baseline/random.parquet", "rollouts", {"evaluate_baseline grid random"}),
         ("manifests/grid.json", "manifests", {"augment grid"}),
         ("histories/grid/2-3", "all", set()),
         ("histories/grid/2-3.json", "histories", {"collect grid 2-3"}),

@@ -12,7 +12,7 @@ from gla.stages import Stages
 try:
     _normalised = normalise(config)
     # What was learned by making each environment once; a new or changed one takes seconds.
-    FACTS = preflight.check(_normalised, ".snakemake/environments.json")
+    FACTS = preflight.check(_normalised)
 except ConfigError as error:
     raise WorkflowError(f"the config cannot be run:\n{error}") from None
 config.clear()
