@@ -60,7 +60,6 @@ def model_code(wildcards):
     return code(f"models/{config['agents'][wildcards.agent]['model']['kind']}.py")
 
 
-
 paths = Stages(config, "<results>")
 stores, digests, rollouts = paths.stores, paths.digests, paths.rollouts
 

@@ -26,9 +26,7 @@ def judged():
 def judged_digests(evaluation):
     """Histories that an agent's data efficiency is measured against, where they are there anyway."""
     entry = config["evaluations"][evaluation]
-    return (
-        digests([entry["environment"]]) if "ppo_final" in entry["baselines"] else []
-    )
+    return digests([entry["environment"]]) if "ppo_final" in entry["baselines"] else []
 
 
 def judged_settings(wildcards):
