@@ -58,10 +58,18 @@ bench: env
 	$(BIN)/python benchmarks/ppo_reference.py
 	$(BIN)/python benchmarks/ppo_agreement.py
 
-# The committed figures in docs/results, from the last run of the default config.
-docs-results: all
-	mkdir -p docs/results
-	cp results/figures/*.png results/figures/*.csv docs/results/
+# What docs/results shows, from finished runs of config/config.yaml and config/results.yaml.
+docs-results:
+	rm -rf docs/results
+	$(call publish,results,docs/results,config/config.yaml)
+	$(call publish,results/results,docs/results/extended,config/results.yaml)
+
+define publish
+	mkdir -p $(2)/digests
+	cp $(1)/figures/*.png $(1)/figures/*.csv $(1)/tables/verdicts.csv $(3) $(2)
+	find $(1)/histories $(1)/agents -maxdepth 2 -name '*.json' -not -name '.*' -printf '%P %p\n' | \
+		while read name path; do cp $$path $(2)/digests/$$(echo $$name | tr / -); done
+endef
 
 clean:
 	rm -rf results .snakemake

@@ -49,7 +49,7 @@ def _snakemake(folder, *arguments, config="config/smoke.yaml"):
 def smoke(checkout):
     """The copy after one whole run."""
     output, status = _snakemake(checkout, "all")
-    assert status == 0, output
+    assert status == 0 and "Error" not in output, output
     return checkout
 
 

@@ -22,7 +22,7 @@ config.update(_normalised)
 wildcard_constraints:
     environment=r"[\w-]+",
     dataset=r"[\w-]+",
-    agent=r"[\w-]+",
+    agent=r"(?!baseline/)[\w-]+",
     evaluation=r"[\w-]+",
     figure=r"[\w-]+",
     condition=r"[a-z_]+",

@@ -51,9 +51,6 @@ rule evaluate_agent:
         "../scripts/evaluate_agent.py"
 
 
-ruleorder: evaluate_baseline > evaluate_agent
-
-
 def last_policies(wildcards, paths):
     """Histories are needed by the baseline that acts with their last policies, and by no other."""
     if wildcards.condition != "ppo_final":
