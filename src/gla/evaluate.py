@@ -29,7 +29,7 @@ from gla import augment, histories
 from gla.agent import Agent
 from gla.config import ConfigError, Environment, Evaluation
 from gla.distributions import pull_back
-from gla.environments import EnvSpec, VectorEnv
+from gla.environments import EnvSpec, VectorEnv, time_limit
 from gla.files import CorruptFile, atomic, check
 from gla.ppo import NumericalError, Policy, Population, sample_action
 from gla.progress import Progress
@@ -81,7 +81,7 @@ def _most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
     """Steps of a seed after which a rollout surely ends."""
     if evaluation.steps is not None:
         return evaluation.steps
-    limit = envs.envs[0].spec.max_episode_steps
+    limit = time_limit(envs.envs[0])
     if limit is None:
         raise ConfigError(
             f"environment {envs.envs[0].spec.id!r} has no time limit, so {evaluation.episodes} episodes need not end "

@@ -24,7 +24,8 @@ def _key(entry: Environment) -> str:
 
 def _facts(name: str, entry: Environment) -> dict[str, Any]:
     """An environment's sizes and time limit. Raises ConfigError where it cannot be used."""
-    from gla.environments import UnsupportedEnvironment, env_spec, make  # slow, and needed for new entries alone
+    # Slow, and needed for new entries alone.
+    from gla.environments import UnsupportedEnvironment, env_spec, make, time_limit
 
     first: dict[str, Any] = {}
     for i, task in enumerate(entry.tasks or [{}]):
@@ -39,10 +40,10 @@ def _facts(name: str, entry: Environment) -> dict[str, Any]:
         except Exception as error:  # an environment's own code may raise anything
             said = f"{entry.id!r} with {kwargs}: {type(error).__name__}: {error} (expected one that can be made)"
             raise ConfigError(f"{where}: {said}") from None
-        spec, limit = env_spec(env), env.spec.max_episode_steps
+        spec, limit = env_spec(env), time_limit(env)
         env.close()
         facts = {"observation_size": spec.observation_size, "action_size": spec.action_size, "discrete": spec.discrete}
-        first = first or facts | {"time_limit": limit if limit and limit > 0 else None}
+        first = first or facts | {"time_limit": limit}
         if facts.items() - first.items():
             raise ConfigError(f"{where}: {task} has {facts} (expected what tasks[0] has, {first})")
     return first

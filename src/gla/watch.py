@@ -11,7 +11,7 @@ import zarr
 
 from gla import environments, histories
 from gla.config import ConfigError, Figure, Panel
-from gla.environments import UnsupportedEnvironment
+from gla.environments import UnsupportedEnvironment, time_limit
 from gla.files import CorruptFile, atomic
 from gla.statistics import mean_interval
 
@@ -67,7 +67,7 @@ def video(agent, env, path: str | Path, episodes: int | None = None, kwargs: dic
     episodes = episodes or 20
     made = _renderable(env_id(env), kwargs or {})
     try:
-        limit = made.spec.max_episode_steps
+        limit = time_limit(made)
         if limit is None or settings.get("steps") is not None:
             raise ConfigError(f"video of {env!r}: no number of episodes ends (expected episodes, and max_episode_steps in kwargs)")
         policy = agent.policy(made, **settings | {"steps": episodes * limit})

@@ -4,7 +4,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from gla import environments
-from gla.environments import UnsupportedEnvironment, VectorEnv, make, optimal_return
+from gla.environments import UnsupportedEnvironment, VectorEnv, make, optimal_return, time_limit
 
 SHIPPED = [
     "gla/GridWorld-v0",
@@ -140,6 +140,24 @@ def test_wrong_keyword_arguments_are_named():
     with pytest.raises(UnsupportedEnvironment, match="direction 2"):
         make("gla/AntDir-v0", direction=2)
     assert environments.MAX_OBSERVATION == 64 and environments.MAX_ACTION == 16
+
+
+@pytest.mark.parametrize(
+    "env_id, kwargs, limit",
+    [
+        ("Reacher-v4", {}, 50),
+        ("Reacher-v4", {"max_episode_steps": -1}, None),
+        ("dm_control/cartpole-swingup-v0", {}, 1000),
+        ("dm_control/cartpole-swingup-v0", {"max_episode_steps": 30}, 30),
+    ],
+)
+def test_a_time_limit_is_when_an_episode_is_cut_off(env_id, kwargs, limit):
+    env = make(env_id, **kwargs)
+    assert time_limit(env) == limit
+    env.reset(seed=0)
+    ends = [env.step(env.action_space.sample())[3] for _ in range(limit or 200)]
+    assert ends == [False] * (len(ends) - 1) + [limit is not None]
+    env.close()
 
 
 def test_point_mass_pays_the_distance_to_its_goal():

@@ -117,6 +117,13 @@ def check_supported(env_id: str, env: gym.Env) -> None:
         )
 
 
+def time_limit(env: gym.Env) -> int | None:
+    """Steps after which an episode is cut off; None where nothing does it."""
+    task = getattr(env.unwrapped, "_env", None)  # dm-control's own, which Gymnasium does not know
+    limits = [env.spec.max_episode_steps, getattr(task, "_step_limit", None)]
+    return min((int(x) for x in limits if x is not None and 0 < x < np.inf), default=None)
+
+
 def env_spec(env: gym.Env) -> EnvSpec:
     """Shapes of an environment with spaces that are supported."""
     size = gym.spaces.flatdim(env.observation_space)
