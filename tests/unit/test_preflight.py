@@ -63,7 +63,7 @@ STYLE, KWARGS = ("figures", "figure3", "style"), (*PENDULUM, "kwargs")
         ([((*GRID, "tasks"), [{"goal": [0, 2]}, {"gaol": [2, 0]}])], "environments.grid.tasks[1]", "gaol", "keyword arguments"),
         ([((*GRID, "tasks"), [{"size": 3}, {"size": 4}])], "environments.grid.tasks[1]", "'size': 4", "what tasks[0] has"),
         # Episodes that need not end
-        ([((*PENDULUM, "id"), "dm_control/cartpole-swingup-v0"), (KWARGS, {}), (("evaluations", "pendulum"), {"environment": "pendulum", "agents": ["projected_max"], "episodes": 3})],
+        ([((*PENDULUM, "id"), "dm_control/lqr-lqr_2_1-v0"), (KWARGS, {}), (("evaluations", "pendulum"), {"environment": "pendulum", "agents": ["projected_max"], "episodes": 3})],
          "evaluations.pendulum.episodes", "3", "environments.pendulum.kwargs.max_episode_steps"),
         ([(KWARGS, {"max_episode_steps": -1}), (("evaluations", "pendulum"), {"environment": "pendulum", "agents": ["projected_max"], "episodes": 7})],
          "evaluations.pendulum.episodes", "7", "environments.pendulum.kwargs.max_episode_steps"),
