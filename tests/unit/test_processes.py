@@ -98,7 +98,7 @@ def test_launchers_of_several_machines_find_each_other(tmp_path, manifest, two):
 def test_one_that_is_told_to_stop_stops_both_and_both_go_on_to_the_same_bytes(tmp_path, manifest, two):
     output, status = _train(tmp_path, manifest, at=4, before="os.kill(os.getpid(), signal.SIGTERM)")
     assert status != 0 and "stopped at step 5 of 9" in output
-    assert not (tmp_path / "agent").exists()
+    assert not (tmp_path / "agent/agent.json").exists()
     output, status = _train(tmp_path, manifest)
     assert status == 0 and "going on from step 5 of 9" in output
     assert _bytes(tmp_path) == _bytes(two)
@@ -107,7 +107,7 @@ def test_one_that_is_told_to_stop_stops_both_and_both_go_on_to_the_same_bytes(tm
 @pytest.mark.slow
 def test_one_that_dies_ends_both_and_both_go_on_to_the_same_bytes(tmp_path, manifest, two):
     output, status = _train(tmp_path, manifest, at=4, before="os.kill(os.getpid(), signal.SIGKILL)")
-    assert status != 0 and not (tmp_path / "agent").exists()
+    assert status != 0 and not (tmp_path / "agent/agent.json").exists()
     output, status = _train(tmp_path, manifest)
     assert status == 0 and "going on from step 3 of 9" in output
     assert _bytes(tmp_path) == _bytes(two)
