@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gla.config import Environment
-from gla.environments import EnvSpec, VectorEnv
+from gla.environments import EnvSpec, vector_env
 
 OBSERVATION_CLIP = 10.0  # deviations
 REWARD_CLIP = 10.0
@@ -158,7 +158,7 @@ class Population:
         kwargs = [entry.kwargs | tasks[i % len(tasks)] for i in lifetimes for _ in range(streams)]
         sequence = np.random.SeedSequence([seed, lifetimes.start])
         env_seed, torch_seed = (int(s) for s in sequence.generate_state(2, np.uint32))
-        self.envs = VectorEnv(entry.id, kwargs, env_seed)
+        self.envs = vector_env(entry.backend, entry.id, kwargs, env_seed, torch.get_num_threads())
         self.spec: EnvSpec = self.envs.spec
         self.generator = torch.Generator().manual_seed(torch_seed)
         k, d, a, h = len(lifetimes), self.spec.observation_size, self.spec.action_size, self.ppo.hidden
