@@ -96,6 +96,8 @@ class Environment(_Entry):
     """Independent PPO runs."""
     lifetimes_per_block: Positive = 16
     """Lifetimes that one job runs as a population and writes into one store."""
+    backend: Literal["gymnasium", "envpool"] = "gymnasium"
+    """What steps the environment while PPO learns: gymnasium; or envpool, in C++ and much faster (pip install '.[envpool]')."""
     streams: Positive = 8
     """Copies of the environment in each lifetime."""
     seed: Annotated[int, Field(ge=0)] = 0

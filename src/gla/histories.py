@@ -43,6 +43,7 @@ FORMAT = 1  # version of the layout above
 CHUNK_ROWS = 1024  # rows of one stream that are compressed together
 MOST_COMPRESSED = 1000  # times; LZ4 reaches 255
 SHARD_ROWS = 32768  # rows of one lifetime that share a file
+PACKAGES = ("gla", "torch", "numpy", "gymnasium", "mujoco", "dm-control", "zarr")  # that decide a store's bytes
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _collect(entry: Environment, name: str, lifetimes: range, store: Path, diges
         "lifetimes": list(lifetimes),
         "config": entry.model_dump(exclude={"lifetimes", "lifetimes_per_block"}),
         **summary,
-        "versions": {p: version(p) for p in ("gla", "torch", "numpy", "gymnasium", "mujoco", "dm-control", "zarr")},
+        "versions": {p: version(p) for p in PACKAGES + ("envpool",) * (entry.backend == "envpool")},
         "machine": {"architecture": platform.machine(), "cpu_flags": _cpu_flags()},
         "files": _hashes(store),
     }

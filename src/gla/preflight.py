@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ def _key(entry: Environment) -> str:
     """Of everything that decides what an environment is like."""
     versions = [version(p) for p in ("gymnasium", "mujoco", "dm-control", "shimmy")]
     own = [sha256(p) for p in sorted(ENVIRONMENTS.glob("*.py"))]
-    return fingerprint([entry.id, entry.kwargs, entry.tasks, versions, own])
+    if entry.backend == "envpool":
+        with contextlib.suppress(PackageNotFoundError):
+            versions.append(version("envpool"))
+    return fingerprint([entry.id, entry.kwargs, entry.tasks, entry.backend, versions, own])
 
 
 def _facts(name: str, entry: Environment) -> dict[str, Any]:
@@ -42,6 +45,13 @@ def _facts(name: str, entry: Environment) -> dict[str, Any]:
             raise ConfigError(f"{where}: {said}") from None
         spec, limit = env_spec(env), time_limit(env)
         env.close()
+        if entry.backend == "envpool":
+            from gla.environments.envpool import settings
+
+            try:
+                settings(entry.id, kwargs)
+            except UnsupportedEnvironment as error:
+                raise ConfigError(f"environments.{name}.backend: 'envpool' for {error}") from None
         facts = {"observation_size": spec.observation_size, "action_size": spec.action_size, "discrete": spec.discrete}
         first = first or facts | {"time_limit": limit}
         if facts.items() - first.items():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gla.config import PPO, Environment
 from gla.environments import VectorEnv
-from gla.ppo import NumericalError, Population, ReturnTracker, RunningMoments, advantages, sample_action
+from gla.ppo import NumericalError, Population, ReturnTracker, RunningMoments, advantages, sample_action, tanh_
 
 NEVER = torch.zeros(1, 5, dtype=torch.bool)
 
@@ -89,7 +89,7 @@ def test_lifetimes_do_not_touch_each_other():
     for k in range(2):
         alone = Population(entry, range(1), 3, 16, seed=1)
         for n, p in alone.parameters.items():
-            p.data = torch.stack([part[k] for part in start[n].split(2)])
+            p.copy_(torch.stack([part[k] for part in start[n].split(2)]))
         alone._observation = observation[k].copy()
         alone.improve(type(rollout)(*(x[k : k + 1] for x in rollout)))
         for n, p in alone.parameters.items():
@@ -100,13 +100,68 @@ def test_lifetimes_do_not_touch_each_other():
 def test_gradients_are_clipped_for_each_lifetime_alone():
     population = Population(_entry(), range(2), 1, 16, seed=0)
     for p in population.parameters.values():
-        p.grad = torch.ones_like(p)
+        p.grad.fill_(1)
         for part in p.grad.split(2):
             part[1] *= 1e-6
     population._clip_gradients()
     norms = [sum(part[k].square().sum() for p in population.parameters.values() for part in p.grad.split(2)) for k in (0, 1)]
     assert norms[0].sqrt() == pytest.approx(0.5, rel=1e-3)
     assert 0 < norms[1].sqrt() < 1e-3
+
+
+def _reference_loss(population, w, obs, action, old_logprob, advantage, returns, old_value):
+    """The loss as CleanRL writes it, from weights w (2K, ...), for autograd; (K,)."""
+    ppo, k = population.ppo, population.k
+    h = torch.tanh(torch.baddbmm(w["b0"], obs.repeat(2, 1, 1), w["w0"]))
+    h = torch.tanh(torch.baddbmm(w["b1"], h, w["w1"]))
+    output = torch.baddbmm(w["b2"], h, w["w2"])
+    mean, value = output[:k], output[k:, :, 0]
+    if population.spec.discrete:
+        distribution = torch.distributions.Categorical(logits=mean)
+        logprob, entropy = distribution.log_prob(action.argmax(-1)), distribution.entropy()
+    else:
+        distribution = torch.distributions.Normal(mean, w["log_std"][:k].exp().expand_as(mean))
+        logprob, entropy = distribution.log_prob(action).sum(-1), distribution.entropy().sum(-1)
+    ratio = (logprob - old_logprob).exp()
+    std, centre = torch.std_mean(advantage, 1, keepdim=True)
+    advantage = (advantage - centre) / (std + 1e-8)
+    pg_loss = torch.max(-advantage * ratio, -advantage * ratio.clamp(1 - ppo.clip, 1 + ppo.clip)).mean(1)
+    clipped = old_value + (value - old_value).clamp(-ppo.clip, ppo.clip)
+    v_loss = 0.5 * torch.max((value - returns).square(), (clipped - returns).square()).mean(1)
+    return pg_loss - ppo.entropy_coefficient * entropy.mean(1) + ppo.value_coefficient * v_loss
+
+
+@pytest.mark.parametrize("env_id", ["Reacher-v4", "gla/GridWorld-v0"])
+@pytest.mark.parametrize("spread", [0.0, 0.3])  # 0: the first minibatch of an update, whose ratios are all 1
+def test_the_written_out_gradient_is_that_of_the_loss(env_id, spread):
+    population = Population(_entry(env_id, entropy_coefficient=0.02), range(3), 2, 16, seed=0)
+    k, b, d, a = 3, 40, population.spec.observation_size, population.spec.action_size
+    g = torch.Generator().manual_seed(1)
+    for name in ("w2", "log_std"):  # as it begins, the policy's outputs hardly differ
+        population.parameters[name][:k] += 0.3 * torch.randn(population.parameters[name][:k].shape, generator=g)
+    x, action = torch.randn(k, b, d, generator=g), torch.randn(k, b, a, generator=g)
+    if population.spec.discrete:
+        action = torch.nn.functional.one_hot(action.argmax(-1), a).float()
+    output = population._forward(x)[-1]
+    old_logprob = population._log_prob(output[:k], action)[0] + spread * torch.randn(k, b, 1, generator=g)
+    old_value = output[k:, :, :1] + spread * torch.randn(k, b, 1, generator=g)
+    advantage, returns = (torch.randn(k, b, 1, generator=g) for _ in range(2))
+    population._differentiate(x, action, old_logprob, advantage, returns, old_value)
+    weights = {n: p.detach().double().requires_grad_() for n, p in population.parameters.items()}
+    columns = (c.double().squeeze(-1) for c in (old_logprob, advantage, returns, old_value))
+    loss = _reference_loss(population, weights, x.double(), action.double(), *columns)
+    loss.sum().backward()
+    for n, p in population.parameters.items():
+        expected = weights[n].grad if weights[n].grad is not None else torch.zeros_like(weights[n])
+        torch.testing.assert_close(p.grad.double(), expected, rtol=1e-4, atol=2e-6, msg=lambda m, n=n: f"{n}: {m}")
+    unused = population.parameters["w2"].grad[k:, :, 1:], population.parameters["log_std"].grad[k:]
+    assert not any(u.any() for u in unused)
+
+
+def test_fast_tanh_is_tanh():
+    x = torch.linspace(-30, 30, 10001)
+    torch.testing.assert_close(tanh_(x.clone()), torch.tanh(x), rtol=0, atol=3e-7)
+    assert tanh_(torch.tensor([torch.inf, -torch.inf])).tolist() == [1.0, -1.0] and tanh_(torch.tensor([torch.nan])).isnan()
 
 
 def test_it_learns_the_grid_world():

@@ -41,6 +41,7 @@ CODE_ENVIRONMENTS = code(
     "environments/point_mass.py",
     "environments/linear_control.py",
     "environments/ant_dir.py",
+    "environments/envpool.py",
 )
 CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
 CODE_MODEL = code(

@@ -205,3 +205,12 @@ class VectorEnv:
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+def vector_env(backend: str, env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int = 1):
+    """A ``VectorEnv``, or EnvPool's in its stead, which may use several threads. Raises UnsupportedEnvironment."""
+    if backend == "envpool":
+        from gla.environments.envpool import EnvPoolVector  # an extra
+
+        return EnvPoolVector(env_id, kwargs, seed, threads)
+    return VectorEnv(env_id, kwargs, seed)

@@ -1,0 +1,122 @@
+"""EnvPool: the same MuJoCo and dm-control tasks, stepped in C++ (Weng et al., 2022). An extra: ``pip install '.[envpool]'``.
+
+It brings a MuJoCo and a random generator of its own, so that a seed's episodes are others than Gymnasium's, of the
+same distribution. Gymnasium still says what an environment is; where EnvPool's has other arguments, sizes or bounds,
+it is refused.
+"""
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+
+from gla.environments import EnvSpec, UnsupportedEnvironment, VectorStep, env_spec, make
+
+
+def envpool_id(env_id: str) -> str:
+    """EnvPool's name for an id: dm_control/ball_in_cup-catch-v0 is BallInCupCatch-v1, all others are the same."""
+    task = re.fullmatch(r"dm_control/(.+)-v0", env_id)
+    return "".join(w[:1].upper() + w[1:] for w in re.split("[-_]", task[1])) + "-v1" if task else env_id
+
+
+def settings(env_id: str, kwargs: dict[str, Any]) -> tuple[EnvSpec, list[str], dict[str, Any]]:
+    """What Gymnasium knows of an environment: its shapes, the order of its observation's parts, and EnvPool's arguments.
+
+    Raises UnsupportedEnvironment where EnvPool is missing, or lacks the environment or an argument, or has another
+    environment under the name.
+    """
+    where = f"environment {env_id!r}"
+    try:
+        import envpool
+    except ImportError:
+        raise UnsupportedEnvironment(f"{where}: EnvPool is not installed (expected it after pip install '.[envpool]')") from None
+    name = envpool_id(env_id)
+    if name not in envpool.list_all_envs():
+        raise UnsupportedEnvironment(f"{where}: EnvPool has no {name!r} (expected backend gymnasium)")
+    env = make(env_id, **kwargs)
+    expected, limit, space = env_spec(env), env.spec.max_episode_steps, env.unwrapped.observation_space
+    env.close()
+    known = envpool.make_spec(name).config._asdict().keys() - {"xml_file"}  # a file of Gymnasium's or the user's
+    if unknown := sorted(kwargs.keys() - known):
+        raise UnsupportedEnvironment(
+            f"{where}: EnvPool's takes no {', '.join(unknown)} (expected backend gymnasium, or some of {', '.join(sorted(known))})"
+        )
+    arguments = kwargs | ({} if limit is None else {"max_episode_steps": limit})
+    if (limit := arguments.get("max_episode_steps", 1)) < 1:
+        raise UnsupportedEnvironment(f"{where}: max_episode_steps {limit} (expected 1 or more with EnvPool)")
+    try:
+        spec = envpool.make_spec(name, **arguments)
+    except TypeError:
+        raise UnsupportedEnvironment(f"{where}: EnvPool's refuses {arguments} (expected values of other types)") from None
+    keys = list(getattr(space, "spaces", {}))
+    parts, action = spec.gymnasium_observation_space, spec.gymnasium_action_space
+    size = sum(int(np.prod(p.shape)) for p in (parts.spaces.values() if keys else [parts]))
+    bounds = [] if expected.discrete else [(action.low, expected.low), (action.high, expected.high)]
+    same = size == expected.observation_size and sorted(getattr(parts, "spaces", {})) == sorted(keys)
+    if not same or any(not np.array_equal(a, b) for a, b in bounds):
+        raise UnsupportedEnvironment(
+            f"{where}: EnvPool's has observations {parts} and actions {action} (expected Gymnasium's, {space} and "
+            f"{env.action_space}; use backend gymnasium)"
+        )
+    return expected, keys, arguments
+
+
+class EnvPoolVector:
+    """What ``VectorEnv`` is, by EnvPool. Environments with the same arguments share a pool.
+
+    EnvPool resets in the step *after* an episode's end, and that step's row is no transition: environments that
+    ended are reset by name here, in the same step. An episode that ends by itself at its very last step counts
+    as truncated alone.
+    """
+
+    def __init__(self, env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int = 1):
+        groups: dict[str, list[int]] = {}
+        for i, k in enumerate(kwargs):
+            groups.setdefault(json.dumps(k, sort_keys=True), []).append(i)
+        self._size = len(kwargs)
+        seeds = np.random.SeedSequence(seed).generate_state(self._size, np.uint32) >> 1  # it takes 31 bits
+        self._pools = []
+        for rows in groups.values():
+            self.spec, self._keys, arguments = settings(env_id, kwargs[rows[0]])
+            import envpool
+
+            pool = envpool.make_gymnasium(
+                envpool_id(env_id), num_envs=len(rows), num_threads=min(threads, len(rows)), env_seed=seeds[rows].tolist(), **arguments
+            )
+            self._pools.append((np.array(rows), pool))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _flat(self, observation: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
+        if not self._keys:
+            return observation
+        return np.concatenate([observation[key].reshape(len(observation[key]), -1) for key in self._keys], 1)
+
+    def reset(self) -> np.ndarray:
+        """First observations, (N, d) float32. Later calls go on with the same streams of random numbers."""
+        observation = np.empty((self._size, self.spec.observation_size), np.float32)
+        for rows, pool in self._pools:
+            observation[rows] = self._flat(pool.reset()[0])
+        return observation
+
+    def step(self, actions: np.ndarray) -> VectorStep:
+        """Act once in each. actions: (N,) integers, or (N, action_size) floats, clipped to the bounds here."""
+        n, d = self._size, self.spec.observation_size
+        observation, final = np.empty((n, d), np.float32), np.zeros((n, d), np.float32)
+        reward, terminated, truncated = np.empty(n), np.empty(n, bool), np.empty(n, bool)
+        if not self.spec.discrete:
+            actions = np.clip(actions, self.spec.low, self.spec.high)
+        for rows, pool in self._pools:
+            seen, reward[rows], terminated[rows], truncated[rows], _ = pool.step(actions[rows].astype(pool.action_space.dtype))
+            observation[rows] = self._flat(seen)
+            ended = np.flatnonzero(terminated[rows] | truncated[rows]).astype(np.int32)
+            if len(ended):
+                final[rows[ended]] = observation[rows[ended]]
+                observation[rows[ended]] = self._flat(pool.reset(ended)[0])
+        return VectorStep(observation, reward, terminated, truncated, final)
+
+    def close(self) -> None:
+        for _, pool in self._pools:
+            pool.close()
