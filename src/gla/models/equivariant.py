@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gla.config import Model
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
-from gla.models.attention import Cache, rotate, window_mask
+from gla.models.attention import Cache, attend, rotate, window_mask
 from gla.models.tokens import PARTS
 
 VECTORS = MAX_OBSERVATION + MAX_ACTION
@@ -70,7 +70,7 @@ class Block(nn.Module):
             scale[: self.heads] = whole / z.shape[2] ** 0.5  # of queries alone
             with torch.autocast(h.device.type, enabled=False):
                 moved = (mix.weight * scale * gate * _measure(z)[0]) @ z
-            parts.append(moved.view(b, t, 3, self.heads, -1).to(q.dtype))
+            parts.append(moved.view(b, t, 3, self.heads, -1))
         query, key, value = torch.cat(parts, -1).permute(2, 0, 3, 1, 4)
         return query, key, value
 
@@ -119,7 +119,7 @@ class SequenceModel(nn.Module):
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scalars (B, T, D), observation vectors (B * T, C, 64) and action vectors (B * T, C, 16)."""
         before, action, reward, end, observation, eta = x.split(PARTS, -1)
-        h = self.embed(torch.cat([reward, end, eta], -1))
+        h = self.embed(torch.cat([reward, end, eta], -1)).float()  # the residual stream, under autocast too
         seen = torch.stack([before, observation], 2).flatten(0, 1)
         with torch.autocast(x.device.type, enabled=False):
             return h, self.embed_o.weight.expand(len(seen), -1, -1) @ seen, self.embed_u.weight * action.reshape(-1, 1, MAX_ACTION)
@@ -137,7 +137,7 @@ class SequenceModel(nn.Module):
         streams = self._embed(x)
         for block in self.blocks:
             q, k, v = block.project(*streams, position)
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+            attended = attend(q, k, v, mask, causal=mask is None)
             streams = block.finish(*streams, attended)
         return self._output(streams[0], streams[2])
 
@@ -151,7 +151,7 @@ class SequenceModel(nn.Module):
         position, mask = torch.tensor([cache.position], device=x.device), cache.mask()
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(*streams, position)
-            attended = F.scaled_dot_product_attention(q, *cache.push(layer, k, v), attn_mask=mask)
+            attended = attend(q, *cache.push(layer, k, v), mask)
             streams = block.finish(*streams, attended)
         cache.position += 1
         return self._output(streams[0], streams[2])[1].squeeze(1)
