@@ -14,10 +14,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 COLUMNS = ["row", "ours", "peer", "unit", "ratio", "bar", "met", "against", "ours_low", "ours_high", "peer_low", "peer_high", "rounds"]
 
 
-def put_row(path: Path, row: dict, key: str = "environment") -> None:
-    """Replace the row of ``row[key]`` in a CSV, or add it, and print it."""
+def put_row(path: Path, row: dict, *keys: str) -> None:
+    """Replace the row that has ``row[key]`` for each of the keys in a CSV, or add it, and print it."""
+    keys = keys or ("environment",)
     old = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(row))
-    table = pd.concat([old[old[key] != row[key]], pd.DataFrame([row])]).sort_values(key)
+    same = (old[list(keys)] == [row[key] for key in keys]).all(axis=1)
+    table = pd.concat([old[~same], pd.DataFrame([row])] if len(old) else [pd.DataFrame([row])]).sort_values(list(keys))
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
     print(pd.DataFrame([row]).to_string(index=False), flush=True)
@@ -38,10 +40,12 @@ def interleaved(rounds: int, **contenders: Callable[[], float]) -> dict[str, np.
     return {name: np.array(v) for name, v in values.items()}
 
 
-def put_ratio(row: str, unit: str, ours: np.ndarray, peer: np.ndarray, against: str, bar: float | None) -> None:
-    """A row of docs/benchmarks.csv: medians and extremes of two series, their ratio ours / peer, and whether it
-    reaches the bar (None: no bar)."""
-    ratio = float(np.median(ours / peer))
+def put_ratio(
+    row: str, unit: str, ours: np.ndarray, peer: np.ndarray, against: str, bar: float | None, less: bool = False
+) -> None:
+    """A row of docs/benchmarks.csv: medians and extremes of two series, their ratio ours / peer (peer / ours where
+    ``less`` is better), and whether it reaches the bar (None: no bar)."""
+    ratio = float(np.median(peer / ours if less else ours / peer))
     put_row(
         DOCS / "benchmarks.csv",
         dict(
@@ -52,8 +56,23 @@ def put_ratio(row: str, unit: str, ours: np.ndarray, peer: np.ndarray, against: 
                 strict=True,
             )
         ),
-        key="row",
+        "row",
     )  # fmt: skip
+
+
+def put_missing(row: str, unit: str, against: str, bar: float, why: str) -> None:
+    """A row of docs/benchmarks.csv that this machine cannot measure; one that another machine measured stays."""
+    path = DOCS / "benchmarks.csv"
+    if path.exists() and (pd.read_csv(path)["row"] == row).any():
+        print(f"{row}: {why}; the row stays as it is", flush=True)
+        return
+    put_row(path, dict.fromkeys(COLUMNS) | {"row": row, "unit": unit, "bar": bar, "met": why, "against": against}, "row")
+
+
+def put_growth(what: str, size: int, rate: float, unit: str) -> None:
+    """A row of docs/benchmarks_growth.csv: the rate at one size of what grows."""
+    row = {"what": what, "size": size, "rate": f"{rate:.4g}", "unit": unit}
+    put_row(DOCS / "benchmarks_growth.csv", row, "what", "size")
 
 
 def machine() -> str:
