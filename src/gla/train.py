@@ -41,7 +41,7 @@ from gla.progress import Progress
 from gla.windows import NO_ACTION, Batch, Windows
 
 VALIDATION_BATCHES = 4
-BFLOAT16_SPEED = 1.5  # times float32's, from which on it is used
+BFLOAT16_SPEED, PRODUCTS = 1.5, 20  # times float32's, from which on it is used; how many are timed of each
 CODE = (
     "agent.py", "augment.py", "distributions.py", "environments/__init__.py", "histories.py", "ppo.py", "processes.py",
     "train.py", "windows.py", "models/__init__.py", "models/attention.py", "models/tokens.py",
@@ -72,14 +72,22 @@ def auxiliary_loss(model: AgentModel, features: Tensor, batch: Batch) -> Tensor:
 
 
 def bfloat16_speed(device: torch.device) -> float:
-    """How many times as fast as in float32 a product of matrices is in bfloat16."""
+    """How many times as fast as in float32 a product of matrices is in bfloat16.
+
+    The best of many short ones on one thread, types in turns: other jobs on the machine change little then.
+    """
     seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
-    for _ in range(5):  # in turns, so that a busy machine disturbs both
-        for dtype, measured in seconds.items():
-            a, b = (torch.ones(1024, n, dtype=dtype, device=device) for n in (1024, 256))
-            start = time.perf_counter()
-            (a @ b).sum().item()  # waits for the device
-            measured.append(time.perf_counter() - start)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(PRODUCTS):
+            for dtype, measured in seconds.items():
+                a = torch.ones(512, 512, dtype=dtype, device=device)
+                start = time.perf_counter()
+                (a @ a)[0, 0].item()  # waits for the device
+                measured.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
     return min(seconds[torch.float32]) / min(seconds[torch.bfloat16])
 
 

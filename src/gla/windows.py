@@ -15,6 +15,7 @@ Shapes: B windows, M pieces of P steps, T = M * P tokens, d and a dimensions of 
 
 import contextlib
 import math
+import mmap
 import os
 import re
 import tempfile
@@ -180,14 +181,17 @@ class _Source:
         shape = self.streams, self.steps, *size
         if self.folder is None:
             return np.empty(shape, dtype)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         # It has no name, so that it goes with the process; its blocks are taken now, so that a full disk is an OSError.
         with tempfile.TemporaryFile(dir=self.folder) as file:
             try:
-                os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(dtype).itemsize)
+                os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
                 error.filename = error.filename or str(self.folder)
                 raise
-            return np.memmap(file, dtype, "r+", shape=shape)
+            mapped = mmap.mmap(file.fileno(), size)
+        mapped.madvise(mmap.MADV_RANDOM)  # or the disk reads megabytes around each window
+        return np.frombuffer(mapped, dtype).reshape(shape)
 
 
 class Windows:

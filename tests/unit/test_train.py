@@ -78,7 +78,7 @@ def test_automatic_precision_is_bfloat16_where_its_products_are_faster(alone, mo
 
 def test_the_speed_of_products_is_measured_in_both_types(alone, monkeypatch):
     """A clock that runs three seconds for each product in float32 and two for each in bfloat16."""
-    ticks = iter([x for i in range(5) for x in (10 * i, 10 * i + 3, 10 * i + 5, 10 * i + 7)])
+    ticks = iter([x for i in range(train_module.PRODUCTS) for x in (10 * i, 10 * i + 3, 10 * i + 5, 10 * i + 7)])
     monkeypatch.setattr(train_module.time, "perf_counter", lambda: next(ticks))
     assert train_module.bfloat16_speed(alone.device) == 1.5
 
