@@ -4,12 +4,13 @@
 # make site     the documentation as a site, in site/
 # make check    formats, types and the documentation
 # make reliability   faults of every kind, injected; writes docs/reliability.md
+# make bench    every stage beside its peer; writes docs/benchmarks.md
 # make env      the environment alone, in .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all env report site check test test-slow test-slurm reliability bench smoke docs-results clean
+.PHONY: all env report site check test test-slow test-slurm reliability bench bench-ppo smoke docs-results clean
 
 all: env
 	$(BIN)/snakemake --cores all all
@@ -52,8 +53,13 @@ reliability: env
 smoke: env
 	$(BIN)/snakemake --configfile config/smoke.yaml --cores all all
 
-# PPO beside published returns and beside Stable-Baselines3; hours on two cores.
+# Every stage beside its peer: docs/benchmarks.md, its table and its figure; 20 minutes on two cores.
 bench: env
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	for stage in collection training rollouts reading dag report; do $(BIN)/python benchmarks/$$stage.py || exit 1; done
+
+# PPO beside published returns and beside Stable-Baselines3; hours on two cores.
+bench-ppo: env
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/ppo_reference.py
 	$(BIN)/python benchmarks/ppo_agreement.py

@@ -19,6 +19,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +41,7 @@ from gla.progress import Progress
 from gla.windows import NO_ACTION, Batch, Windows
 
 VALIDATION_BATCHES = 4
+BFLOAT16_SPEED, PRODUCTS = 1.5, 20  # times float32's, from which on it is used; how many are timed of each
 CODE = (
     "agent.py", "augment.py", "distributions.py", "environments/__init__.py", "histories.py", "ppo.py", "processes.py",
     "train.py", "windows.py", "models/__init__.py", "models/attention.py", "models/tokens.py",
@@ -69,15 +71,36 @@ def auxiliary_loss(model: AgentModel, features: Tensor, batch: Batch) -> Tensor:
     return error * ~batch.end[:, :-1] + (predicted[..., -1] - batch.reward[:, :-1]).square()
 
 
-def precision_for(config: AgentConfig, device: torch.device) -> torch.dtype:
-    """The type of matrix products: bfloat16 where the hardware has units for it, or as configured."""
-    if config.precision == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported()
-        else:
-            fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.precision]
+def bfloat16_speed(device: torch.device) -> float:
+    """How many times as fast as in float32 a product of matrices is in bfloat16.
+
+    The best of many short ones on one thread, types in turns: other jobs on the machine change little then.
+    """
+    seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(PRODUCTS):
+            for dtype, measured in seconds.items():
+                a = torch.ones(512, 512, dtype=dtype, device=device)
+                start = time.perf_counter()
+                (a @ a)[0, 0].item()  # waits for the device
+                measured.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return min(seconds[torch.float32]) / min(seconds[torch.bfloat16])
+
+
+def precision_for(config: AgentConfig, own: Processes) -> torch.dtype:
+    """The type of matrix products: as configured, or bfloat16 where it is measured to be faster.
+
+    By far: with units for it a product takes a half or less, without them it takes longer than in float32. So the
+    same machine chooses the same type each time, and a checkpoint stays good.
+    """
+    if config.precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.precision]
+    speed = own.mean(torch.tensor(bfloat16_speed(own.device), device=own.device))
+    return torch.bfloat16 if speed >= BFLOAT16_SPEED else torch.float32
 
 
 def learning_rate(config: AgentConfig, step: int) -> float:
@@ -113,7 +136,7 @@ class _Trainer:
     """Model, constant predictor and optimisers: all the state that training has."""
 
     def __init__(self, config: AgentConfig, own: Processes):
-        self.config, self.own, self.dtype = config, own, precision_for(config, own.device)
+        self.config, self.own, self.dtype = config, own, precision_for(config, own)
         torch.manual_seed(config.seed)
         losses = _Losses(config, self.dtype).to(own.device)
         self.model, self.constant, self.losses = losses.model, losses.constant, own.parallel(losses)
@@ -250,8 +273,8 @@ def _train(
             with atomic(checkpoint) as temporary:
                 temporary.write_bytes(buffer.getbuffer())
 
-    training = Windows(config, frame, manifest, "train", own.device)
-    validation = Windows(config, frame, manifest, "validation", own.device)
+    training = Windows(config, frame, manifest, "train", own.device, scratch)
+    validation = Windows(config, frame, manifest, "validation", own.device, scratch)
     tokens_per_step = config.batch * config.pieces * config.piece_steps
     if own.first:
         if trainer.step:

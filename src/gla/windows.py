@@ -13,6 +13,13 @@ docs/method.md):
 Shapes: B windows, M pieces of P steps, T = M * P tokens, d and a dimensions of an environment.
 """
 
+import contextlib
+import math
+import mmap
+import os
+import re
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -94,44 +101,97 @@ class RunningStandardiser:
             x[rows] = 0
 
 
-class _Source:
-    """The streams of one environment that belong to a split, rows flattened over lifetimes and streams."""
+def memory_limit() -> int:
+    """Bytes that this process may still fill: what the machine has left, or its control group if that is less."""
+    try:
+        left = int(re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)[1]) * 1024
+        groups = [line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    except (OSError, TypeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for controllers, path in groups:
+        if controllers not in ("", "memory"):  # version 2, or 1
+            continue
+        root, name = Path("/sys/fs/cgroup", controllers), "memory.limit_in_bytes" if controllers else "memory.max"
+        for group in (root / path.lstrip("/"), *(root / path.lstrip("/")).parents):
+            with contextlib.suppress(OSError, ValueError):  # none there, or "max"
+                left = min(left, int((group / name).read_text()))
+    return left
 
-    def __init__(self, rows: pd.DataFrame, summary: dict, device: torch.device):
-        loaded = {key: histories.read(*key) for key in rows[["store", "digest"]].drop_duplicates().itertuples(index=False, name=None)}
-        first = next(iter(loaded.values()))
-        self.discrete, self.t, self.updates = first.discrete, first.steps_per_update, first.updates
-        self.snapshot_update = first.snapshot_update
-        lifetimes = rows.groupby(["store", "digest", "lifetime"], sort=False)
-        parts, policies, log_std, returns, self.stream_lifetime = [], [], [], [], []
-        for number, ((store, digest, k), group) in enumerate(lifetimes):
-            h, streams = loaded[store, digest], group["stream"].to_numpy()
-            parts.append([x[k, streams] for x in (h.observation, h.action, h.mean, h.reward, h.terminated | h.truncated)])
-            policies.append([p[k] for p in h.policy])
-            log_std.append(np.zeros((self.updates, h.mean.shape[-1]), np.float32) if h.log_std is None else h.log_std[k])
-            returns.append(h.mean_return[k])
-            self.stream_lifetime += [number] * len(streams)
-        observation, action, mean, reward, done = (np.concatenate(x) for x in zip(*parts, strict=True))
-        self.streams, self.steps = reward.shape
+
+class _Source:
+    """The streams of one environment that belong to a split, rows flattened over lifetimes and streams.
+
+    folder: where the files are that its rows are mapped from, see ``Windows``; None: they are in memory.
+    """
+
+    def __init__(self, rows: pd.DataFrame, summary: dict, device: torch.device, folder: Path | None):
+        first = histories.read_digest(rows["digest"].iloc[0])
+        self.discrete, self.t, self.updates = first["discrete"], first["steps_per_update"], first["updates"]
+        self.streams, self.steps, a = len(rows), self.updates * self.t, first["action_size"]
         self.projection_range = int(rows["projection_low"].iloc[0]), int(rows["projection_high"].iloc[0])
+        self.folder = folder
+        observation = self._array(np.float32, first["observation_size"])
+        action = self._array(np.int64) if self.discrete else self._array(np.float32, a)
+        mean, reward, done = self._array(np.float32, a), self._array(np.float32), self._array(bool)
+        # Steps at which the episode that step s belongs to began, and at which the first at or after s begins.
+        self.episode_start, self.next_episode_start = self._array(np.int32), self._array(np.int32)
+        policies, log_std, returns, self.stream_lifetime = [], [], [], []
+        store, filled = None, 0
+        for number, ((*paths, k), group) in enumerate(rows.groupby(["store", "digest", "lifetime"], sort=False)):
+            if paths != store:
+                history = None  # one at a time in memory
+                store, history = paths, histories.read(*paths)
+            streams = group["stream"].to_numpy()
+            part = slice(filled, filled + len(streams))
+            for array, values in zip((observation, action, mean, reward), (history.observation, history.action, history.mean, history.reward), strict=True):
+                array[part] = values[k, streams]
+            done[part] = (history.terminated | history.truncated)[k, streams]
+            begins = np.concatenate([np.ones((len(streams), 1), bool), done[part, :-1]], 1)
+            self.episode_start[part] = np.maximum.accumulate(np.where(begins, np.arange(self.steps), 0), 1)
+            later = np.where(begins, np.arange(self.steps), self.steps)[:, ::-1]
+            self.next_episode_start[part] = np.minimum.accumulate(later, 1)[:, ::-1]
+            policies.append([p[k] for p in history.policy])
+            log_std.append(np.zeros((self.updates, a), np.float32) if history.log_std is None else history.log_std[k])
+            returns.append(history.mean_return[k])
+            self.stream_lifetime += [number] * len(streams)
+            filled += len(streams)
+        self.snapshot_update, self.stream_lifetime = history.snapshot_update, np.array(self.stream_lifetime)
 
         def flat(x: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(x.reshape(-1, *x.shape[2:]))).to(device)
+            return torch.from_numpy(x.reshape(-1, *x.shape[2:])).to(device)
 
-        self.observation, self.action, self.mean = flat(observation), flat(action), flat(mean)
-        self.reward, self.done = flat(reward), flat(done)
+        self.observation, self.action, self.mean, self.reward, self.done = map(flat, (observation, action, mean, reward, done))
         self.policy = Policy(*(torch.stack(p).to(device) for p in zip(*policies, strict=True)))  # (K, N, ...)
         self.log_std = torch.from_numpy(np.stack(log_std)).to(device)  # (K, U, a)
-        self.stream_lifetime = np.array(self.stream_lifetime)
-        # Step at which the episode that step s belongs to began.
-        begins = np.concatenate([np.ones((self.streams, 1), bool), done[:, :-1]], 1)
-        self.episode_start = np.maximum.accumulate(np.where(begins, np.arange(self.steps), 0), 1)
-        later = np.where(begins, np.arange(self.steps), self.steps)[:, ::-1]
-        self.next_episode_start = np.minimum.accumulate(later, 1)[:, ::-1]  # at or after step s
         # Returns from 0 (the start of these histories) to 1 (their end), gaps filled from before.
         filled = pd.DataFrame(np.array(returns)).ffill(axis=1).bfill(axis=1).fillna(0.0).to_numpy()
         span = summary["return_last"] - summary["return_first"]
         self.progress = (filled - summary["return_first"]) / (span if abs(span) > 1e-9 else 1.0)  # (K, U)
+
+    @staticmethod
+    def size(rows: pd.DataFrame) -> int:
+        """Bytes of its rows."""
+        body = histories.read_digest(rows["digest"].iloc[0])
+        action = 8 if body["discrete"] else 4 * body["action_size"]
+        step = 4 * (body["observation_size"] + body["action_size"]) + action + 4 + 1 + 4 + 4
+        return len(rows) * body["updates"] * body["steps_per_update"] * step
+
+    def _array(self, dtype: type, *size: int) -> np.ndarray:
+        """Room for one value of every step, (streams, steps, *size)."""
+        shape = self.streams, self.steps, *size
+        if self.folder is None:
+            return np.empty(shape, dtype)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        # It has no name, so that it goes with the process; its blocks are taken now, so that a full disk is an OSError.
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                error.filename = error.filename or str(self.folder)
+                raise
+            mapped = mmap.mmap(file.fileno(), size)
+        mapped.madvise(mmap.MADV_RANDOM)  # or the disk reads megabytes around each window
+        return np.frombuffer(mapped, dtype).reshape(shape)
 
 
 class Windows:
@@ -139,15 +199,27 @@ class Windows:
 
     agent: its config. frame, summary: the manifest. split: ``train`` or ``validation``. Draws are a
     pure function of (agent.seed, index), so that a loader has no state to lose.
+
+    Each store is read once. Histories lie on the device, in memory where it has no room for them, or, where they
+    would fill more than ``memory`` bytes (half of what there is), uncompressed in files in ``folder`` that are mapped
+    into memory and vanish with the process. Batches are the same wherever they lie.
     """
 
-    def __init__(self, agent: Agent, frame: pd.DataFrame, summary: dict, split: str, device: str | torch.device = "cpu"):
+    def __init__(
+        self, agent: Agent, frame: pd.DataFrame, summary: dict, split: str, device: str | torch.device = "cpu",
+        folder: str | Path | None = None, memory: int | None = None,
+    ):  # fmt: skip
         self.agent, self.split, self.device = agent, split, torch.device(device)
         self.identity = summary["projections"]["kind"] == "identity"
         own = frame[frame["split"] == split]
-        self.sources = [
-            _Source(own[own["environment"] == name], body, self.device) for name, body in summary["environments"].items()
-        ]
+        parts = [(own[own["environment"] == name], body) for name, body in summary["environments"].items()]
+        size, memory = sum(_Source.size(rows) for rows, _ in parts), memory_limit() // 2 if memory is None else memory
+        fits = self.device.type != "cuda" or size <= torch.cuda.mem_get_info(self.device)[0] // 2
+        near = self.device if fits else torch.device("cpu")
+        if mapped := size > memory:
+            folder = Path(folder or tempfile.gettempdir())
+            folder.mkdir(parents=True, exist_ok=True)
+        self.sources = [_Source(rows, body, near, folder if mapped else None) for rows, body in parts]
 
     def batch(self, index: int, size: int) -> Batch:
         """``size`` windows, environments in equal shares."""
@@ -195,24 +267,24 @@ class Windows:
         update, target_update, gap = self.piece_updates(source, n, rng)
         start = self.piece_starts(source, stream, update, rng)
         row = (stream[:, None] * source.steps + start)[..., None] + np.arange(agent.piece_steps)
-        index = torch.from_numpy(row.reshape(n, -1)).to(self.device)  # (n, T)
+        index = torch.from_numpy(row.reshape(n, -1)).to(source.observation.device)  # (n, T)
         lifetime = source.stream_lifetime[stream]
 
         seeds = None if self.identity else rng.integers(*source.projection_range, n)
-        raw = source.observation[index]
+        raw = source.observation[index].to(self.device)
         d, a = raw.shape[-1], source.mean.shape[-1]
         w, projection = (x.to(self.device) for x in augment.projections(seeds, n, d, a))
-        reward = source.reward[index]
+        reward = source.reward[index].to(self.device)
         if agent.normalize:
             observation, reward = standardise(raw), standardise(reward.unsqueeze(-1)).squeeze(-1)
         else:
             observation = raw
-        action = source.action[index]
+        action = source.action[index].to(self.device)
         if source.discrete:
             action = projection.transpose(1, 2)[torch.arange(n, device=self.device)[:, None], action]
         else:
             action = action @ projection.transpose(1, 2)
-        end = source.done[index].view(n, agent.pieces, -1).clone()
+        end = source.done[index].to(self.device).view(n, agent.pieces, -1)
         end[..., -1] = True
 
         mean, log_std = self._targets(source, raw, index, lifetime, target_update)
@@ -240,12 +312,12 @@ class Windows:
         agent, (n, m) = self.agent, update.shape
         # The first snapshot at or after the update; the last update always has one.
         snapshot = np.searchsorted(source.snapshot_update, update)
-        k, s = (torch.from_numpy(x.reshape(-1)).to(self.device) for x in (np.repeat(lifetime[:, None], m, 1), snapshot))
+        k, s = (torch.from_numpy(x.reshape(-1)).to(source.log_std.device) for x in (np.repeat(lifetime[:, None], m, 1), snapshot))
         if agent.sampling == "recorded":
-            mean = source.mean[index]
-            log_std = source.log_std[k, torch.from_numpy(update.reshape(-1)).to(self.device)]
+            mean = source.mean[index].to(self.device)
+            log_std = source.log_std[k, torch.from_numpy(update.reshape(-1)).to(k.device)].to(self.device)
         else:
-            policy = Policy(*(x[k, s] for x in source.policy))  # n * M policies
+            policy = Policy(*(x[k, s].to(self.device) for x in source.policy))  # n * M policies
             mean = policy(raw.view(n * m, agent.piece_steps, -1)).view(n, m * agent.piece_steps, -1)
             log_std = policy.log_std
         log_std = log_std.clamp_min(agent.log_std_floor).view(n, m, -1)

@@ -7,7 +7,7 @@ from gla import models
 from gla.agent import AgentModel
 from gla.config import Agent, ConfigError, Model, model_kinds
 from gla.models.attention import rotate
-from gla.models.tokens import TOKEN, tokens
+from gla.models.tokens import PARTS, TOKEN, tokens
 
 KINDS = st.sampled_from(model_kinds())
 
@@ -132,6 +132,104 @@ def test_an_equivariant_model_turns_with_its_observations_and_actions(seed, laye
     torch.testing.assert_close(turned, torch.cat([mean @ r, log_std], -1), rtol=1e-3, atol=1e-3)
     assert (_model("transformer")(tokens(observation @ q, action, *rest))[1] - _model()(
         tokens(observation, action, *rest))[1]).abs().max() > 0.1  # fmt: skip
+
+
+class _Plain:
+    """The equivariant model term by term, as its docstring describes it: vectors (B, T, n, C), every scale on its own."""
+
+    def __init__(self, model):
+        self.m, self.c = model, model.config
+
+    @staticmethod
+    def unit(x):
+        square = x.square().mean((-1, -2), keepdim=True) + 1e-4
+        return x / square.sqrt(), 0.5 * square.log().flatten(2)
+
+    @staticmethod
+    def gram(x):
+        return torch.einsum("btnc,btnd->btcd", x, x).flatten(2) / x.shape[2]
+
+    def attend(self, block, h, o, u):
+        b, t, _ = h.shape
+        x = block.attention_norm(h)
+        q, k, v = block.qkv(x).view(b, t, 3, self.c.heads, -1).permute(2, 0, 3, 1, 4)
+        gate = block.gates(x).view(b, t, 2, 1, -1)
+        moved = [
+            (mix(self.unit(z)[0]) * gate[:, :, i]).view(b, t, -1, 3, self.c.heads).permute(3, 0, 4, 1, 2)
+            for i, (z, mix) in enumerate(((o, block.mix_o), (u, block.mix_u)))
+        ]
+        position = torch.arange(t)
+        score = sum(
+            a @ c.transpose(-1, -2) / a.shape[-1] ** 0.5
+            for a, c in ((rotate(q, position), rotate(k, position)), *((m[0], m[1]) for m in moved))
+        )
+        seen = torch.ones(t, t).tril().bool()
+        if self.c.window:
+            seen = seen.triu(1 - self.c.window)
+        weights = score.masked_fill(~seen, -torch.inf).softmax(-1)
+        return [weights @ value for value in (v, moved[0][2], moved[1][2])]
+
+    def __call__(self, x):
+        m, c = self.m, self.c.channels
+        before, action, reward, end, observation, eta = x.split(PARTS, -1)
+        h = m.embed(torch.cat([reward, end, eta], -1))
+        o, u = m.embed_o(torch.stack([before, observation], -1)), m.embed_u(action.unsqueeze(-1))
+        for block in m.blocks:
+            x, x_o, x_u = self.attend(block, h, o, u)
+            h = h + block.out(x.transpose(1, 2).flatten(2))
+            o, u = o + block.out_o(x_o.permute(0, 2, 3, 1)), u + block.out_u(x_u.permute(0, 2, 3, 1))
+            (unit_o, size_o), (unit_u, size_u) = self.unit(o), self.unit(u)
+            x = torch.cat([block.mlp_norm(h), self.gram(unit_o), self.gram(unit_u), size_o, size_u], -1)
+            change, *mix = block.down(torch.nn.functional.gelu(block.up(x))).split([h.shape[-1], c * c, c * c], -1)
+            h = h + change
+            o, u = (z + e @ a.view(*a.shape[:2], c, c) for z, e, a in zip((o, u), (unit_o, unit_u), mix, strict=True))
+        weights, log_std = m.head(m.norm(h)).split([c, 1], -1)
+        mean = (self.unit(u)[0] @ weights.unsqueeze(-1)).squeeze(-1)
+        return torch.cat([mean, log_std.expand_as(mean)], -1)
+
+
+@given(seed=st.integers(0, 100), t=st.integers(1, 8), window=st.none() | st.integers(1, 8), layers=st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_the_equivariant_model_is_what_its_terms_say_and_so_are_its_gradients(seed, t, window, layers):
+    model, x = _model("equivariant", layers, seed, window), _tokens(2, t, seed)
+    for name, p in model.named_parameters():
+        if ".gates." in name:  # the same for every token at first, which would hide a confusion of them
+            torch.nn.init.normal_(p)
+    weight = _normal(2, t, 32, seed=seed)
+    found, expected = model(x)[1], _Plain(model)(x)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    gradients = [torch.autograd.grad((y * weight).sum(), list(model.parameters()), allow_unused=True) for y in (found, expected)]
+    for (name, _), a, b in zip(model.named_parameters(), *gradients, strict=True):
+        assert (a is None) == (b is None), name
+        if a is not None:
+            assert (a - b).norm() <= 1e-3 * b.norm() + 1e-3, name
+
+
+@pytest.mark.parametrize("kind", model_kinds())
+@torch.no_grad()
+def test_under_autocast_outputs_are_nearly_those_of_float32(kind):
+    model, x = _model(kind, 3), _tokens(2, 30)
+    with torch.autocast("cpu", torch.bfloat16):
+        features, found = model(x)
+    expected = model(x)[1]
+    assert found.dtype == torch.float32 and features.isfinite().all()
+    assert 0 < (found - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize("kind", model_kinds())
+@torch.inference_mode()
+def test_a_cache_stays_where_it_is_and_grows_by_nothing(kind):
+    """Steps write into the memory that the cache began with, before and after it is full."""
+    model, x = _model(kind), _tokens(2, 12)
+    cache = model.cache(2, 5)
+    held = {n: (v.data_ptr(), v.numel()) for n, v in vars(cache).items() if isinstance(v, torch.Tensor)}
+    assert held
+    for i in range(12):
+        before = cache.memory.clone()
+        model.step(x[:, i], cache)
+        changed = (cache.memory != before).flatten(0, 3).any(-1).any(0)
+        assert changed.nonzero().flatten().tolist() == [i % 5]  # one slot, in every layer
+    assert held == {n: (v.data_ptr(), v.numel()) for n, v in vars(cache).items() if isinstance(v, torch.Tensor)}
 
 
 @given(i=st.integers(0, 200), j=st.integers(0, 200), shift=st.integers(0, 2000), seed=st.integers(0, 100))

@@ -15,6 +15,7 @@ from gla.config import PPO, Agent, Dataset, Environment, Model, Projections, mod
 from gla.files import CorruptFile
 from gla.models.tokens import TOKEN
 from gla.ppo import NumericalError
+from gla.processes import processes
 from gla.train import Interrupted, _Trainer, learning_rate, precision_for, train
 from gla.windows import Windows
 
@@ -57,19 +58,29 @@ def test_any_warm_up_gives_rates_that_can_be_used(warmup):
     assert all(0 < r <= TINY.learning_rate for r in rates)
 
 
+@pytest.fixture
+def alone():
+    with processes("cpu") as own:
+        yield own
+
+
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
-def test_the_precision_is_as_configured(name):
-    assert precision_for(TINY.model_copy(update={"precision": name}), torch.device("cpu")) == getattr(torch, name)
+def test_the_precision_is_as_configured(alone, name):
+    assert precision_for(TINY.model_copy(update={"precision": name}), alone) == getattr(torch, name)
 
 
-@pytest.mark.parametrize(
-    "amx, avx, expected", [(True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")]
-)
-def test_automatic_precision_is_bfloat16_where_the_hardware_has_it(monkeypatch, amx, avx, expected):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+@pytest.mark.parametrize("speed, expected", [(6.8, "bfloat16"), (2.3, "bfloat16"), (1.1, "float32"), (0.2, "float32")])
+def test_automatic_precision_is_bfloat16_where_its_products_are_faster(alone, monkeypatch, speed, expected):
+    monkeypatch.setattr(train_module, "bfloat16_speed", lambda device: speed)
     config = TINY.model_copy(update={"precision": "auto"})
-    assert precision_for(config, torch.device("cpu")) == getattr(torch, expected)
+    assert precision_for(config, alone) == getattr(torch, expected)
+
+
+def test_the_speed_of_products_is_measured_in_both_types(alone, monkeypatch):
+    """A clock that runs three seconds for each product in float32 and two for each in bfloat16."""
+    ticks = iter([x for i in range(train_module.PRODUCTS) for x in (10 * i, 10 * i + 3, 10 * i + 5, 10 * i + 7)])
+    monkeypatch.setattr(train_module.time, "perf_counter", lambda: next(ticks))
+    assert train_module.bfloat16_speed(alone.device) == 1.5
 
 
 # Bytes

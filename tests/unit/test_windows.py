@@ -1,4 +1,11 @@
+import errno
+import gc
+import mmap
+import os
+import weakref
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,7 +14,7 @@ from hypothesis import strategies as st
 from gla import augment, histories
 from gla.config import Agent
 from gla.ppo import Policy
-from gla.windows import NO_ACTION, STANDARD_CLIP, RunningStandardiser, Windows, standardise
+from gla.windows import NO_ACTION, STANDARD_CLIP, RunningStandardiser, Windows, memory_limit, standardise
 
 UPDATES, STEPS, STREAMS = {"grid": 6, "pendulum": 5}, {"grid": 20, "pendulum": 64}, 2  # see conftest.py
 TRAINED = {"grid": 3, "pendulum": 2}  # lifetimes that are not held out
@@ -214,6 +221,63 @@ def test_batches_have_the_documented_shapes(loaded, size, pieces, piece_steps, i
         assert x.dtype == (torch.bool if name in ("end", "discrete") else torch.float32), name
         assert x.isfinite().all(), name
     assert batch.end.view(size, pieces, piece_steps)[..., -1].all()
+
+
+def _mapped(x):
+    """Whether an array lies in a mapped file."""
+    while isinstance(x, np.ndarray) and x.base is not None:
+        x = x.base
+    return isinstance(getattr(x, "obj", x), mmap.mmap)
+
+
+@pytest.mark.parametrize("sampling", ["recorded", "relabelled"])
+def test_batches_are_the_same_to_the_byte_where_histories_do_not_fit_into_memory(loaded, manifest, tmp_path, sampling):
+    frame, summary = augment.read_manifest(*manifest)
+    for split in ("train", "validation"):
+        mapped = Windows(_agent(sampling=sampling), frame, summary, split, folder=tmp_path / "new", memory=10_000)
+        assert all(_mapped(s.episode_start) for s in mapped.sources)
+        for index in range(3):
+            for x, y in zip(_windows(loaded, split, sampling=sampling).batch(index, 7), mapped.batch(index, 7), strict=True):
+                assert torch.equal(x, y)
+    assert not list((tmp_path / "new").iterdir())  # nothing is left behind, however the process ends
+
+
+def test_histories_are_mapped_from_files_only_where_they_would_not_fit(loaded, manifest, tmp_path):
+    frame, summary = augment.read_manifest(*manifest)
+    size = sum(x.nbytes for s in loaded["train"].sources for x in (
+        s.observation, s.action, s.mean, s.reward, s.done, s.episode_start, s.next_episode_start))  # fmt: skip
+    for memory, expected in ((size, False), (size - 1, True)):
+        found = Windows(_agent(), frame, summary, "train", folder=tmp_path, memory=memory)
+        assert {_mapped(s.episode_start) for s in found.sources} == {expected}
+    assert 0 < memory_limit() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_disk_without_room_for_the_histories_is_named(manifest, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
+        Windows(_agent(), *augment.read_manifest(*manifest), "train", folder=tmp_path, memory=0)
+
+
+def test_only_one_store_is_in_memory_at_a_time(manifest, monkeypatch):
+    """Two blocks of lifetimes in turns: what was read of one is gone when the next is."""
+    frame, summary = augment.read_manifest(*manifest)
+    alive, read = [], histories.read
+
+    def watched(*paths):
+        gc.collect()
+        assert not [r for r in alive if r() is not None]
+        history = read(*paths)
+        alive.append(weakref.ref(history))
+        return history
+
+    monkeypatch.setattr(histories, "read", watched)
+    grid = frame[frame["environment"] == "grid"]
+    other = grid.assign(store=lambda x: x["store"] + "/.")  # the same files by another name
+    Windows(_agent(), pd.concat([grid, other]), {**summary, "environments": {"grid": summary["environments"]["grid"]}}, "train")
+    assert len(alive) == 2
 
 
 def test_environments_have_equal_shares_of_a_mixed_batch(loaded):

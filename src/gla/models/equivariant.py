@@ -22,21 +22,21 @@ from torch import Tensor, nn
 
 from gla.config import Model
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
-from gla.models.attention import Cache, rotate, window_mask
+from gla.models.attention import Cache, attend, rotate, window_mask
 from gla.models.tokens import PARTS
 
 VECTORS = MAX_OBSERVATION + MAX_ACTION
+# A token's C vectors are the rows of a matrix, (N, C, size) for all N tokens of a batch, and all that is done to them
+# is a small matrix in front: their scale, gates and mixing are multiplied into that matrix first, so that vectors,
+# which are most of a token, are read and written once. They stay in float32, where small products are fast.
 
 
-def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Vectors (B, T, n, C) over their root mean square in each token, and its logarithm (B, T, 1)."""
-    square = x.float().square().mean((-1, -2), keepdim=True) + 1e-4
-    return x * square.rsqrt().to(x.dtype), 0.5 * square.log().flatten(2)
-
-
-def _gram(x: Tensor) -> Tensor:
-    """Inner products of the channels of (B, T, n, C), (B, T, C * C)."""
-    return (x.transpose(-1, -2) @ x).flatten(2) / x.shape[2]
+def _measure(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of vectors (N, C, n): one over their root mean square r (N, 1, 1), inner products of x / r (N, C * C), log r (N, 1)."""
+    half = x @ x.detach().transpose(1, 2) / x.shape[2]
+    gram = half + half.transpose(1, 2) - half.detach()  # symmetric: so its gradient is one product instead of two
+    square = gram.diagonal(dim1=1, dim2=2).mean(-1).view(-1, 1, 1) + 1e-4
+    return square.rsqrt(), (gram / square).flatten(1), 0.5 * square.log().flatten(1)
 
 
 class Block(nn.Module):
@@ -60,31 +60,41 @@ class Block(nn.Module):
         """Queries, keys and values (B, H, T, head + 64 + 16), scaled as attention's own scale expects."""
         b, t, _ = h.shape
         x = self.attention_norm(h)
-        q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.head).permute(2, 0, 3, 1, 4)
-        gate = self.gates(x).view(b, t, 2, 1, 3 * self.heads)
-        vectors = [
-            (mix(_unit(z)[0]) * gate[:, :, i]).view(b, t, -1, 3, self.heads).permute(3, 0, 4, 1, 2)
-            for i, (z, mix) in enumerate(((o, self.mix_o), (u, self.mix_u)))
-        ]
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.head).unbind(2)
+        gates = self.gates(x).float().view(b * t, 2, 3 * self.heads, 1).unbind(1)
         whole = (self.head + VECTORS) ** 0.5
-        scales = whole / self.head**0.5, whole / MAX_OBSERVATION**0.5, whole / MAX_ACTION**0.5
-        parts = (rotate(q, position), vectors[0][0], vectors[1][0])
-        query = torch.cat([part * scale for part, scale in zip(parts, scales, strict=True)], -1)
-        key = torch.cat([rotate(k, position), vectors[0][1], vectors[1][1]], -1)
-        return query, key, torch.cat([v, vectors[0][2], vectors[1][2]], -1)
+        q, k = (rotate(z.transpose(1, 2), position).transpose(1, 2) for z in (q, k))
+        parts = [torch.stack([q * (whole / self.head**0.5), k, v], 2)]
+        for z, mix, gate in zip((o, u), (self.mix_o, self.mix_u), gates, strict=True):
+            scale = torch.ones_like(mix.weight)
+            scale[: self.heads] = whole / z.shape[2] ** 0.5  # of queries alone
+            with torch.autocast(h.device.type, enabled=False):
+                moved = (mix.weight * scale * gate * _measure(z)[0]) @ z
+            parts.append(moved.view(b, t, 3, self.heads, -1))
+        query, key, value = torch.cat(parts, -1).permute(2, 0, 3, 1, 4)
+        return query, key, value
 
     def finish(self, h: Tensor, o: Tensor, u: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The residual streams after attention's output (B, H, T, head + 64 + 16) and the MLP."""
         b, t, d = h.shape
         c = self.channels
-        x, x_o, x_u = attended.split([self.head, MAX_OBSERVATION, MAX_ACTION], -1)
-        h = h + self.out(x.transpose(1, 2).flatten(2))
-        o = o + self.out_o(x_o.permute(0, 2, 3, 1))
-        u = u + self.out_u(x_u.permute(0, 2, 3, 1))
-        (unit_o, size_o), (unit_u, size_u) = _unit(o), _unit(u)
-        invariants = torch.cat([self.mlp_norm(h), _gram(unit_o), _gram(unit_u), size_o, size_u], -1)
-        change, mix_o, mix_u = self.down(F.gelu(self.up(invariants))).split([d, c * c, c * c], -1)
-        return h + change, o + unit_o @ mix_o.view(b, t, c, c), u + unit_u @ mix_u.view(b, t, c, c)
+        x, *moved = attended.transpose(1, 2).split([self.head, MAX_OBSERVATION, MAX_ACTION], -1)
+        h = h + self.out(x.flatten(2))
+        with torch.autocast(h.device.type, enabled=False):
+            o, u = (
+                torch.baddbmm(z, out.weight.expand(b * t, -1, -1), y.flatten(0, 1).float())
+                for z, out, y in zip((o, u), (self.out_o, self.out_u), moved, strict=True)
+            )
+            (scale_o, gram_o, size_o), (scale_u, gram_u, size_u) = _measure(o), _measure(u)
+        invariants = torch.cat([gram_o, gram_u, size_o, size_u], -1).view(b, t, -1)
+        x = torch.cat([self.mlp_norm(h), invariants.to(h.dtype)], -1)
+        change, *mix = self.down(F.gelu(self.up(x))).split([d, c * c, c * c], -1)
+        with torch.autocast(h.device.type, enabled=False):
+            o, u = (
+                torch.baddbmm(z, m.float().reshape(b * t, c, c).transpose(1, 2) * scale, z)
+                for z, m, scale in zip((o, u), mix, (scale_o, scale_u), strict=True)
+            )
+        return h + change, o, u
 
 
 class SequenceModel(nn.Module):
@@ -107,14 +117,18 @@ class SequenceModel(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scalars (B, T, D), observation vectors (B * T, C, 64) and action vectors (B * T, C, 16)."""
         before, action, reward, end, observation, eta = x.split(PARTS, -1)
-        h = self.embed(torch.cat([reward, end, eta], -1))
-        return h, self.embed_o(torch.stack([before, observation], -1)), self.embed_u(action.unsqueeze(-1))
+        h = self.embed(torch.cat([reward, end, eta], -1)).float()  # the residual stream, under autocast too
+        seen = torch.stack([before, observation], 2).flatten(0, 1)
+        with torch.autocast(x.device.type, enabled=False):
+            return h, self.embed_o.weight.expand(len(seen), -1, -1) @ seen, self.embed_u.weight * action.reshape(-1, 1, MAX_ACTION)
 
     def _output(self, h: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         features = self.norm(h)
         weights, log_std = self.head(features).float().split([self.config.channels, 1], -1)
-        mean = (_unit(u)[0].float() @ weights.unsqueeze(-1)).squeeze(-1)
+        with torch.autocast(h.device.type, enabled=False):
+            mean = (weights.reshape(len(u), 1, -1) * _measure(u)[0] @ u).view(*h.shape[:2], -1)
         return features, torch.cat([mean, log_std.expand_as(mean)], -1)  # isotropic, hence equivariant
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +137,7 @@ class SequenceModel(nn.Module):
         streams = self._embed(x)
         for block in self.blocks:
             q, k, v = block.project(*streams, position)
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+            attended = attend(q, k, v, mask, causal=mask is None)
             streams = block.finish(*streams, attended)
         return self._output(streams[0], streams[2])
 
@@ -137,7 +151,7 @@ class SequenceModel(nn.Module):
         position, mask = torch.tensor([cache.position], device=x.device), cache.mask()
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(*streams, position)
-            attended = F.scaled_dot_product_attention(q, *cache.push(layer, k, v), attn_mask=mask)
+            attended = attend(q, *cache.push(layer, k, v), mask)
             streams = block.finish(*streams, attended)
         cache.position += 1
         return self._output(streams[0], streams[2])[1].squeeze(1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gla.config import Model
 from gla.environments import MAX_ACTION
-from gla.models.attention import Cache, rotate, window_mask
+from gla.models.attention import Cache, attend, rotate, window_mask
 from gla.models.tokens import TOKEN
 
 
@@ -59,10 +59,10 @@ class SequenceModel(nn.Module):
         t = x.shape[1]
         position = torch.arange(t, device=x.device)
         mask = window_mask(position, self.config.window)
-        x = self.embed(x)
+        x = self.embed(x).float()  # and so the residual stream is float32 under autocast
         for block in self.blocks:
             q, k, v = block.project(x, position)
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+            attended = attend(q, k, v, mask, causal=mask is None)
             x = block.finish(x, attended)
         features = self.norm(x)
         return features, self.head(features).float()
@@ -72,10 +72,10 @@ class SequenceModel(nn.Module):
         return Cache(len(self.blocks), batch, heads, min(length, self.config.window or length), self.config.width // heads, like)
 
     def step(self, x: Tensor, cache: Cache) -> Tensor:
-        x = self.embed(x).unsqueeze(1)
+        x = self.embed(x).float().unsqueeze(1)
         position, mask = torch.tensor([cache.position], device=x.device), cache.mask()
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(x, position)
-            x = block.finish(x, F.scaled_dot_product_attention(q, *cache.push(layer, k, v), attn_mask=mask))
+            x = block.finish(x, attend(q, *cache.push(layer, k, v), mask))
         cache.position += 1
         return self.head(self.norm(x)).float().squeeze(1)

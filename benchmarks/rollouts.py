@@ -1,0 +1,73 @@
+"""Rollouts: one step of 64 streams with a window of 4,096 tokens, cached, beside encoding the window anew.
+
+The peer takes minutes a step for 64 streams, so it encodes four of them; streams do not touch each other, and rates are
+steps of one stream per second. Whether a step costs the same later on is measured by setting the cache's position:
+four windows on it does what it does after 16,384 steps. No step allocates a cache: a test in tests/unit/test_models.py
+asserts that. Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
+
+    python benchmarks/rollouts.py
+"""
+
+import time
+
+import numpy as np
+import torch
+from table import interleaved, put_growth, put_ratio
+
+from gla import models
+from gla.config import Model
+from gla.models.tokens import TOKEN
+
+STREAMS, WINDOW, ENCODED = 64, 4096, 4
+ROUNDS = 3
+
+
+class Cached:
+    """Steps with a cache of ``length`` tokens, from position ``position`` on; each call returns stream steps per second."""
+
+    def __init__(self, model, length: int, position: int, steps: int = 5):
+        self.model, self.x, self.steps = model, torch.randn(STREAMS, TOKEN), steps
+        self.cache = model.cache(STREAMS, length)
+        self.cache.memory.normal_()
+        self.cache.position = position
+
+    @torch.inference_mode()
+    def __call__(self) -> float:
+        start = time.perf_counter()
+        for _ in range(self.steps):
+            self.model.step(self.x, self.cache)
+        return STREAMS * self.steps / (time.perf_counter() - start)
+
+
+@torch.inference_mode()
+def anew(model, x: torch.Tensor) -> float:
+    start = time.perf_counter()
+    model(x)
+    return len(x) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    model = models.build(Model(layers=4, width=128, heads=4)).eval()
+    cached, x = Cached(model, WINDOW, WINDOW), torch.randn(ENCODED, WINDOW, TOKEN)
+    found = interleaved(ROUNDS, ours=cached, peer=lambda: anew(model, x))
+    against = f"encoding the window anew ({ENCODED} of the streams)"
+    put_ratio("rollouts, 64 streams, window 4096, d128 L4", "stream steps/s", found["ours"], found["peer"], against, 50.0)
+
+    def late() -> float:
+        cached.cache.position += 4 * WINDOW
+        return cached()
+
+    def early() -> float:
+        cached.cache.position = WINDOW
+        return cached()
+
+    found = interleaved(5, ours=late, peer=early)
+    put_ratio("rollouts, four windows past the fill", "stream steps/s", found["ours"], found["peer"], "just past the fill", 0.9)
+    for length in 2 ** np.arange(8, 14):
+        found = interleaved(3, ours=Cached(model, int(length), int(length)))["ours"]
+        put_growth("rollout steps by window, 64 streams, d128 L4, CPU", int(length), float(np.median(found)), "stream steps/s")
+
+
+if __name__ == "__main__":
+    main()

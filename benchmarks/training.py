@@ -1,0 +1,152 @@
+"""Training beside a plain loop that is given its batches, on the CPU and, where there is one, on a GPU.
+
+Ours is the trainer as `train` runs it: histories on disk, windows drawn and projected for each step, the model, both
+predictors, the optimisers and the metrics. The peer is what a nanoGPT-like script does: a float32 decoder of the same
+width, depth and context (learned positions, LayerNorm), one random batch made before the clock starts, AdamW.
+Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
+
+    python benchmarks/training.py
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from table import interleaved, put_growth, put_missing, put_ratio
+from torch import nn
+
+from gla import augment, histories
+from gla.config import PPO, Agent, Dataset, Environment, Model
+from gla.models.tokens import TOKEN
+from gla.processes import processes
+from gla.train import _Trainer
+from gla.windows import Windows
+
+PIECE = 64  # steps of a piece
+CPU = {"d128 L4 T512": (128, 4, 512, 8), "d256 L6 T1024": (256, 6, 1024, 2)}  # width, layers, context, windows a step
+GPU = 512, 8, 4096, 8  # 25M parameters
+# Dense bfloat16 products, operations per second, from the makers' data sheets.
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
+ROUNDS = 5
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads, self.ln_1, self.ln_2 = heads, nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
+        self.attn, self.proj = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.fc, self.out = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x):
+        b, t, d = x.shape
+        q, k, v = (y.view(b, t, self.heads, -1).transpose(1, 2) for y in self.attn(self.ln_1(x)).split(d, 2))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.proj(y.transpose(1, 2).reshape(b, t, d))
+        return x + self.out(F.gelu(self.fc(self.ln_2(x))))
+
+
+class Plain:
+    """A plain training loop. Each call is one step."""
+
+    def __init__(self, width: int, layers: int, context: int, batch: int):
+        self.embed, self.positions = nn.Linear(TOKEN, width), nn.Embedding(context, width)
+        self.blocks = nn.Sequential(*(PlainBlock(width, width // 32) for _ in range(layers)))
+        self.ln, self.head = nn.LayerNorm(width, bias=False), nn.Linear(width, 32)
+        self.all = nn.ModuleList([self.embed, self.positions, self.blocks, self.ln, self.head])
+        self.optimizer = torch.optim.AdamW(self.all.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1)
+        self.x, self.y = torch.randn(batch, context, TOKEN), torch.randn(batch, context, 32)
+
+    def __call__(self) -> None:
+        output = self.head(self.ln(self.blocks(self.embed(self.x) + self.positions.weight)))
+        loss = (output - self.y).square().mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.all.parameters(), 1.0)
+        self.optimizer.step()
+
+
+def dataset(folder: Path) -> tuple[str, str]:
+    """Histories of Reacher-v4 under dense projections: table and summary."""
+    entry = Environment(id="Reacher-v4", lifetimes=4, streams=4, ppo=PPO(updates=16, steps=PIECE, epochs=1, minibatches=4))
+    store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
+    histories.collect(entry, "reacher", range(entry.lifetimes), *store)
+    augment.write_manifest(Dataset(environments=["reacher"]), [store], *paths)
+    return paths
+
+
+class Ours:
+    """The trainer. Each call is one step."""
+
+    def __init__(self, manifest, own, width: int, layers: int, context: int, batch: int):
+        model = Model(layers=layers, width=width, heads=width // 32)
+        self.config = Agent(dataset="", pieces=context // PIECE, piece_steps=PIECE, batch=batch, model=model, steps=10**6)
+        self.windows = Windows(self.config, *augment.read_manifest(*manifest), "train", own.device)
+        self.trainer = _Trainer(self.config, own)
+
+    def draw(self):
+        return self.trainer.batch(self.windows, self.trainer.step)
+
+    def __call__(self) -> None:
+        self.trainer.train(self.draw())
+
+
+def rate(work, tokens: int, times: int = 1):
+    """A contender: tokens per second."""
+
+    def measure() -> float:
+        start = time.perf_counter()
+        for _ in range(times):
+            work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return times * tokens / (time.perf_counter() - start)
+
+    return measure
+
+
+def on_cpu(manifest) -> None:
+    units = "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    with processes("cpu") as own:
+        for name, (width, layers, context, batch) in CPU.items():
+            ours, peer, tokens = Ours(manifest, own, width, layers, context, batch), Plain(width, layers, context, batch), batch * context
+            precision = str(ours.trainer.dtype).removeprefix("torch.")
+            found = interleaved(ROUNDS, ours=rate(ours, tokens), peer=rate(peer, tokens), batches=rate(ours.draw, tokens, 5))
+            against = f"a plain loop in float32, batches for free; ours in {precision}, CPU {'with' if units else 'without'} bfloat16 matrix units"
+            put_ratio(f"training, CPU, {name}", "tokens/s", found["ours"], found["peer"], against, 2.0 if units else 1.0)
+            against = "whole training steps; below 5 % of a step from a ratio of 20 on"
+            put_ratio(f"batch pipeline, CPU, {name}", "tokens/s", found["batches"], found["ours"], against, 20.0)
+        for context in 2 ** np.arange(8, 14):
+            ours = Ours(manifest, own, 128, 4, int(context), 8192 // int(context))
+            found = interleaved(2, ours=rate(ours, 8192))["ours"]
+            put_growth("training by context, d128 L4, CPU", int(context), float(np.median(found)), "tokens/s")
+
+
+def on_gpu(manifest) -> None:
+    row, unit, against, bar = "training, GPU, 25M parameters, T4096, bfloat16", "FLOP/s by 6N + 6LdT", "the chip's dense bfloat16 peak", 0.4
+    if not torch.cuda.is_available():
+        return put_missing(row, unit, against, bar, "not measured: no GPU")
+    name = torch.cuda.get_device_name()
+    peak = next((value for chip, value in PEAKS.items() if chip in name), None)
+    if peak is None:
+        return put_missing(row, unit, against, bar, f"not measured: the peak of {name} is not known")
+    width, layers, context, batch = GPU
+    with processes("cuda") as own:
+        ours = Ours(manifest, own, *GPU)
+        parameters = sum(p.numel() for p in ours.trainer.model.parameters())
+        tokens = interleaved(ROUNDS, ours=rate(ours, batch * context, 10))["ours"]
+    flops = tokens * (6 * parameters + 6 * layers * width * context)
+    put_ratio(row, unit, flops, np.full(len(flops), peak), f"{against}, {name}", bar)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = dataset(Path(folder))
+        on_cpu(manifest)
+        on_gpu(manifest)
+
+
+if __name__ == "__main__":
+    main()
