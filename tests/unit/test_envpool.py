@@ -13,7 +13,7 @@ from gla.files import read_json
 from gla.ppo import Population
 
 pytest.importorskip("envpool")
-from gla.environments.envpool import EnvPoolVector, envpool_id, settings  # noqa: E402
+from gla.environments.envpool import EnvPoolVector, envpool_id, settings
 
 CARTPOLE = "dm_control/cartpole-swingup-v0"
 IDS = ["Reacher-v4", "HalfCheetah-v4", "Ant-v4", CARTPOLE]
@@ -169,6 +169,7 @@ def test_ids_and_sizes_are_gymnasiums():
         ("Ant-v4", {"healthy_z_range": [0.3, 0.9]}, "EnvPool's takes no healthy_z_range (expected backend gymnasium, or some of"),
         ("HalfCheetah-v4", {"xml_file": "half_cheetah.xml"}, "xml_file"),
         ("Ant-v4", {"healthy_reward": "much"}, "'healthy_reward': 'much'"),
+        ("dm_control/finger-spin-v0", {}, "EnvPool's has observations Dict("),
         (CARTPOLE, {"max_episode_steps": -1}, "max_episode_steps -1 (expected 1 or more"),
     ],
 )

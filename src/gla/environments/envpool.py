@@ -90,7 +90,7 @@ class EnvPoolVector:
         return self._size
 
     def _flat(self, observation: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
-        if not self._keys:
+        if isinstance(observation, np.ndarray):
             return observation
         return np.concatenate([observation[key].reshape(len(observation[key]), -1) for key in self._keys], 1)
 
