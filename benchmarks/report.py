@@ -61,7 +61,9 @@ def table(rows: pd.DataFrame) -> str:
 def main() -> None:
     rows, growth = (pd.read_csv(DOCS / f"benchmarks{x}.csv") for x in ("", "_growth"))
     with atomic(DOCS / "benchmarks_growth.png") as path:
-        figure(growth).savefig(path, dpi=100)
+        drawn = figure(growth)
+        drawn.savefig(path, dpi=100)
+        plt.close(drawn)
     page = DOCS / "benchmarks.md"
     before, rest = page.read_text().split(BEGIN)
     where = f"Measured on {os.cpu_count()} cores: {machine()}."
