@@ -28,6 +28,8 @@ rule train:
     conda:
         "../../envs/gla.yaml"
     threads: 1
+    # The longest jobs first, so that none is left to run alone.
+    priority: 1
     resources:
         # One process for each, which runs without one; profiles may ask for more, or for none.
         gpu=1,
