@@ -5,7 +5,7 @@ networks) and all cores: ours one block of lifetimes a core, as jobs of the work
 core. What counts is environment steps per second over all lifetimes, learning included. Writes rows of
 docs/benchmarks.csv, and how rates grow with lifetimes and streams into docs/benchmarks_growth.csv.
 
-    python benchmarks/collection.py [--rows reacher cheetah ant cartpole growth] [--rounds 5] [--seconds 8]
+    python benchmarks/collection.py [--rows reacher cheetah ant cartpole growth] [--rounds 3] [--seconds 5]
 """
 
 import argparse
@@ -185,8 +185,8 @@ ROWS: dict[str, Callable[[int, float], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="some of the rows (default: all)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each contender in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each contender in a round")
     options = parser.parse_args()
     for name in options.rows:
         ROWS[name](options.rounds, options.seconds)

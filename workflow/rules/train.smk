@@ -25,11 +25,11 @@ rule train:
         by_position="<results>/agents/{agent}/by_position.csv",
     benchmark:
         "<results>/benchmarks/train/{agent}.tsv"
+    # The longest jobs first, so that none is left to run alone.
+    priority: 1
     conda:
         "../../envs/gla.yaml"
     threads: 1
-    # The longest jobs first, so that none is left to run alone.
-    priority: 1
     resources:
         # One process for each, which runs without one; profiles may ask for more, or for none.
         gpu=1,
