@@ -203,6 +203,9 @@ class Agent(_Entry):
     """Whether observations and rewards are standardised by what the context has shown so far."""
     log_std_floor: float = -3.0
     """Smallest log standard deviation of a target."""
+    fixed_projection: Fraction = 0.0
+    """Share of the first step's windows that are under one and the same projection; it falls linearly to 0 halfway
+    through training (GPICL's way past the loss plateau)."""
     auxiliary_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of predicting the next observation and reward; 0 leaves the heads out."""
     model: Model = Model()

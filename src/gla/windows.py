@@ -228,7 +228,8 @@ class Windows:
         n = len(self.sources)
         counts = np.full(n, size // n)
         counts[rng.permutation(n)[: size % n]] += 1
-        parts = [self._draw(s, int(n), rng) for s, n in zip(self.sources, counts, strict=True) if n]
+        fixed = self.agent.fixed_projection * max(0.0, 1 - 2 * index / self.agent.steps) if self.split == "train" else 0.0
+        parts = [self._draw(s, int(n), rng, fixed) for s, n in zip(self.sources, counts, strict=True) if n]
         return Batch(*(torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True)))
 
     def piece_updates(self, source: _Source, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -261,7 +262,7 @@ class Windows:
         first = source.next_episode_start[stream[:, None], low]
         return np.where(start >= low, start, np.where(first <= high, first, np.minimum(any_step, high)))
 
-    def _draw(self, source: _Source, n: int, rng: np.random.Generator) -> Batch:
+    def _draw(self, source: _Source, n: int, rng: np.random.Generator, fixed: float) -> Batch:
         agent = self.agent
         stream = rng.integers(0, source.streams, n)
         update, target_update, gap = self.piece_updates(source, n, rng)
@@ -271,6 +272,8 @@ class Windows:
         lifetime = source.stream_lifetime[stream]
 
         seeds = None if self.identity else rng.integers(*source.projection_range, n)
+        if fixed and not self.identity:
+            seeds[rng.random(n) < fixed] = source.projection_range[0]
         raw = source.observation[index].to(self.device)
         d, a = raw.shape[-1], source.mean.shape[-1]
         w, projection = (x.to(self.device) for x in augment.projections(seeds, n, d, a))

@@ -204,6 +204,26 @@ def test_splits_share_neither_lifetimes_nor_projections(loaded):
     assert [s.streams for s in loaded["validation"].sources] == [2, 2]
 
 
+def test_a_fixed_projection_is_annealed_away_and_never_validated_with(loaded, monkeypatch):
+    drawn = []
+    original = augment.projections
+    monkeypatch.setattr(augment, "projections", lambda seeds, *sizes: (drawn.append(seeds), original(seeds, *sizes))[1])
+
+    def share(index, split="train", fixed=0.9):
+        drawn.clear()
+        _windows(loaded, split, ("pendulum",), steps=100, fixed_projection=fixed).batch(index, 400)
+        (seeds,) = drawn
+        values, counts = np.unique(seeds, return_counts=True)
+        return counts.max() / 400, values[counts.argmax()]
+
+    for index, expected in ((0, 0.9), (25, 0.45), (40, 0.18)):
+        found, value = share(index)
+        assert abs(found - expected) < 0.08 and value == augment.TRAIN
+    for args in ((50,), (90,), (0, "train", 0.0)):
+        assert share(*args)[0] < 0.1  # of 32 projections
+    assert share(0, "validation")[0] < 0.25  # of 8
+
+
 # Batches
 
 
