@@ -10,6 +10,7 @@ SHIPPED = [
     "gla/GridWorld-v0",
     "gla/PointMass-v0",
     "gla/LinearControl-v0",
+    "gla/RandomControl-v0",
     "gla/AntDir-v0",
     "Ant-v4",
     "HalfCheetah-v4",
@@ -170,6 +171,29 @@ def test_point_mass_pays_the_distance_to_its_goal():
     for _ in range(10):
         observation, reward, *_ = env.step(np.array([1.0, 0.75]) - observation)
     assert np.abs(observation).max() <= 1.0
+
+
+def test_random_control_pays_what_its_task_says():
+    kinds = set()
+    for task in range(40):
+        twins = [make("gla/RandomControl-v0", task=task, size=3, actions=2).unwrapped for _ in range(2)]
+        env, action = twins[0], np.array([1.0, -0.5])
+        for _ in range(15):
+            start = env.reset(seed=task)[0]
+            np.testing.assert_array_equal(start, twins[1].reset(seed=task)[0])
+            observation, reward, terminated, truncated, _ = env.step(action)
+            assert (reward, terminated) == twins[1].step(action)[1:3] and not truncated
+        state = np.clip(env.decay * start + env.mix @ np.tanh(start) + env.b @ action, -3, 3)
+        np.testing.assert_allclose(observation, state, atol=1e-6)
+        missed = np.linalg.norm((state - env.goal)[env.counted > 0])
+        paid = {"reach": -missed, "hold": np.exp(-2 * missed**2), "drive": state @ env.direction}[env.kind]
+        assert reward == pytest.approx(paid - env.cost * 1.25 + env.upright, abs=1e-6)
+        env.state = np.full(3, 2.9)
+        assert env.step(action)[2] == env.upright
+        kinds |= {env.kind, env.cost, env.upright}
+    assert kinds == {"reach", "hold", "drive", 0.0, 0.05, 0.2, True, False}
+    with pytest.raises(UnsupportedEnvironment, match="actions 3 .expected 1 to size, 2"):
+        make("gla/RandomControl-v0", size=2, actions=3)
 
 
 def test_linear_control_is_linear_and_its_task_decides_it():

@@ -40,6 +40,7 @@ CODE_ENVIRONMENTS = code(
     "environments/grid_world.py",
     "environments/point_mass.py",
     "environments/linear_control.py",
+    "environments/random_control.py",
     "environments/ant_dir.py",
     "environments/envpool.py",
 )

@@ -1,4 +1,4 @@
-"""Environments: any Gymnasium id, any dm-control task, and four of our own.
+"""Environments: any Gymnasium id, any dm-control task, and five of our own.
 
 ``make`` returns every one of them in one shape: a flat float32 observation vector and either a
 ``Box`` or a ``Discrete`` action space. ``VectorEnv`` steps many side by side.
@@ -24,6 +24,7 @@ gym.logger.min_level = gym.logger.ERROR  # v4 MuJoCo ids warn that v5 exists, at
 gym.register("gla/GridWorld-v0", "gla.environments.grid_world:GridWorld", max_episode_steps=10)
 gym.register("gla/PointMass-v0", "gla.environments.point_mass:PointMass", max_episode_steps=20)
 gym.register("gla/LinearControl-v0", "gla.environments.linear_control:LinearControl", max_episode_steps=20)
+gym.register("gla/RandomControl-v0", "gla.environments.random_control:RandomControl", max_episode_steps=40)
 gym.register("gla/AntDir-v0", "gla.environments.ant_dir:AntDir", max_episode_steps=200)
 
 
