@@ -53,7 +53,7 @@ reliability: env
 smoke: env
 	$(BIN)/snakemake --configfile config/smoke.yaml --cores all all
 
-# Every stage beside its peer: docs/benchmarks.md, its table and its figure; 20 minutes on two cores.
+# Every stage beside its peer: docs/benchmarks.md, its table and its figure; 20 to 25 minutes on two cores.
 bench: env
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for stage in collection training rollouts reading dag report; do $(BIN)/python benchmarks/$$stage.py || exit 1; done
