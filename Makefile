@@ -64,17 +64,20 @@ bench-ppo: env
 	$(BIN)/python benchmarks/ppo_reference.py
 	$(BIN)/python benchmarks/ppo_agreement.py
 
-# What docs/results shows, from finished runs of config/config.yaml and config/results.yaml.
+# What docs/results shows, from those finished runs of the configs that are there.
 docs-results:
-	rm -rf docs/results
 	$(call publish,results,docs/results,config/config.yaml)
 	$(call publish,results/results,docs/results/extended,config/results.yaml)
+	$(call publish,results/ant,docs/results/ant,config/ant.yaml)
+	$(call publish,results/broad,docs/results/broad,config/broad.yaml)
 
 define publish
-	mkdir -p $(2)/digests
-	cp $(1)/figures/*.png $(1)/figures/*.csv $(1)/tables/verdicts.csv $(3) $(2)
-	find $(1)/histories $(1)/agents -maxdepth 2 -name '*.json' -not -name '.*' -printf '%P %p\n' | \
-		while read name path; do cp $$path $(2)/digests/$$(echo $$name | tr / -); done
+	if [ -d $(1)/figures ]; then \
+		rm -rf $(2)/digests $(2)/*.* && mkdir -p $(2)/digests && \
+		cp $(1)/figures/*.png $(1)/figures/*.csv $(1)/tables/verdicts.csv $(3) $(2) && \
+		find $(1)/histories $(1)/agents -maxdepth 2 -name '*.json' -not -name '.*' -printf '%P %p\n' | \
+			while read name path; do cp $$path $(2)/digests/$$(echo $$name | tr / -); done; \
+	fi
 endef
 
 clean:
