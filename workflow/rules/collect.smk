@@ -12,6 +12,8 @@ rule collect:
         digest="<results>/histories/{environment}/{lifetimes}.json",
     benchmark:
         "<results>/benchmarks/collect/{environment}-{lifetimes}.tsv"
+    # What training waits for; see there.
+    priority: 2
     conda:
         "../../envs/gla.yaml"
     threads: 1

@@ -25,7 +25,7 @@ rule train:
         by_position="<results>/agents/{agent}/by_position.csv",
     benchmark:
         "<results>/benchmarks/train/{agent}.tsv"
-    # The longest jobs first, so that none is left to run alone.
+    # The longest jobs early, so that none is left to run alone: short ones can fill every gap.
     priority: 1
     conda:
         "../../envs/gla.yaml"
