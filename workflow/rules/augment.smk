@@ -10,6 +10,8 @@ rule augment:
     output:
         table="<results>/manifests/{dataset}.csv",
         summary="<results>/manifests/{dataset}.json",
+    # What training waits for; see there.
+    priority: 2
     conda:
         "../../envs/gla.yaml"
     params:
