@@ -64,6 +64,9 @@ def main() -> None:
 
     found = interleaved(5, ours=late, peer=early)
     put_ratio("rollouts, four windows past the fill", "stream steps/s", found["ours"], found["peer"], "just past the fill", 0.9)
+    grouped = Cached(models.build(Model(layers=4, width=128, heads=4, key_heads=1)).eval(), WINDOW, WINDOW)
+    found = interleaved(ROUNDS, ours=grouped, peer=cached)
+    put_ratio("rollouts, one head of keys for four of queries", "stream steps/s", found["ours"], found["peer"], "four of each", None)
     for length in 2 ** np.arange(8, 14):
         found = interleaved(3, ours=Cached(model, int(length), int(length)))["ours"]
         put_growth("rollout steps by window, 64 streams, d128 L4, CPU", int(length), float(np.median(found)), "stream steps/s")

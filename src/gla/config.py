@@ -167,6 +167,9 @@ class Model(_Entry):
     """Dimensions of a token inside the model."""
     heads: Positive = 4
     """Attention heads; width / heads must be even."""
+    key_heads: Positive | None = None
+    """transformer: heads of keys and values, which queries share (grouped-query attention): rollouts read that much
+    less; divides heads. Default: as many as heads."""
     channels: Positive = 4
     """equivariant: observation vectors, and action vectors, that a token carries."""
     window: Positive | None = None
@@ -176,6 +179,8 @@ class Model(_Entry):
     def _divisible(self):
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} over heads {self.heads} is not even (expected a multiple of 2)")
+        if self.heads % (self.key_heads or 1):
+            raise ValueError(f"key_heads {self.key_heads} does not divide heads {self.heads} (expected a divisor)")
         return self
 
 
@@ -383,6 +388,8 @@ def _problems(c: Config):
             yield f"agents.{name}.gap: {a.gap} (expected [low, high] with low <= high)"
         if a.model.kind not in model_kinds():
             yield f"agents.{name}.model.kind: {a.model.kind!r} (expected one of {', '.join(model_kinds())})"
+        if a.model.key_heads and a.model.kind == "equivariant":
+            yield f"agents.{name}.model.key_heads: {a.model.key_heads} (expected none for an equivariant model)"
         if a.auxiliary_weight and a.model.kind == "equivariant":
             yield f"agents.{name}.auxiliary_weight: {a.auxiliary_weight} (expected 0 for an equivariant model)"
         for e in c.datasets[a.dataset].environments if a.dataset in c.datasets else []:

@@ -87,7 +87,8 @@ def decoding_mb(evaluation: dict[str, Any], model: dict[str, Any], time_limit: i
     steps = evaluation["steps"] or evaluation["episodes"] * (time_limit or evaluation["window"])
     tokens = evaluation["seeds"] * min(evaluation["window"], steps, model["window"] or steps)
     vectors = (64 + 16) * model["heads"] if model["kind"] == "equivariant" else 0  # observations and actions
-    return tokens * model["layers"] * 2 * (model["width"] + vectors) * 4 // 10**6
+    width = model["width"] * (model["key_heads"] or model["heads"]) // model["heads"]
+    return tokens * model["layers"] * 2 * (width + vectors) * 4 // 10**6
 
 
 def check(raw: dict[str, Any], cache: str | Path = CACHE) -> dict[str, dict[str, Any]]:

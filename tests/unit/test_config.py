@@ -81,6 +81,13 @@ def test_whole_numbers_are_numbers():
     assert json.dumps(normalise(raw)["agents"]["grid_gap1"]["learning_rate"]) == "1.0"
 
 
+def test_an_equivariant_model_has_no_shared_keys():
+    raw = _smoke()
+    raw["agents"]["grid_gap1"]["model"] = {"kind": "equivariant", "key_heads": 1}
+    with pytest.raises(ConfigError, match="agents.grid_gap1.model.key_heads: 1 .expected none"):
+        load(raw)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_of_an_entrys_keys_does_not_matter(seed):
     raw, rng = _smoke(), random.Random(seed)
@@ -204,6 +211,8 @@ def _refused(*edits):
         (("figures", "sources", "environments"), ["grid"] * 2, "figures.sources.environments", "once"),
         (("figures", "figure3", "panels", 0, "agents"), ["grid_gap1"] * 2, "figures.figure3.panels[0].agents", "once"),
         ((*AGENT, "model", "heads"), 5, "agents.grid_gap1.model", "multiple of 2"),
+        ((*AGENT, "model", "key_heads"), 3, "agents.grid_gap1.model", "expected a divisor"),
+        ((*AGENT, "fixed_projection"), 1.5, "agents.grid_gap1.fixed_projection", "1.5"),
         (("figures", "figure3", "panels", 0, "labels"), ["one"], "figures.figure3.panels[0].labels", "2 of them"),
         (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "none"),
         (("figures", "sources", "environments"), [], "figures.sources.environments", "at least one"),

@@ -104,6 +104,32 @@ def test_decoding_step_by_step_equals_the_forward_pass(kind, t, window, layers, 
         torch.testing.assert_close(found, _model(kind, layers, seed)(x)[1], rtol=1e-3, atol=1e-3)
 
 
+@given(key_heads=st.sampled_from([1, 2, 4]), window=st.none() | st.integers(1, 12), cut=st.integers(1, 9))
+@settings(max_examples=20, deadline=None)
+@torch.no_grad()
+def test_queries_that_share_keys_are_those_of_a_model_whose_keys_are_repeated(key_heads, window, cut):
+    torch.manual_seed(0)
+    grouped = models.build(Model(width=16, heads=4, key_heads=key_heads, window=window))
+    torch.nn.init.normal_(grouped.head.weight)
+    whole = models.build(Model(width=16, heads=4, window=window))
+    weights = grouped.state_dict()
+    for name in [n for n in weights if n.endswith("qkv.weight")]:
+        q, k, v = weights[name].split([16, 4 * key_heads, 4 * key_heads])
+        repeated = [w.view(key_heads, 4, 16).repeat_interleave(4 // key_heads, 0).flatten(0, 1) for w in (k, v)]
+        weights[name] = torch.cat([q, *repeated])
+    whole.load_state_dict(weights)
+    x = _tokens(2, 10)
+    torch.testing.assert_close(grouped(x), whole(x), rtol=1e-4, atol=1e-4)
+    caches = grouped.cache(2, 8), whole.cache(2, 8)
+    assert caches[0].memory.numel() * 4 == caches[1].memory.numel() * key_heads
+    for i in range(10):
+        if i == cut:
+            for cache in caches:
+                cache.forget(torch.tensor([False, True]))
+        found, expected = (m.step(x[:, i], cache) for m, cache in zip((grouped, whole), caches, strict=True))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @given(kind=KINDS, cut=st.integers(1, 11), window=st.integers(1, 12))
 @settings(max_examples=20, deadline=None)
 @torch.no_grad()

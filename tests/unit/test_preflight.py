@@ -114,13 +114,14 @@ def test_rollouts_that_need_much_memory_are_named(cache, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("kind", ["transformer", "equivariant"])
+@pytest.mark.parametrize("kind, key_heads", [("transformer", None), ("transformer", 2), ("equivariant", None)])
 @pytest.mark.parametrize("limit, steps, tokens", [(10, None, 40), (None, None, 100), (1000, None, 100), (None, 60, 60)])
-def test_the_memory_of_a_rollout_is_that_of_its_cache(limit, steps, tokens, kind):
+def test_the_memory_of_a_rollout_is_that_of_its_cache(limit, steps, tokens, kind, key_heads):
     from gla import models
     from gla.config import Model
 
-    model = normalise(_edited())["agents"]["grid_gap1"]["model"] | {"kind": kind, "layers": 4, "width": 256, "heads": 4}
+    sizes = {"kind": kind, "layers": 4, "width": 256, "heads": 4, "key_heads": key_heads}
+    model = normalise(_edited())["agents"]["grid_gap1"]["model"] | sizes
     evaluation = {"seeds": 512, "window": 100, "episodes": None if steps else 4, "steps": steps}
     cache = models.build(Model(**model)).cache(512, tokens)
     assert preflight.decoding_mb(evaluation, model, limit) == cache.memory.nbytes // 10**6

@@ -24,17 +24,21 @@ def window_mask(position: Tensor, window: int | None) -> Tensor | None:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-    """Softmax attention, (B, H, T, head).
+    """Softmax attention of queries (B, H, T, head) to keys and values (B, G, n, head), where G divides H.
 
     Under autocast its type is autocast's, but for CPUs without bfloat16 matrix units: PyTorch's kernel takes up to
     1.7 times as long in bfloat16 there as in float32, though a single product takes half (docs/experiments.md).
     """
+    if (grouped := query.shape[1] != key.shape[1]) and query.shape[2] == 1:
+        # One token's queries, as if they were tokens: the keys that they share are read once, and copied never.
+        groups = query.reshape(len(query), key.shape[1], -1, query.shape[-1])
+        return attend(groups, key, value, mask).reshape(query.shape)
     kind = query.device.type
     if kind == "cpu" and not torch.cpu._is_amx_tile_supported():
         with torch.autocast(kind, enabled=False):
             query, key, value = query.float(), key.float(), value.float()
-            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
 
 
 class Cache:

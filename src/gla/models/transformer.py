@@ -15,19 +15,20 @@ from gla.models.tokens import TOKEN
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, key_heads: int):
         super().__init__()
-        self.heads = heads
+        self.head = width // heads
+        self.sizes = [width, key_heads * self.head, key_heads * self.head]
         self.attention_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, sum(self.sizes), bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
 
     def project(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries and keys, and values, (B, H, T, head)."""
-        b, t, d = x.shape
-        q, k, v = self.qkv(self.attention_norm(x)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        """Rotated queries (B, H, T, head), and rotated keys and values (B, G, T, head)."""
+        parts = self.qkv(self.attention_norm(x)).split(self.sizes, -1)
+        q, k, v = (part.unflatten(-1, (-1, self.head)).transpose(1, 2) for part in parts)
         return rotate(q, position), rotate(k, position), v
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ class SequenceModel(nn.Module):
         width, layers = config.width, config.layers
         self.config = config
         self.embed = nn.Linear(TOKEN, width)
-        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.key_heads or config.heads) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
         for name, p in self.blocks.named_parameters():
             if p.dim() == 2:
@@ -68,8 +69,8 @@ class SequenceModel(nn.Module):
         return features, self.head(features).float()
 
     def cache(self, batch: int, length: int) -> Cache:
-        like, heads = self.blocks[0].qkv.weight, self.config.heads
-        return Cache(len(self.blocks), batch, heads, min(length, self.config.window or length), self.config.width // heads, like)
+        heads, length = self.config.key_heads or self.config.heads, min(length, self.config.window or length)
+        return Cache(len(self.blocks), batch, heads, length, self.blocks[0].head, self.blocks[0].qkv.weight)
 
     def step(self, x: Tensor, cache: Cache) -> Tensor:
         x = self.embed(x).float().unsqueeze(1)
