@@ -388,6 +388,8 @@ def _problems(c: Config):
             yield f"agents.{name}.gap: {a.gap} (expected [low, high] with low <= high)"
         if a.model.kind not in model_kinds():
             yield f"agents.{name}.model.kind: {a.model.kind!r} (expected one of {', '.join(model_kinds())})"
+        if a.fixed_projection and a.dataset in c.datasets and c.datasets[a.dataset].projections.kind == "identity":
+            yield f"agents.{name}.fixed_projection: {a.fixed_projection} (expected 0 where the only projection is the identity)"
         if a.model.key_heads and a.model.kind == "equivariant":
             yield f"agents.{name}.model.key_heads: {a.model.key_heads} (expected none for an equivariant model)"
         if a.auxiliary_weight and a.model.kind == "equivariant":

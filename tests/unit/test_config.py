@@ -212,6 +212,7 @@ def _refused(*edits):
         (("figures", "figure3", "panels", 0, "agents"), ["grid_gap1"] * 2, "figures.figure3.panels[0].agents", "once"),
         ((*AGENT, "model", "heads"), 5, "agents.grid_gap1.model", "multiple of 2"),
         ((*AGENT, "model", "key_heads"), 3, "agents.grid_gap1.model", "expected a divisor"),
+        ((*AGENT, "fixed_projection"), 0.5, "agents.grid_gap1.fixed_projection", "identity"),
         ((*AGENT, "fixed_projection"), 1.5, "agents.grid_gap1.fixed_projection", "1.5"),
         (("figures", "figure3", "panels", 0, "labels"), ["one"], "figures.figure3.panels[0].labels", "2 of them"),
         (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "none"),
