@@ -70,6 +70,7 @@ docs-results:
 	$(call publish,results/results,docs/results/extended,config/results.yaml)
 	$(call publish,results/ant,docs/results/ant,config/ant.yaml)
 	$(call publish,results/broad,docs/results/broad,config/broad.yaml)
+	$(call publish,results/scaling,docs/results/scaling,config/scaling.yaml)
 
 define publish
 	if [ -d $(1)/figures ]; then \
