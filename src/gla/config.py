@@ -193,7 +193,7 @@ class Agent(_Entry):
     """PPO updates between a piece and the next; [low, high] draws one for each window; max: the last policy."""
     sampling: Literal["recorded", "relabelled"] = "recorded"
     """recorded: pieces of updates i, i+g, ... with the distributions they were sampled from;
-    relabelled: pieces of rising quality, labelled by the policy g updates ahead."""
+    relabelled: pieces of rising quality, labelled by the policy g updates ahead; from a random piece on, pieces g updates ahead."""
     pieces: Positive = 20
     """Pieces strung together in a training window."""
     piece_steps: Positive = 10

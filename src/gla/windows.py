@@ -8,7 +8,8 @@ docs/method.md):
 - recorded (Kirsch et al., 2023): targets are the distributions that the actions were drawn from.
   ``max`` takes every piece from the last update: the best policy, and nothing before it.
 - relabelled: pieces of rising, mostly poor quality; the target of every state is what the policy g
-  updates later, or the last, would have done there. The context then never shows the answer.
+  updates later, or the last, would have done there. The context does not show the answer until a random
+  piece: from there on pieces are taken g updates later too, as a rollout's are once the agent acts on what it found.
 
 Shapes: B windows, M pieces of P steps, T = M * P tokens, d and a dimensions of an environment.
 """
@@ -245,6 +246,8 @@ class Windows:
         if agent.sampling == "relabelled":
             ceiling = rng.integers(0, last, (n, 1), endpoint=True)
             piece = np.sort(rng.integers(0, ceiling, (n, agent.pieces), endpoint=True), 1)
+            switch = rng.integers(0, agent.pieces, (n, 1), endpoint=True)
+            piece = np.where(m < switch, piece, np.minimum(piece + gap[:, None], last))
             return piece, np.minimum(piece + gap[:, None], last), gap
         if agent.gap == "max":
             piece = np.full((n, agent.pieces), last)

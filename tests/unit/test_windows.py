@@ -93,11 +93,24 @@ def test_from_start_is_a_share_of_the_windows(loaded):
     assert (piece[:, 0] == 0).mean() == pytest.approx(0.7 + 0.3 / 6, abs=0.03)
 
 
-def test_relabelled_contexts_are_mostly_poor_and_reach_the_last_update(loaded):
-    windows = _windows(loaded, sampling="relabelled", gap="max")
-    piece, target, _ = windows.piece_updates(windows.sources[0], 2000, np.random.default_rng(0))
+def test_relabelled_contexts_are_mostly_poor_until_a_random_piece(loaded):
+    windows = _windows(loaded, sampling="relabelled", gap="max", pieces=4)
+    piece, target, _ = windows.piece_updates(windows.sources[0], 20000, np.random.default_rng(0))
     assert set(piece.ravel()) == set(range(6)) and (target == 5).all()
-    assert piece.mean() < 2.0
+    # Switched from the first piece on in one of five windows, at or before the last in four of five. In the others only a
+    # ceiling of 5, one of six, leads there: with all of four draws, and with at least one of them.
+    assert (piece[:, 0] == 5).mean() == pytest.approx(1 / 5 + 4 / 5 * (1 / 6) ** 5, abs=0.01)
+    assert (piece[:, -1] == 5).mean() == pytest.approx(4 / 5 + 1 / 5 * (1 - (5 / 6) ** 4) / 6, abs=0.01)
+
+
+def test_relabelled_pieces_after_the_switch_are_a_gap_ahead(loaded):
+    """With a single piece, half of the windows are switched: draws plus the gap beside plain draws."""
+    windows = _windows(loaded, sampling="relabelled", gap=2, pieces=1)
+    piece, target, _ = windows.piece_updates(windows.sources[0], 40000, np.random.default_rng(0))
+    plain = np.array([sum(1 / (c + 1) for c in range(u, 6)) / 6 for u in range(6)])
+    ahead = np.array([0, 0, *plain[:3], plain[3:].sum()])
+    np.testing.assert_allclose(np.bincount(piece[:, 0], minlength=6) / 40000, (plain + ahead) / 2, atol=0.01)
+    np.testing.assert_array_equal(target, np.minimum(piece + 2, 5))
 
 
 # Rows
