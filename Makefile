@@ -5,12 +5,14 @@
 # make check    formats, types and the documentation
 # make reliability   faults of every kind, injected; writes docs/reliability.md
 # make bench    every stage beside its peer; writes docs/benchmarks.md
+# make docs-results  the committed results, docs/results, from finished runs
+# make docs-numbers  README.md and docs/results.md, from their templates and the committed results
 # make env      the environment alone, in .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: all env report site check test test-slow test-slurm reliability bench bench-ppo smoke docs-results clean
+.PHONY: all env report site check test test-slow test-slurm reliability bench bench-ppo smoke docs-results docs-numbers clean
 
 all: env
 	$(BIN)/snakemake --cores all all
@@ -70,7 +72,11 @@ docs-results:
 	$(call publish,results/results,docs/results/extended,config/results.yaml)
 	$(call publish,results/ant,docs/results/ant,config/ant.yaml)
 	$(call publish,results/broad,docs/results/broad,config/broad.yaml)
-	$(call publish,results/scaling,docs/results/scaling,config/scaling.yaml)
+	$(MAKE) docs-numbers
+
+# Every number in README.md and docs/results.md, from the tables below docs.
+docs-numbers:
+	$(BIN)/python docs/render.py
 
 define publish
 	if [ -d $(1)/figures ]; then \

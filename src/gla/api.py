@@ -75,7 +75,7 @@ class Agent(agent.Agent):
         if episodes is None and settings.get("steps") is None:
             episodes = 20
         own = [c for c in conditions if c not in SIMPLE]
-        entry = check(Environment, {"id": env_id(env), "kwargs": kwargs or {}, "ppo": {"updates": 1}})
+        entry = check(Environment, {"id": env_id(env), "kwargs": kwargs or {}})
         label = entry.id.removeprefix("gla-user/")
         evaluation = check(
             Evaluation,
@@ -93,7 +93,7 @@ class Agent(agent.Agent):
 
     def policy(self, env: gym.Env, **settings: Any) -> "Policy":
         """The agent in one environment that the caller steps. settings: keys of an evaluation."""
-        return Policy(self, env, check(Evaluation, {"environment": "by hand", "seeds": 1, "steps": 4000} | settings))
+        return Policy(self, env, check(Evaluation, {"environment": "by hand", "seeds": 1, "steps": 4000, "conditions": ["agent"]} | settings))
 
 
 class Policy:

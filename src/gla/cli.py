@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--seed", type=int, default=0, help="of environments, projections and noise (default: %(default)s)")
     c.add_argument("--temperature", type=float, default=1.0, help="scale of the action noise (default: %(default)s)")
     c.add_argument(
-        "--conditions", nargs="+", default=["agent", "rewards_hidden", "random", "zero_action"], metavar="CONDITION",
+        "--conditions", nargs="+", default=["agent", "rewards_hidden", "rewards_shuffled", "random", "zero_action"], metavar="CONDITION",
         help="curves to compare (default: %(default)s)",
     )  # fmt: skip
     c.add_argument("--rows", metavar="CSV", help="write a row for each condition, seed and episode")

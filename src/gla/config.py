@@ -14,7 +14,13 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-BASELINES = ("random", "zero_action", "ppo", "ppo_final")
+ONLINE = ("online_ppo", "online_linear", "online_ars")  # what learns with gradients, or by search, while it acts
+CALM = ("random", "zero_action")  # what needs neither learning nor data
+BASELINES = (*CALM, *ONLINE, "ppo_final", "reference")
+
+
+# Keys of an environment that decide nothing of its histories.
+NOT_OF_HISTORIES = ("lifetimes", "lifetimes_per_block", "validation_tasks", "test_tasks", "reference")
 
 
 class ConfigError(ValueError):
@@ -82,8 +88,23 @@ class PPO(_Entry):
     """Updates between two snapshots of the policy's weights in the store; the last is always kept."""
 
 
+class Reference(_Entry):
+    """PPO trained for long on the tasks that are evaluated: what a score of 1 stands for."""
+
+    steps: Positive = 1_000_000
+    """Environment steps of each run, rounded up to whole updates."""
+    runs: Positive = 3
+    """Independent runs on each task; their spread is part of every score's interval."""
+    backend: Literal["gymnasium", "envpool"] = "gymnasium"
+    """What steps the environment while it learns; it is always evaluated in Gymnasium's."""
+    streams: Positive = 16
+    """Copies of the environment in each run."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the runs."""
+
+
 class Environment(_Entry):
-    """Where PPO histories come from."""
+    """Where agents act, and where PPO histories come from."""
 
     id: str
     """A Gymnasium id, or dm_control/<domain>-<task>-v0."""
@@ -92,6 +113,10 @@ class Environment(_Entry):
     tasks: list[dict[str, Any]] = []
     """Further keyword arguments that differ between tasks: lifetime (or test seed) k has tasks[k % n].
     {task: [0, 64]} stands for [{task: 0}, ..., {task: 63}]."""
+    validation_tasks: list[dict[str, Any]] = []
+    """Tasks for evaluations of split validation, on which choices are made; those of tasks where empty."""
+    test_tasks: list[dict[str, Any]] = []
+    """Tasks for evaluations of split test, which are reported; those of tasks where empty."""
     lifetimes: Positive = 16
     """Independent PPO runs."""
     lifetimes_per_block: Positive = 16
@@ -102,10 +127,17 @@ class Environment(_Entry):
     """Copies of the environment in each lifetime."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the collection."""
-    ppo: PPO
-    """How the source agents learn."""
+    ppo: PPO | None = None
+    """How the source agents learn; needed where histories are collected, and not where agents only act."""
+    reference: Reference = Reference()
+    """What a score of 1 stands for."""
 
-    @field_validator("tasks", mode="before")
+    def tasks_of(self, split: str) -> list[dict[str, Any]]:
+        """Keyword arguments of the tasks of a split, at least one."""
+        own = {"training": self.tasks, "validation": self.validation_tasks, "test": self.test_tasks}[split]
+        return own or self.tasks or [{}]
+
+    @field_validator("tasks", "validation_tasks", "test_tasks", mode="before")
     @classmethod
     def _range(cls, value: Any) -> Any:
         if isinstance(value, dict) and len(value) == 1:
@@ -118,6 +150,8 @@ class Environment(_Entry):
 
     @model_validator(mode="after")
     def _divisible(self):
+        if self.ppo is None:
+            return self
         batch = self.streams * self.ppo.steps
         if batch % self.ppo.minibatches:
             raise ValueError(
@@ -193,7 +227,9 @@ class Agent(_Entry):
     """PPO updates between a piece and the next; [low, high] draws one for each window; max: the last policy."""
     sampling: Literal["recorded", "relabelled"] = "recorded"
     """recorded: pieces of updates i, i+g, ... with the distributions they were sampled from;
-    relabelled: pieces of rising quality, labelled by the policy g updates ahead; from a random piece on, pieces g updates ahead."""
+    relabelled: pieces of rising quality, labelled by the policy g updates ahead, which needs a snapshot of each such policy."""
+    switch: bool = True
+    """relabelled: whether from a random piece on the pieces are those of the policy that was the target before it."""
     pieces: Positive = 20
     """Pieces strung together in a training window."""
     piece_steps: Positive = 10
@@ -233,6 +269,8 @@ class Agent(_Entry):
     """Steps between two held-out losses and checkpoints."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the weights and the data order."""
+    seeds: Positive = 1
+    """Networks that are trained, with seeds seed, seed + 1, ...: NAME, NAME.1, ... One network is one sample."""
 
 
 class Evaluation(_Entry):
@@ -240,14 +278,21 @@ class Evaluation(_Entry):
 
     environment: str
     """Name of an environment; test seed k has its task k % n."""
+    split: Literal["test", "validation", "training"] = "test"
+    """Whose tasks, seeds and projections: choices are made on validation, test is reported; training: the tasks that were trained on."""
     agents: list[str] = []
     """Names of agents."""
-    conditions: list[Literal["agent", "rewards_hidden", "rewards_shuffled", "context_wiped"]] = ["agent", "rewards_hidden"]
+    conditions: list[Literal["agent", "rewards_hidden", "rewards_shuffled", "context_wiped"]] = [
+        "agent", "rewards_hidden", "rewards_shuffled"
+    ]
     """What each agent is run under: itself, and the controls that tell whether it learns from reward."""
     projections: Literal["unseen", "seen"] = "unseen"
     """unseen: drawn for tests alone; seen: among those of the agent's own training."""
-    baselines: list[Literal["random", "zero_action", "ppo", "ppo_final"]] = list(BASELINES)
-    """Reference rows."""
+    baselines: list[Literal["random", "zero_action", "online_ppo", "online_linear", "online_ars", "ppo_final", "reference"]] = [
+        "random", "zero_action", "online_ppo", "online_linear", "online_ars", "reference"
+    ]
+    """What stands beside the agents. online_*: learners from scratch at as many steps, with settings of their own; ppo_final:
+    the last policies of the environment's histories; reference: PPO trained for long on the tasks that are evaluated."""
     seeds: Positive = 64
     """Test seeds, side by side."""
     episodes: Positive | None = None
@@ -260,8 +305,19 @@ class Evaluation(_Entry):
     """Conditioning at the first and at the last step, linear between; ignored without eta."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
     """Scale of the action noise (of the logits' inverse, for discrete actions)."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**20)] = 0
     """Seed of environments, projections and action noise."""
+
+    @property
+    def split_seed(self) -> int:
+        """The seed that everything random is drawn from: other ones in validation than in the test."""
+        return self.seed + (2**20 if self.split == "validation" else 0)
+
+    @model_validator(mode="after")
+    def _others_rewards(self):
+        if self.seeds < 2 and "rewards_shuffled" in self.conditions:
+            raise ValueError("seeds 1 with rewards_shuffled, which would see its own rewards (expected at least 2 seeds, or no rewards_shuffled)")
+        return self
 
     @model_validator(mode="after")
     def _one_length(self):
@@ -353,6 +409,35 @@ def _twice(where: str, names: list[str]):
         yield f"{where}: {name!r} is listed {names.count(name)} times (expected once)"
 
 
+def _no_snapshot(agent: str, gap: int, environment: str, ppo: PPO):
+    """A line where some update that a relabelled target asks for has no snapshot of its policy."""
+    last = ppo.updates - 1
+    missing = next((u for u in range(min(gap, last), last) if u % ppo.snapshot_every), None)
+    if missing is not None:
+        below = missing - missing % ppo.snapshot_every
+        yield (
+            f"agents.{agent}.gap: relabelled windows ask for the policy of update {missing} of {environment!r}, which has no snapshot "
+            f"(nearest: {below} and {min(below + ppo.snapshot_every, last)}; expected environments.{environment}.ppo.snapshot_every 1, "
+            "or gap max)"
+        )
+
+
+def _trained_on(c: Config, name: str, evaluation: Evaluation, agent: str):
+    """A line where an agent would be tested on a task that it was trained on."""
+    dataset = c.agents[agent].dataset if agent in c.agents else None
+    entry = c.environments.get(evaluation.environment)
+    if entry is None or dataset not in c.datasets or evaluation.split == "training":
+        return
+    own = [(entry.id, entry.kwargs | task) for task in entry.tasks_of(evaluation.split) if task]
+    trained = (c.environments[e] for e in c.datasets[dataset].environments if e in c.environments)
+    seen = [(e.id, e.kwargs | task) for e in trained for task in e.tasks_of("training")]
+    if both := [kwargs for kwargs in own if kwargs in seen]:
+        yield (
+            f"evaluations.{name}.agents: {agent!r} was trained on {len(both)} of the {len(own)} tasks of split {evaluation.split} of "
+            f"{evaluation.environment!r}, {both[0][1]} among them (expected other {evaluation.split}_tasks there, or split training)"
+        )
+
+
 def _problems(c: Config):
     """References and sizes that no single entry can check. Yields one line for each fault."""
 
@@ -367,10 +452,21 @@ def _problems(c: Config):
                 yield f"{kind}.{name}: not a usable name (expected letters, digits, - and _; 'baseline' is taken)"
     if not c.pathvars.get("results"):
         yield f"pathvars: {c.pathvars} (expected results, where results go)"
+    for name, e in c.environments.items():
+        for split in ("validation", "test"):
+            for other in ("training", "validation"):
+                # None of its own: those of training, which is checked where agents are evaluated.
+                if split == other or not getattr(e, f"{split}_tasks") or (other != "training" and not e.validation_tasks):
+                    continue
+                both = [t for t in e.tasks_of(split) if t in e.tasks_of(other)]
+                if both:
+                    yield f"environments.{name}.{split}_tasks: {both[0]} is a task of {other} too (expected none that is)"
     for name, d in c.datasets.items():
         yield from _twice(f"datasets.{name}.environments", d.environments)
         for e in d.environments:
             yield from known(f"datasets.{name}.environments", e, "environments")
+            if e in c.environments and c.environments[e].ppo is None:
+                yield f"environments.{e}.ppo: missing (expected how its sources learn, since dataset {name!r} has it)"
             if e in c.environments and c.environments[e].lifetimes < 2:
                 yield (
                     f"datasets.{name}.environments: {e!r} has {c.environments[e].lifetimes} lifetime "
@@ -398,6 +494,10 @@ def _problems(c: Config):
             if e not in c.environments:
                 continue
             env = c.environments[e]
+            if env.ppo is None:
+                continue
+            if a.sampling == "relabelled" and a.gap != "max":
+                yield from _no_snapshot(name, gap[0], e, env.ppo)
             if a.gap != "max" and gap[1] >= env.ppo.updates:
                 yield (
                     f"agents.{name}.gap: {a.gap} is longer than the history of {e!r}, {env.ppo.updates} updates "
@@ -414,6 +514,16 @@ def _problems(c: Config):
             yield from _twice(f"evaluations.{name}.{key}", getattr(v, key))
         for a in v.agents:
             yield from known(f"evaluations.{name}.agents", a, "agents")
+            yield from _trained_on(c, name, v, a)
+        if v.environment in c.environments and c.environments[v.environment].ppo is None and "ppo_final" in v.baselines:
+            yield f"evaluations.{name}.baselines: ppo_final, but {v.environment!r} has no ppo, and so no histories (expected reference)"
+        if v.environment in c.environments and "ppo_final" in v.baselines:
+            e = c.environments[v.environment]
+            if e.tasks_of(v.split) != e.tasks_of("training"):
+                yield (
+                    f"evaluations.{name}.baselines: ppo_final, but no history of {v.environment!r} is of a task of split {v.split} "
+                    "(expected reference)"
+                )
         if not v.baselines and not (v.agents and v.conditions):
             yield f"evaluations.{name}: agents {v.agents}, conditions {v.conditions}, no baselines (expected something to run)"
     for name, f in c.figures.items():
@@ -433,6 +543,8 @@ def _problems(c: Config):
             yield from _twice(f"figures.{name}.{key}", getattr(f, key))
         for e in f.environments:
             yield from known(f"figures.{name}.environments", e, "environments")
+            if e in c.environments and c.environments[e].ppo is None:
+                yield f"figures.{name}.environments: {e!r} has no ppo, and so no histories (expected one that has)"
         for a in f.agents:
             yield from known(f"figures.{name}.agents", a, "agents")
         for i, p in enumerate(f.panels):
@@ -535,7 +647,7 @@ the default, not on top of it. Paths of results follow the names: `results/histo
 `results/manifests/{dataset}.json`, `results/agents/{agent}/`, `results/rollouts/{evaluation}/{agent}/`,
 `results/figures/{figure}.pdf`.
 
-Five kinds of entries refer to each other by name: an **environment** (with its PPO settings), a
+Five kinds of entries refer to each other by name: an **environment** (with the PPO settings of its sources), a
 **dataset** (environments + projections + split), an **agent** (dataset + gap + conditioning + model +
 training), an **evaluation** (agents and baselines in an environment) and a **figure** (evaluations +
 style). A new study is a new entry. A changed entry rebuilds what depends on it and nothing else.
@@ -566,7 +678,8 @@ def reference() -> str:
 
     parts = [_INTRODUCTION]
     sections = (
-        ("The whole", Config), ("environments", Environment), ("environments: ppo", PPO), ("datasets", Dataset),
+        ("The whole", Config), ("environments", Environment), ("environments: ppo", PPO),
+        ("environments: reference", Reference), ("datasets", Dataset),
         ("datasets: projections", Projections), ("agents", Agent), ("agents: model", Model),
         ("evaluations", Evaluation), ("figures", Figure), ("figures: panels", Panel),
     )  # fmt: skip

@@ -2,10 +2,11 @@
 
 Every runner returns the same tidy rows, one for each seed and finished episode::
 
-    agent, environment, condition, seed, episode, env_steps, episode_return, episode_length
+    agent, environment, condition, training_seed, seed, episode, env_steps, episode_return, episode_length, rewards_vary
 
 env_steps counts the seed's steps up to and including the episode's last. Test seed s has the task
-s % n of its environment. Conditions:
+s % n of the environment's tasks of the evaluation's split. training_seed is the number of the network, or of the
+reference's run; rewards_vary says whether rewards differed at all, without which no control tells anything. Conditions:
 
 - agent: the agent, from an empty context, under a projection that it never saw.
 - rewards_hidden: the same, with every reward in the context replaced by the constant 0.
@@ -13,29 +14,34 @@ s % n of its environment. Conditions:
   and at the same times, and of no use.
 - context_wiped: the same, the context emptied whenever an episode ends.
 - random: uniform over the action space. zero_action: always the zero vector, or action 0.
-- ppo: PPO from scratch with the source's hyper-parameters, alone in one stream, so that its steps
-  count like the agent's. An update needs as many steps as one of the source's.
-- ppo_final: the last policies of the environment's histories, acting as they did there.
+- online_ppo, online_linear, online_ars: learners from scratch at as many steps, with settings of their own (gla.learners).
+- ppo_final: the last policies of the environment's histories, at the evaluation's temperature.
+- reference: PPO that was trained for long on the same tasks (gla.reference), at the evaluation's temperature.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from gla import augment, histories
+from gla import augment, histories, learners, reference
 from gla.agent import Agent
-from gla.config import ConfigError, Environment, Evaluation
+from gla.config import ONLINE, PPO, ConfigError, Environment, Evaluation
 from gla.distributions import pull_back
 from gla.environments import EnvSpec, VectorEnv, time_limit
 from gla.files import CorruptFile, atomic, check
+from gla.learners import ppo
 from gla.ppo import NumericalError, Policy, Population, sample_action
 from gla.progress import Progress
 from gla.windows import RunningStandardiser
 
-COLUMNS = ("agent", "environment", "condition", "seed", "episode", "env_steps", "episode_return", "episode_length")
+COLUMNS = (
+    "agent", "environment", "condition", "training_seed", "seed", "episode", "env_steps", "episode_return", "episode_length",
+    "rewards_vary",
+)  # fmt: skip
 
 
 class EpisodeRows:
@@ -46,6 +52,7 @@ class EpisodeRows:
         self.running, self.length = np.zeros(seeds), np.zeros(seeds, np.int64)
         self.episode = np.zeros(seeds, np.int64)
         self.env_steps = 0
+        self.least, self.most = np.inf, -np.inf  # rewards of any seed
         self.rows: list[tuple] = []
 
     def add(self, reward: np.ndarray, done: np.ndarray) -> None:
@@ -53,6 +60,7 @@ class EpisodeRows:
         self.env_steps += 1
         self.running += reward
         self.length += 1
+        self.least, self.most = min(self.least, float(reward.min())), max(self.most, float(reward.max()))
         for s in np.flatnonzero(done):
             if self.limit is None or self.episode[s] < self.limit:
                 self.rows.append((s, self.episode[s], self.env_steps, self.running[s], self.length[s]))
@@ -64,17 +72,18 @@ class EpisodeRows:
         """Whether every seed has had all its episodes."""
         return self.limit is not None and bool((self.episode >= self.limit).all())
 
-    def frame(self, agent: str, environment: str, condition: str) -> pd.DataFrame:
+    def frame(self, agent: str, environment: str, condition: str, training_seed: int = 0) -> pd.DataFrame:
         """The rows, by seed and episode."""
         frame = pd.DataFrame(self.rows, columns=("seed", "episode", "env_steps", "episode_return", "episode_length"))
         frame = frame.sort_values(["seed", "episode"], ignore_index=True)
-        frame = frame.assign(agent=agent, environment=environment, condition=condition)
+        frame = frame.assign(agent=agent, environment=environment, condition=condition, training_seed=training_seed)
+        frame["rewards_vary"] = self.most > self.least
         return frame[list(COLUMNS)]
 
 
 def _environments(entry: Environment, evaluation: Evaluation) -> VectorEnv:
-    tasks = entry.tasks or [{}]
-    return VectorEnv(entry.id, [entry.kwargs | tasks[s % len(tasks)] for s in range(evaluation.seeds)], evaluation.seed)
+    tasks = entry.tasks_of(evaluation.split)
+    return VectorEnv(entry.id, [entry.kwargs | tasks[s % len(tasks)] for s in range(evaluation.seeds)], evaluation.split_seed)
 
 
 def _most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
@@ -125,7 +134,7 @@ def _projection_seeds(agent: Agent, evaluation: Evaluation) -> np.ndarray | None
         return None
     if evaluation.projections == "seen":
         return augment.TRAIN + np.arange(evaluation.seeds) % agent.manifest["projections"]["train"]
-    return augment.TEST + evaluation.seed * 2**20 + np.arange(evaluation.seeds)
+    return augment.TEST + evaluation.split_seed * 2**20 + np.arange(evaluation.seeds)
 
 
 class InContext:
@@ -140,7 +149,7 @@ class InContext:
         n = self.n = evaluation.seeds
         self.model = agent.model.sequence
         self.device = next(self.model.parameters()).device
-        self.generator = torch.Generator().manual_seed(evaluation.seed)
+        self.generator = torch.Generator().manual_seed(evaluation.split_seed)
         seeds = _projection_seeds(agent, evaluation)
         self.w, self.a = augment.projections(seeds, n, spec.observation_size, spec.action_size)
         self.cache = self.model.cache(n, min(evaluation.window, steps))
@@ -213,7 +222,7 @@ def run_agent(agent: Agent, entry: Environment, evaluation: Evaluation, conditio
 def run_simple(entry: Environment, evaluation: Evaluation, condition: str, label: str = "baseline") -> EpisodeRows:
     """``random`` or ``zero_action``."""
     envs = _environments(entry, evaluation)
-    rng, spec, n = np.random.default_rng(evaluation.seed), envs.spec, evaluation.seeds
+    rng, spec, n = np.random.default_rng(evaluation.split_seed), envs.spec, evaluation.seeds
 
     def act(_observation, _t) -> np.ndarray:
         if condition == "zero_action":
@@ -228,27 +237,55 @@ def run_simple(entry: Environment, evaluation: Evaluation, condition: str, label
         envs.close()
 
 
-def run_ppo(entry: Environment, evaluation: Evaluation, label: str = "ppo") -> EpisodeRows:
-    """PPO from scratch, one stream for each seed."""
-    seed = 2**31 + evaluation.seed  # apart from every collection's
-    population = Population(entry, range(evaluation.seeds), 1, entry.streams * entry.ppo.steps, seed, label)
+def run_online(entry: Environment, evaluation: Evaluation, condition: str, label: str = "online", **settings: Any) -> EpisodeRows:
+    """A learner of ``gla.learners`` from scratch, each seed alone. settings: in the place of its own, to choose among."""
+    if condition == "online_ppo":
+        return _run_online_ppo(entry, evaluation, label, ppo.settings(**settings))
+    envs = _environments(entry, evaluation)
+    learner = learners.KINDS[condition](envs.spec, evaluation.seeds, evaluation.split_seed, **settings)
+    try:
+        return _run(envs, evaluation, label, lambda observation, _t: learner.act(observation), lambda step, *_: learner.observe(step))
+    finally:
+        envs.close()
+
+
+def _run_online_ppo(entry: Environment, evaluation: Evaluation, label: str, settings: PPO) -> EpisodeRows:
+    alone = entry.model_copy(update={"ppo": settings, "tasks": entry.tasks_of(evaluation.split), "backend": "gymnasium"})
+    seed = 2**31 + evaluation.split_seed  # apart from every collection's
+    population = Population(alone, range(evaluation.seeds), 1, settings.steps, seed, label)
     rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), _most_steps(population.envs, evaluation)
     progress = Progress(label, total, "steps of each seed")
     try:
         while rows.env_steps < total and not rows.finished:
-            take = min(population.steps, total - rows.env_steps)
-            whole, population.steps = population.steps, take
+            take = min(settings.steps, total - rows.env_steps)
+            population.steps = take
             rollout = population.collect()
             done = rollout.terminated | rollout.truncated
             for t in range(take):
                 rows.add(rollout.reward[:, 0, t], done[:, 0, t])
-            population.steps = whole
-            if rows.env_steps < total and population.update < entry.ppo.updates:
+            if rows.env_steps < total:
                 population.improve(rollout)
             progress.advance(take)
     finally:
         population.close()
     return rows
+
+
+def _run_policies(policies: Policy, entry: Environment, evaluation: Evaluation, label: str) -> EpisodeRows:
+    """Fixed policies, seed s acting by the s-th modulo their number."""
+    envs = _environments(entry, evaluation)
+    chosen = torch.arange(evaluation.seeds) % len(policies.w0)
+    policy = Policy(*(field[chosen] for field in policies))
+    generator = torch.Generator().manual_seed(evaluation.split_seed)
+
+    def act(observation: np.ndarray, _t) -> np.ndarray:
+        mean = policy(torch.from_numpy(observation).unsqueeze(1)).squeeze(1)
+        return sample_action(mean, None if envs.spec.discrete else policy.log_std, generator, evaluation.temperature).numpy()
+
+    try:
+        return _run(envs, evaluation, label, act)
+    finally:
+        envs.close()
 
 
 def run_ppo_final(entry: Environment, evaluation: Evaluation, stores: list[tuple[str, str]], label: str = "ppo_final") -> EpisodeRows:
@@ -257,36 +294,33 @@ def run_ppo_final(entry: Environment, evaluation: Evaluation, stores: list[tuple
     policies = [torch.cat(field) for field in zip(*last, strict=True)]
     lifetimes, tasks = len(policies[0]), len(entry.tasks) or 1
     usable = lifetimes - lifetimes % tasks or lifetimes  # a multiple of the tasks, so that s % usable keeps s's task
-    chosen = torch.arange(evaluation.seeds) % usable
-    policy = Policy(*(field[chosen] for field in policies))
-    envs = _environments(entry, evaluation)
-    generator = torch.Generator().manual_seed(evaluation.seed)
+    return _run_policies(Policy(*(field[:usable] for field in policies)), entry, evaluation, label)
 
-    def act(observation: np.ndarray, _t) -> np.ndarray:
-        mean = policy(torch.from_numpy(observation).unsqueeze(1)).squeeze(1)
-        return sample_action(mean, None if envs.spec.discrete else policy.log_std, generator).numpy()
 
-    try:
-        return _run(envs, evaluation, label, act)
-    finally:
-        envs.close()
+def run_reference(entry: Environment, evaluation: Evaluation, path: str | Path, label: str = "reference") -> list[EpisodeRows]:
+    """Each run of the reference in ``path`` (gla.reference), in every seed."""
+    runs = reference.read(path)
+    return [_run_policies(policies, entry, evaluation, f"{label} run {i}") for i, policies in enumerate(runs)]
 
 
 def run_baseline(
-    entry: Environment, evaluation: Evaluation, condition: str, stores: list[tuple[str, str]], label: str
-) -> EpisodeRows:
-    """Any baseline by its condition; stores are used by ``ppo_final`` alone."""
-    if condition == "ppo":
-        return run_ppo(entry, evaluation, label)
-    if condition == "ppo_final":
-        return run_ppo_final(entry, evaluation, stores, label)
-    return run_simple(entry, evaluation, condition, label)
+    entry: Environment, evaluation: Evaluation, condition: str, stores: list[tuple[str, str]], trained: str | Path, name: str, label: str
+) -> pd.DataFrame:
+    """Rows of any baseline by its condition. stores: of ``ppo_final``; trained: the policies of ``reference``; name: the
+    environment's."""
+    if condition == "reference":
+        runs = run_reference(entry, evaluation, trained, label)
+    elif condition == "ppo_final":
+        runs = [run_ppo_final(entry, evaluation, stores, label)]
+    else:
+        runs = [(run_online if condition in ONLINE else run_simple)(entry, evaluation, condition, label)]
+    return pd.concat([rows.frame("baseline", name, condition, i) for i, rows in enumerate(runs)], ignore_index=True)
 
 
-def write_rows(rows: EpisodeRows, path: str | Path, agent: str, environment: str, condition: str) -> None:
+def write_rows(frame: pd.DataFrame, path: str | Path) -> None:
     """One Parquet file of tidy rows."""
     with atomic(path) as temporary:
-        rows.frame(agent, environment, condition).to_parquet(temporary, index=False)
+        frame.to_parquet(temporary, index=False)
 
 
 def read_rows(path: str | Path) -> pd.DataFrame:

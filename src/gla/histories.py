@@ -34,7 +34,7 @@ import torch
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from gla.config import Environment
+from gla.config import NOT_OF_HISTORIES, Environment
 from gla.files import CorruptFile, exclusive, fingerprint, read_json, sha256, sync_folder, write_json
 from gla.ppo import Policy, Population, ReturnTracker
 from gla.progress import Progress
@@ -120,7 +120,7 @@ def _collect(entry: Environment, name: str, lifetimes: range, store: Path, diges
         "format": FORMAT,
         "environment": name,
         "lifetimes": list(lifetimes),
-        "config": entry.model_dump(exclude={"lifetimes", "lifetimes_per_block"}),
+        "config": entry.model_dump(exclude=set(NOT_OF_HISTORIES)),
         **summary,
         "versions": {p: version(p) for p in PACKAGES + ("envpool",) * (entry.backend == "envpool")},
         "machine": {"architecture": platform.machine(), "cpu_flags": _cpu_flags()},

@@ -19,10 +19,16 @@ def _key(entry: Environment) -> str:
     """Of everything that decides what an environment is like."""
     versions = [version(p) for p in ("gymnasium", "mujoco", "dm-control", "shimmy")]
     own = [sha256(p) for p in sorted(ENVIRONMENTS.glob("*.py"))]
-    if entry.backend == "envpool":
+    if "envpool" in _backends(entry):
         with contextlib.suppress(PackageNotFoundError):
             versions.append(version("envpool"))
-    return fingerprint([entry.id, entry.kwargs, entry.tasks, entry.backend, versions, own])
+    tasks = [entry.tasks, entry.validation_tasks, entry.test_tasks]
+    return fingerprint([entry.id, entry.kwargs, tasks, sorted(_backends(entry)), versions, own])
+
+
+def _backends(entry: Environment) -> set[str]:
+    """What steps the environment, while its sources learn and while its reference does."""
+    return {entry.reference.backend, *([entry.backend] if entry.ppo else [])}
 
 
 def _facts(name: str, entry: Environment) -> dict[str, Any]:
@@ -31,9 +37,10 @@ def _facts(name: str, entry: Environment) -> dict[str, Any]:
     from gla.environments import UnsupportedEnvironment, env_spec, make, time_limit
 
     first: dict[str, Any] = {}
-    for i, task in enumerate(entry.tasks or [{}]):
+    lists = {"tasks": entry.tasks or [{}], "validation_tasks": entry.validation_tasks, "test_tasks": entry.test_tasks}
+    for key, i, task in ((key, i, task) for key, tasks in lists.items() for i, task in enumerate(tasks)):
         kwargs = entry.kwargs | task
-        where = f"environments.{name}.tasks[{i}]" if task else f"environments.{name}.kwargs"
+        where = f"environments.{name}.{key}[{i}]" if task else f"environments.{name}.kwargs"
         try:
             env = make(entry.id, **kwargs)
         except UnsupportedEnvironment as error:
@@ -45,13 +52,14 @@ def _facts(name: str, entry: Environment) -> dict[str, Any]:
             raise ConfigError(f"{where}: {said}") from None
         spec, limit = env_spec(env), time_limit(env)
         env.close()
-        if entry.backend == "envpool":
+        if "envpool" in _backends(entry):
             from gla.environments.envpool import settings
 
             try:
                 settings(entry.id, kwargs)
             except UnsupportedEnvironment as error:
-                raise ConfigError(f"environments.{name}.backend: 'envpool' for {error}") from None
+                key = "backend" if entry.ppo and entry.backend == "envpool" else "reference.backend"
+                raise ConfigError(f"environments.{name}.{key}: 'envpool' for {error}") from None
         facts = {"observation_size": spec.observation_size, "action_size": spec.action_size, "discrete": spec.discrete}
         first = first or facts | {"time_limit": limit}
         if facts.items() - first.items():

@@ -10,11 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gla.config import Agent, ConfigError, Dataset, Environment, Evaluation, Figure, normalise
+from gla.config import NOT_OF_HISTORIES, Agent, ConfigError, Dataset, Environment, Evaluation, Figure, normalise
 
 MODELS: dict[str, Any] = {
     "environments": Environment, "datasets": Dataset, "agents": Agent, "evaluations": Evaluation, "figures": Figure,
 }  # fmt: skip
+
+
+def network(name: str) -> tuple[str, int]:
+    """The agent that one of its networks belongs to, and its number: the first bears the agent's name, the k-th NAME.k."""
+    agent, _, number = name.partition(".")
+    return agent, int(number or 0)
 
 
 class Stages:
@@ -45,8 +51,19 @@ class Stages:
         """(table, summary)."""
         return f"{self.results}/manifests/{dataset}.csv", f"{self.results}/manifests/{dataset}.json"
 
-    def agent(self, agent: str) -> str:
-        return f"{self.results}/agents/{agent}"
+    network = staticmethod(network)
+
+    def networks(self, agent: str) -> list[str]:
+        """Names of an agent's networks, one for each training seed."""
+        return [agent, *(f"{agent}.{k}" for k in range(1, self.config["agents"][agent]["seeds"]))]
+
+    def agent(self, network: str) -> str:
+        """The folder of a network."""
+        return f"{self.results}/agents/{network}"
+
+    def reference(self, environment: str, split: str) -> str:
+        """The policies that scores on the tasks of a split are measured against; their description lies beside them."""
+        return f"{self.results}/references/{environment}/{split}.safetensors"
 
     def projections(self, agent: str) -> int:
         """How many an agent is trained with."""
@@ -58,7 +75,7 @@ class Stages:
     def rollouts(self, evaluation: str, agents: list[str] | tuple = ()) -> list[str]:
         """Rollouts of some of an evaluation's agents (all, if none is named) and of its baselines."""
         entry = self.config["evaluations"][evaluation]
-        pairs = [(a, c) for a in agents or entry["agents"] for c in entry["conditions"]]
+        pairs = [(n, c) for a in agents or entry["agents"] for n in self.networks(a) for c in entry["conditions"]]
         pairs += [("baseline", c) for c in entry["baselines"]]
         return [self.rollout(evaluation, a, c) for a, c in pairs]
 
@@ -73,7 +90,9 @@ class Stages:
         from gla import histories
 
         entry = self.entry("environments", environment)
-        made_from = {"config": entry.model_dump(exclude={"lifetimes", "lifetimes_per_block"})}
+        if entry.ppo is None:
+            raise ConfigError(f"environments.{environment}.ppo: missing (expected how its sources learn)")
+        made_from = {"config": entry.model_dump(exclude=set(NOT_OF_HISTORIES))}
         for block, (store, digest) in zip(self.blocks(environment), self.histories([environment]), strict=True):
             if force or not _kept(digest, made_from):
                 first, last = map(int, block.split("-"))
@@ -86,28 +105,33 @@ class Stages:
         entry = self.entry("agents", agent)
         dataset, (table, summary) = self.entry("datasets", entry.dataset), self.manifest(entry.dataset)
         augment.write_manifest(dataset, self.histories(dataset.environments), table, summary)
-        entry = entry.model_copy(update={"dataset": ""})  # a name decides nothing
-        made_from = {"config": entry.model_dump(), "manifest": augment.read_manifest(table, summary)[1]}
-        folder = self.agent(agent)
-        if force or not _kept(f"{folder}/agent.json", made_from):
-            train.train(entry, agent, table, summary, folder, f"{self.results}/training/{agent}")
+        for name in self.networks(agent):
+            # Neither a name nor the number of networks decides anything.
+            one = entry.model_copy(update={"dataset": "", "seed": entry.seed + network(name)[1], "seeds": 1})
+            made_from = {"config": one.model_dump(), "manifest": augment.read_manifest(table, summary)[1]}
+            folder = self.agent(name)
+            if force or not _kept(f"{folder}/agent.json", made_from):
+                train.train(one, name, table, summary, folder, f"{self.results}/training/{name}")
 
     def evaluate(self, evaluation: str) -> None:
         """Rollouts of an evaluation's agents and baselines."""
-        from gla import agent, evaluate
+        from gla import agent, evaluate, reference
 
         settings = self.entry("evaluations", evaluation)
         name = settings.environment
         environment = self.entry("environments", name)
-        for a in settings.agents:
-            loaded = agent.load(self.agent(a))
+        for n in (n for a in settings.agents for n in self.networks(a)):
+            loaded, (a, training_seed) = agent.load(self.agent(n)), network(n)
             for c in settings.conditions:
-                rows = evaluate.run_agent(loaded, environment, settings, c, f"evaluate {evaluation} {a} {c}")
-                evaluate.write_rows(rows, self.rollout(evaluation, a, c), a, name, c)
+                rows = evaluate.run_agent(loaded, environment, settings, c, f"evaluate {evaluation} {n} {c}")
+                evaluate.write_rows(rows.frame(a, name, c, training_seed), self.rollout(evaluation, n, c))
         for c in settings.baselines:
             stores = self.histories([name]) if c == "ppo_final" else []
-            rows = evaluate.run_baseline(environment, settings, c, stores, f"evaluate {evaluation} {c}")
-            evaluate.write_rows(rows, self.rollout(evaluation, "baseline", c), "baseline", name, c)
+            trained = self.reference(name, settings.split)
+            if c == "reference" and not Path(trained).with_suffix(".json").exists():
+                reference.train(environment, name, settings.split, trained)
+            frame = evaluate.run_baseline(environment, settings, c, stores, trained, name, f"evaluate {evaluation} {c}")
+            evaluate.write_rows(frame, self.rollout(evaluation, "baseline", c))
 
     def figure(self, figure: str) -> None:
         """A figure's CSV, PDF and PNG, from the rollouts, histories or agents that it shows."""
@@ -121,13 +145,13 @@ class Stages:
         elif entry.agents:
             inputs = {"by_position": [f"{self.agent(a)}/by_position.csv" for a in entry.agents]}
         else:
-            environments = [
-                self.entry("environments", self.config["evaluations"][p.evaluation]["environment"]) for p in entry.panels
-            ]
+            evaluations = [self.entry("evaluations", p.evaluation) for p in entry.panels]
+            environments = [self.entry("environments", v.environment) for v in evaluations]
+            tasks = [e.tasks_of(v.split) for e, v in zip(environments, evaluations, strict=True)]
             inputs = {
                 "rollouts": [self.rollouts(p.evaluation, p.agents) for p in entry.panels],
-                "optimal": [optimal_return(e.id, e.kwargs, e.tasks) for e in environments],
-                "tasks": [len(e.tasks) or 1 for e in environments],
+                "optimal": [optimal_return(e.id, e.kwargs, t) for e, t in zip(environments, tasks, strict=True)],
+                "tasks": [len(t) for t in tasks],
                 "projections": [
                     {a: self.projections(a) for a in p.agents or self.config["evaluations"][p.evaluation]["agents"]}
                     for p in entry.panels

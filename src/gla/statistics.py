@@ -24,24 +24,70 @@ def mean_interval(values: np.ndarray, tasks: int = 1, confidence: float = 0.95) 
     none it is NaN.
     """
     values = np.asarray(values, dtype=float)
+    variance, freedom, n = _within_tasks(values, tasks)
+    if n == 0:
+        return Interval(np.nan, np.nan, np.nan)
+    mean = float(np.nanmean(values))
+    if variance == 0:
+        return Interval(mean, mean, mean)
+    half = float(stats.t.ppf(0.5 + confidence / 2, freedom) * np.sqrt(variance))
+    return Interval(mean, mean - half, mean + half)
+
+
+def _within_tasks(values: np.ndarray, tasks: int) -> tuple[float, float, int]:
+    """Variance of the mean of (S,) values, its degrees of freedom, and how many values are not NaN; see ``mean_interval``."""
     stratum = np.arange(len(values)) % tasks
     finite = np.isfinite(values)
     values, stratum = values[finite], stratum[finite]
     n = len(values)
-    if n == 0:
-        return Interval(np.nan, np.nan, np.nan)
-    mean = float(values.mean())
-    if n == 1:
-        return Interval(mean, mean, mean)
+    if n < 2:
+        return 0.0, np.inf, n
     groups = [values[stratum == s] for s in np.unique(stratum)]
     if min(len(g) for g in groups) < 2:
         groups = [values]
     parts = np.array([len(g) * g.var(ddof=1) / n**2 for g in groups])
     if not parts.any():
-        return Interval(mean, mean, mean)
-    freedom = parts.sum() ** 2 / sum(p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True))
-    half = float(stats.t.ppf(0.5 + confidence / 2, freedom) * np.sqrt(parts.sum()))
-    return Interval(mean, mean - half, mean + half)
+        return 0.0, np.inf, n
+    return float(parts.sum()), float(parts.sum() ** 2 / sum(p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True))), n
+
+
+class MeanTest(NamedTuple):
+    """A mean, and the one-sided probability of one as large where the true mean is 0 or less."""
+
+    mean: float
+    p: float
+
+
+def crossed_test(values: np.ndarray, tasks: int = 1) -> MeanTest:
+    """Is the mean of (R, S) values of R training seeds and S test seeds above 0? NaN test seeds are left out.
+
+    Both are drawn, and each network is in every test seed, so that the mean's variance is that of the R networks' means
+    plus that of the S test seeds' means, the latter within tasks as in ``mean_interval``; what is left over within is
+    counted in both. Student's t with R - 1 degrees of freedom, however little the networks seem to differ: both err on the side
+    of caution. With one network the test is ``mean_interval``'s, and about that network alone. A mean without any variance is
+    0 or certain.
+    """
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    columns = np.where(np.isfinite(values).all(0), values.mean(0), np.nan)
+    variance, freedom, n = _within_tasks(columns, tasks)
+    if n < 2:
+        return MeanTest(float(np.nanmean(columns)) if n else np.nan, np.nan)
+    mean = float(np.nanmean(columns))
+    if len(values) > 1:
+        networks = values[:, np.isfinite(columns)].mean(1)
+        variance, freedom = variance + float(networks.var(ddof=1)) / len(networks), len(networks) - 1
+    if variance == 0:
+        return MeanTest(mean, 0.0 if mean > 0 else 1.0)
+    return MeanTest(mean, float(stats.t.sf(mean / np.sqrt(variance), freedom)))
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Probabilities (n,) adjusted for n tests (Holm, 1979); NaN, no test, stays NaN and counts for none."""
+    p = np.asarray(p, dtype=float)
+    adjusted, tested = np.full(len(p), np.nan), np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
+    return adjusted
 
 
 def iqm(values: np.ndarray) -> float:
@@ -50,19 +96,42 @@ def iqm(values: np.ndarray) -> float:
     return stats.trim_mean(values, 0.25, axis=-1)
 
 
+def resampled(shape: tuple[int, int], tasks: int, resamples: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Which of R training seeds and of S test seeds each resample has, (resamples, R) and (resamples, S).
+
+    As many as there are, with replacement; test seeds within tasks, i belonging to i % tasks (the stratified bootstrap of
+    Agarwal et al., 2021, over networks too).
+    """
+    r, s = shape
+    columns = np.empty((resamples, s), np.int64)
+    for task in range(min(tasks, s)):
+        own = np.arange(task, s, tasks)
+        columns[:, own] = own[rng.integers(0, len(own), (resamples, len(own)))]
+    return rng.integers(0, r, (resamples, r)), columns
+
+
 def bootstrap_interval(
     values: np.ndarray, statistic, tasks: int = 1, confidence: float = 0.95, resamples: int = 5000, seed: int = 0
 ) -> Interval:
-    """A statistic and its stratified percentile bootstrap interval (Agarwal et al., 2021).
+    """A statistic and its percentile bootstrap interval over training and test seeds, see ``resampled``.
 
-    values: (n,), value i belonging to task i % tasks; each resample draws as many values of each task
-    as there are, with replacement. statistic: maps (..., n) to (...). NaN where a value is NaN.
+    values: (S,), or (R, S) of R networks in the same S test seeds. statistic: maps (..., n) to (...). NaN where a value is NaN.
     """
-    values = np.asarray(values, dtype=float)
-    if not len(values) or not np.isfinite(values).all():
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    if not values.size or not np.isfinite(values).all():
         return Interval(np.nan, np.nan, np.nan)
-    rng = np.random.default_rng(seed)
-    groups = [values[i::tasks] for i in range(min(tasks, len(values)))]
-    drawn = np.concatenate([g[rng.integers(0, len(g), (resamples, len(g)))] for g in groups], 1)
+    rows, columns = resampled(values.shape, tasks, resamples, np.random.default_rng(seed))
+    drawn = values[rows[:, :, None], columns[:, None, :]].reshape(resamples, -1)
     low, high = np.quantile(statistic(drawn), [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Interval(float(statistic(values)), float(low), float(high))
+    return Interval(float(statistic(values.reshape(-1))), float(low), float(high))
+
+
+def seeds_interval(values: np.ndarray, tasks: int = 1) -> Interval:
+    """The mean of (R, S) values and its 95 % interval: with one network Student's t over its test seeds, with more the
+    bootstrap over both. NaN test seeds are left out."""
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    if len(values) == 1:
+        return mean_interval(values[0], tasks)
+    kept = values[:, np.isfinite(values).all(0)]
+    # Tasks stay those of the whole sample only where nothing is missing.
+    return bootstrap_interval(kept, lambda x: x.mean(-1), tasks if kept.shape == values.shape else 1)

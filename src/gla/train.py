@@ -169,9 +169,9 @@ class _Trainer:
         self.constant_optimizer.load_state_dict(state["constant_optimizer"])
         self.step, self.rows, self.metrics = state["step"], state["rows"], state["metrics"]
 
-    def batch(self, windows: Windows, index: int) -> Batch:
+    def batch(self, windows: Windows, index: int, curriculum: bool = True) -> Batch:
         """This process's share of a batch: every n-th window, so that each has its part of every environment."""
-        whole = windows.batch(index, self.config.batch)
+        whole = windows.batch(index, self.config.batch, curriculum)
         return Batch(*(x[self.own.rank :: self.own.count].to(self.own.device) for x in whole))
 
     def train(self, batch: Batch) -> None:
@@ -196,11 +196,11 @@ class _Trainer:
 
     @torch.no_grad()
     def evaluate(self, windows: Windows) -> dict[str, Tensor]:
-        """Losses by position in the context, each (T,), over the first batches of a split."""
+        """Losses by position in the context, each (T,), over the first batches of a split, none of it under the curriculum."""
         self.model.eval()
         total: dict[str, Tensor] = {}
         for index in range(VALIDATION_BATCHES):
-            policy, constant, auxiliary = self.losses(self.batch(windows, index))
+            policy, constant, auxiliary = self.losses(self.batch(windows, index, curriculum=False))
             for name, value in (("loss", policy.mean(0)), ("constant", constant.mean(0)), ("auxiliary", auxiliary)):
                 total[name] = total.get(name, 0) + value / VALIDATION_BATCHES
         self.model.train()

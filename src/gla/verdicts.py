@@ -1,50 +1,80 @@
-"""Does an agent learn from reward? One row for each agent and evaluation, by a rule fixed beforehand.
+"""Does an agent learn from reward? One row for each agent and evaluation, by a rule fixed before the runs.
 
-- *first* and *last* are a seed's mean returns over the first and the last fifth of its episodes; its
-  *gain* is their difference. Intervals are Student's t over seeds at 95 %, stratified by task.
-- A *control* is the same agent, seed by seed, with its rewards hidden or shuffled. The *excess* over a
-  control is the agent's gain minus the control's, paired by seed.
+Of every network in every test seed: *first episode* is its return there, *first* and *last* are its mean returns over the
+first and the last fifth of its episodes. A *control* is the same network in the same seed with its rewards hidden or
+shuffled. All tests are one-sided, paired by network and seed, at 2.5 %, over training and test seeds
+(``gla.statistics.crossed_test``).
 
-``learns from reward``: the gain's interval lies above 0, and so does the excess over every control.
-``improves without reward``: the gain's interval lies above 0, the excess over some control does not.
-``does not improve``: the gain's interval reaches 0 or lies below. ``no control``: the gain's does not,
-and no control was run.
+Second version, column ``verdict``:
+
+- ``learns from reward``: the last fifth is above the agent's own first episode, above every control's last fifth, and by more
+  above its first episode than every control's is above the control's own. The largest of these probabilities, Holm-corrected over all
+  rows of the same split, is below 2.5 %. An agent that is done within the first fifth passes; one that ends below its control
+  does not, however much the control fell.
+- ``controls harmed``: so it is, but every control ends below its own first episode. What harms the controls may be the strange
+  rewards, and not the want of true ones: nothing is told.
+- ``improves without reward``: the last fifth is above the first episode (uncorrected), and the rest does not hold.
+- ``does not improve``: it is not.
+- ``no control``: no control was run, or rewards never differ, so that neither hiding nor shuffling them takes anything away.
+- ``too few episodes``: fewer than half of the test seeds finished an episode in every condition.
+
+First version, column ``verdict_v1``, kept to compare with: the *gain* is the last fifth minus the first, and the *excess* over a
+control is the gain minus the control's. ``learns from reward``: the gain's interval lies above 0, and so does the excess over every
+control. ``improves without reward``: the gain's does, and the excess over some control does not.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from gla.config import CALM, ONLINE
 from gla.evaluate import read_rows
 from gla.files import atomic, read_json
-from gla.statistics import bootstrap_interval, iqm, mean_interval
+from gla.statistics import bootstrap_interval, crossed_test, holm, iqm, resampled, seeds_interval
 
 CONTROLS = ("rewards_hidden", "rewards_shuffled")
-BASELINES = ("random", "zero_action", "ppo", "ppo_final")
+LEVEL = 0.025
+RESAMPLES = 2000
 COLUMNS = (
-    "agent", "environment", "evaluation", "verdict", "first", "last", "gain", "gain_low", "gain_high", "control_gain",
-    "excess_low", "context_wiped", *BASELINES, "normalised_score", "score_low", "score_high", "below_zero_action",
-    "data_efficiency", "seeds",
+    "agent", "environment", "evaluation", "split", "verdict", "verdict_v1", "p_value", "p_holm", "first_episode", "first", "last",
+    "last_low", "last_high", "gain", "gain_low", "gain_high", "control_gain", "control_last", "controls_harmed", "excess_low",
+    "context_wiped", *CALM, *ONLINE, "ppo_final", "reference", "best_online", "best_online_last", "beats_online",
+    "beats_online_low", "beats_online_high", "normalised_score", "score_low", "score_high", "score_above_calm",
+    "score_above_calm_low", "score_above_calm_high", "below_zero_action", "data_efficiency", "training_seeds", "seeds",
+    "fewest_episodes",
 )  # fmt: skip
 
 
-def fifths(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Each seed's mean return over the first and the last fifth of its episodes (at least one), (seeds,) each.
+def _matrix(frame: pd.DataFrame, seeds: int, statistic) -> np.ndarray:
+    """(R, seeds): a statistic of each seed's returns in order, NaN where it finished no episode."""
+    networks = sorted(frame["training_seed"].unique()) or [0]
+    result = np.full((len(networks), seeds), np.nan)
+    for (network, seed), own in frame.sort_values("episode").groupby(["training_seed", "seed"]):
+        result[networks.index(network), seed] = statistic(own["episode_return"].to_numpy())
+    return result
 
-    NaN for a seed that finished no episode.
+
+def _first_fifth(returns: np.ndarray) -> float:
+    return returns[: max(1, len(returns) // 5)].mean()
+
+
+def _last_fifth(returns: np.ndarray) -> float:
+    return returns[-max(1, len(returns) // 5) :].mean()
+
+
+def fifths(frame: pd.DataFrame, seeds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean returns over the first and the last fifth of the episodes (at least one), (R, seeds) each.
+
+    frame: rollouts of one condition. seeds: how many test seeds there are. NaN for a seed that finished no episode.
     """
-    count = int(frame["seed"].max()) + 1
-    first, last = np.full(count, np.nan), np.full(count, np.nan)
-    for seed, own in frame.sort_values("episode").groupby("seed"):
-        returns = own["episode_return"].to_numpy()
-        n = max(1, len(returns) // 5)
-        first[seed], last[seed] = returns[:n].mean(), returns[-n:].mean()
-    return first, last
+    return _matrix(frame, seeds, _first_fifth), _matrix(frame, seeds, _last_fifth)
 
 
-def verdict(gain_low: float, excess_low: list[float]) -> str:
-    """The rule above."""
+def verdict_v1(gain_low: float, excess_low: list[float]) -> str:
+    """The first version's rule."""
     if not gain_low > 0:
         return "does not improve"
     if not excess_low:
@@ -52,21 +82,74 @@ def verdict(gain_low: float, excess_low: list[float]) -> str:
     return "learns from reward" if all(x > 0 for x in excess_low) else "improves without reward"
 
 
+def probability(first: np.ndarray, last: np.ndarray, controls: Mapping[str, tuple[np.ndarray, np.ndarray]], tasks: int) -> float:
+    """Of the second version's claim, before any correction: the largest of its tests', NaN without a control.
+
+    first, last: (R, S), first episode and last fifth. controls: the same of each control.
+    """
+    if not controls:
+        return np.nan
+    differences = [last - first]
+    for control_first, control_last in controls.values():
+        differences += [last - control_last, (last - first) - (control_last - control_first)]
+    return float(max(crossed_test(x, tasks).p for x in differences))
+
+
+def harmed(first: np.ndarray, last: np.ndarray, tasks: int) -> bool:
+    """Whether a control ends below its own first episode."""
+    return bool(crossed_test(first - last, tasks).p < LEVEL)
+
+
+def verdict(p_holm: float, p_improves: float, controls_harmed: int, controls: int) -> str:
+    """The second version's rule, from the corrected probability of its claim, that of the last fifth's being above the
+    first episode, and how many of the controls are harmed."""
+    if not p_improves < LEVEL:
+        return "does not improve"
+    if not controls:
+        return "no control"
+    if not p_holm < LEVEL:
+        return "improves without reward"
+    return "controls harmed" if controls_harmed == controls else "learns from reward"
+
+
 def normalised(last: np.ndarray, random: np.ndarray, best: np.ndarray, tasks: int) -> np.ndarray:
-    """(x - random) / (PPO - random) by seed, the references averaged over the seeds of its task."""
-    task = np.arange(len(last)) % tasks
-    low, high = (np.array([x[np.arange(len(x)) % tasks == k].mean() for k in range(tasks)]) for x in (random, best))
+    """(x - random) / (PPO's end - random) of (R, S) returns, the references averaged over the seeds of each task."""
+    task = np.arange(last.shape[-1]) % tasks
+    low, high = (np.array([x[..., np.arange(x.shape[-1]) % tasks == k].mean() for k in range(tasks)]) for x in (random, best))
     span = np.where(high > low, high - low, np.nan)
     return (last - low[task]) / span[task]
 
 
-def data_efficiency(frame: pd.DataFrame, last: float, digests: list[str]) -> float:
-    """Steps that a source stream's lifetime took to the agent's last return, over the agent's steps to it.
+def score_above_calm(
+    last: np.ndarray, calm: list[np.ndarray], best: np.ndarray, tasks: int, seed: int = 0
+) -> tuple[float, float, float]:
+    """(x - calm) / (reference - calm) of mean returns, and its bootstrap interval; calm is the better of random and zero action.
 
-    The agent's are those at which its mean return over seeds first is ``last``. NaN where the sources'
-    mean never reaches it.
+    last, best: (R, S) of the agent and of the reference's runs, or (1, S) of its source's end where no reference is run. calm: (1, S) each. All of them are resampled, runs and seeds
+    (``gla.statistics.resampled``). NaN where the reference is not above calm; an interval is NaN where it is not in more than
+    one resample of forty.
     """
-    bodies = [read_json(path) for path in digests]
+    better = max(calm, key=np.nanmean)
+    values = _above(better, [last, better, best], tasks)
+    x, low, high = (float(np.nanmean(v)) for v in values)
+    if not high > low:
+        return np.nan, np.nan, np.nan
+    means = _resampled_means(values, tasks, seed)
+    spans = means[2] - means[1]
+    bounds = (np.nan, np.nan)
+    if (spans > 0).mean() > 1 - LEVEL:
+        scores = (means[0] - means[1])[spans > 0] / spans[spans > 0]
+        bounds = tuple(np.quantile(scores, [LEVEL, 1 - LEVEL]))
+    return (x - low) / (high - low), *bounds
+
+
+def data_efficiency(frame: pd.DataFrame, last: float, references: list[str]) -> float:
+    """Steps that the reference's learner took to the agent's last return, over the agent's steps to it.
+
+    The agent's are those at which its mean return over seeds first is ``last``. The reference learns from large batches: a learner
+    of few steps is ``best_online``. NaN where the reference's mean never reaches it.
+    """
+    bodies = [read_json(path) for path in references]
     curves = np.array([[np.nan if x is None else x for x in row] for b in bodies for row in b["mean_return"]])
     curve = pd.DataFrame(curves).mean().ffill().to_numpy()
     reached = np.flatnonzero(curve >= last)
@@ -77,46 +160,105 @@ def data_efficiency(frame: pd.DataFrame, last: float, digests: list[str]) -> flo
     return float((reached[0] + 1) * bodies[0]["streams"] * bodies[0]["steps_per_update"] / own.iloc[0])
 
 
+def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything of one agent in one evaluation but what depends on the other rows."""
+    seeds, tasks = one["seeds"], one["tasks"]
+    frames = dict(list(own.groupby("condition")))
+    first = {c: _matrix(f, seeds, lambda returns: returns[0]) for c, f in frames.items()}
+    fifth = {c: fifths(f, seeds) for c, f in frames.items()}
+    gains = {c: last - start for c, (start, last) in fifth.items()}
+    last, gain = fifth["agent"][1], seeds_interval(gains["agent"], tasks)
+    run = [c for c in CONTROLS if c in frames]
+    told = run if own["rewards_vary"].any() else []  # rewards that never differ are not missed
+    excess = [seeds_interval(gains["agent"] - gains[c], tasks).low for c in run]
+    counts = own.groupby(["condition", "training_seed"])["seed"].nunique().reindex(
+        pd.MultiIndex.from_product([frames, own["training_seed"].unique()]), fill_value=0
+    )  # fmt: skip
+    row = {
+        "agent": name, "environment": own["environment"].iloc[0], "evaluation": one["name"], "split": one["split"],
+        "verdict_v1": verdict_v1(gain.low, excess),
+        "p_value": probability(first["agent"], last, {c: (first[c], fifth[c][1]) for c in told}, tasks),
+        "p_improves": crossed_test(last - first["agent"], tasks).p,
+        "first_episode": np.nanmean(first["agent"]), "first": np.nanmean(fifth["agent"][0]),
+        "gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high,
+        "control_gain": max((np.nanmean(gains[c]) for c in run), default=np.nan),
+        "control_last": max((np.nanmean(fifth[c][1]) for c in run), default=np.nan),
+        "controls_harmed": sum(harmed(first[c], fifth[c][1], tasks) for c in told), "controls": len(told),
+        "excess_low": min(excess, default=np.nan),
+        "training_seeds": len(last), "seeds": seeds, "enough": counts.min() >= seeds / 2,
+        "fewest_episodes": own.groupby(["condition", "training_seed", "seed"]).size().min() if counts.min() == seeds else 0,
+    }  # fmt: skip
+    row |= zip(("last", "last_low", "last_high"), seeds_interval(last, tasks), strict=True)
+    if "context_wiped" in frames:
+        row["context_wiped"] = np.nanmean(fifth["context_wiped"][1])
+    row |= {c: np.nanmean(x) for c, x in baseline.items()}
+    if online := [c for c in ONLINE if c in baseline]:
+        best = max(online, key=lambda c: row[c])
+        row |= {"best_online": best, "best_online_last": row[best]}
+        row |= zip(("beats_online", "beats_online_low", "beats_online_high"), _difference(last, baseline[best], tasks), strict=True)
+    end = next((c for c in ("reference", "ppo_final") if c in baseline), None)
+    if "random" in baseline and end:
+        score = normalised(last, baseline["random"], baseline[end], tasks)
+        row |= zip(("normalised_score", "score_low", "score_high"), bootstrap_interval(score, iqm, tasks), strict=True)
+    if end and (calm := [baseline[c] for c in CALM if c in baseline]):
+        names = ("score_above_calm", "score_above_calm_low", "score_above_calm_high")
+        row |= zip(names, score_above_calm(last, calm, baseline[end], tasks), strict=True)
+    if "zero_action" in baseline:
+        row["below_zero_action"] = int((last < np.nanmean(baseline["zero_action"])).sum())
+    if row.get("score_above_calm", np.nan) > 0:  # one that ends below doing nothing has reached nothing early
+        row["data_efficiency"] = data_efficiency(frames["agent"], row["last"], one["references"])
+    return row
+
+
+def _difference(last: np.ndarray, other: np.ndarray, tasks: int) -> tuple[float, float, float]:
+    """Mean of (R, S) values minus that of another learner's (1, S), and the bootstrap interval: the two are drawn apart."""
+    values = _above(other, [last, other], tasks)
+    means = _resampled_means(values, tasks)
+    low, high = np.nanquantile(means[0] - means[1], [LEVEL, 1 - LEVEL])
+    return float(np.nanmean(values[0]) - np.nanmean(values[1])), float(low), float(high)
+
+
+def _above(zero: np.ndarray, values: list[np.ndarray], tasks: int) -> list[np.ndarray]:
+    """(R, S) values less the mean of ``zero`` in the same task, so that a missing seed does not count for its task's difficulty;
+    NaN in a seed that any network or run misses."""
+    offset = np.array([np.nanmean(zero[:, k::tasks]) for k in range(tasks)])
+    return [np.where(np.isfinite(v).all(0), v - offset[np.arange(v.shape[1]) % tasks], np.nan) for v in values]
+
+
+def _resampled_means(values: list[np.ndarray], tasks: int, seed: int = 0) -> list[np.ndarray]:
+    """Means of bootstrap resamples of each, (RESAMPLES,), drawn apart from each other."""
+    rng, means = np.random.default_rng(seed), []
+    for v in values:
+        rows, columns = resampled(v.shape, tasks, RESAMPLES, rng)
+        means.append(np.nanmean(v[rows[:, :, None], columns[:, None, :]], (1, 2)))
+    return means
+
+
+def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of one evaluation's agents, less what depends on other evaluations."""
+    baseline = {
+        # Learners change as they go; the others do not, and all their episodes count.
+        c: _matrix(own, one["seeds"], _last_fifth if c in ONLINE else np.mean)
+        for c, own in frame[frame["agent"] == "baseline"].groupby("condition")
+    }
+    agents = frame[frame["agent"] != "baseline"]
+    return [
+        _row(name, own, baseline, one) for name, own in agents.groupby("agent", sort=False) if (own["condition"] == "agent").any()
+    ]
+
+
 def table(evaluations: list[dict], path: str | Path) -> None:
-    """Write the CSV. evaluations: for each its ``name``, ``tasks`` (how many the environment has), and the
-    paths of its ``rollouts`` and of the ``digests`` of its environment's histories."""
-    rows = []
+    """Write the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has), and the
+    paths of its ``rollouts`` and of the descriptions of its ``references``."""
+    rows: list[dict] = []
     for one in evaluations:
-        frame = pd.concat([read_rows(p) for p in one["rollouts"]], ignore_index=True)
-        tasks, environment = one["tasks"], frame["environment"].iloc[0]
-        baseline = {
-            # PPO changes as it goes; the others do not, and all their episodes count.
-            c: fifths(own)[1] if c == "ppo" else own.groupby("seed")["episode_return"].mean().to_numpy()
-            for c, own in frame[frame["agent"] == "baseline"].groupby("condition")
-        }
-        agents = frame[frame["agent"] != "baseline"]
-        for name, own in agents.groupby("agent", sort=False):
-            parts = {c: fifths(rows) for c, rows in own.groupby("condition")}
-            if "agent" not in parts:
-                continue
-            gains = {c: last - first for c, (first, last) in parts.items()}
-            first, last = parts["agent"]
-            gain = mean_interval(gains["agent"], tasks)
-            controls = [c for c in CONTROLS if c in gains]
-            excess = [mean_interval(gains["agent"] - gains[c], tasks).low for c in controls]
-            score = np.full(len(last), np.nan)
-            if {"random", "ppo_final"} <= set(baseline):
-                score = normalised(last, baseline["random"], baseline["ppo_final"], tasks)
-            row = {
-                "agent": name, "environment": environment, "evaluation": one["name"],
-                "verdict": verdict(gain.low, excess), "first": first.mean(), "last": last.mean(),
-                "gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high,
-                "control_gain": max((gains[c].mean() for c in controls), default=np.nan),
-                "excess_low": min(excess, default=np.nan),
-                "seeds": len(last),
-            }  # fmt: skip
-            if "context_wiped" in parts:
-                row["context_wiped"] = parts["context_wiped"][1].mean()
-            row |= {c: baseline[c].mean() for c in BASELINES if c in baseline}
-            row |= zip(("normalised_score", "score_low", "score_high"), bootstrap_interval(score, iqm, tasks), strict=True)
-            if "zero_action" in baseline:
-                row["below_zero_action"] = int((last < baseline["zero_action"].mean()).sum())
-            row["data_efficiency"] = data_efficiency(own[own["condition"] == "agent"], last.mean(), one["digests"])
-            rows.append(row)
+        rows += rows_of(one, pd.concat([read_rows(p) for p in one["rollouts"]], ignore_index=True))
+    frame = pd.DataFrame(rows)
+    if not frame.empty:
+        frame["p_holm"] = frame.groupby("split")["p_value"].transform(lambda p: holm(p.to_numpy()))
+        frame["verdict"] = [
+            verdict(r.p_holm, r.p_improves, r.controls_harmed, r.controls) if r.enough else "too few episodes"
+            for r in frame.itertuples()
+        ]
     with atomic(path) as temporary:
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False, float_format="%.6g")
+        frame.reindex(columns=list(COLUMNS)).to_csv(temporary, index=False, float_format="%.6g")

@@ -9,7 +9,8 @@ docs/method.md):
   ``max`` takes every piece from the last update: the best policy, and nothing before it.
 - relabelled: pieces of rising, mostly poor quality; the target of every state is what the policy g
   updates later, or the last, would have done there. The context does not show the answer until a random
-  piece: from there on pieces are taken g updates later too, as a rollout's are once the agent acts on what it found.
+  piece, the switch: from there on pieces are those of the policy that was the target until then, as a rollout's are once
+  the agent acts on what it found, and the target is g updates further on again. Without ``switch`` there is none.
 
 Shapes: B windows, M pieces of P steps, T = M * P tokens, d and a dimensions of an environment.
 """
@@ -222,14 +223,15 @@ class Windows:
             folder.mkdir(parents=True, exist_ok=True)
         self.sources = [_Source(rows, body, near, folder if mapped else None) for rows, body in parts]
 
-    def batch(self, index: int, size: int) -> Batch:
-        """``size`` windows, environments in equal shares."""
+    def batch(self, index: int, size: int, curriculum: bool = True) -> Batch:
+        """``size`` windows, environments in equal shares. curriculum: whether a share is under the fixed projection, in training."""
         stream = {"train": 0, "validation": 1}[self.split]
         rng = np.random.Generator(np.random.Philox(key=[self.agent.seed, stream], counter=[0, 0, 0, index]))
         n = len(self.sources)
         counts = np.full(n, size // n)
         counts[rng.permutation(n)[: size % n]] += 1
-        fixed = self.agent.fixed_projection * max(0.0, 1 - 2 * index / self.agent.steps) if self.split == "train" else 0.0
+        fixed = self.agent.fixed_projection * max(0.0, 1 - 2 * index / self.agent.steps)
+        fixed = fixed if curriculum and self.split == "train" else 0.0
         parts = [self._draw(s, int(n), rng, fixed) for s, n in zip(self.sources, counts, strict=True) if n]
         return Batch(*(torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True)))
 
@@ -246,7 +248,7 @@ class Windows:
         if agent.sampling == "relabelled":
             ceiling = rng.integers(0, last, (n, 1), endpoint=True)
             piece = np.sort(rng.integers(0, ceiling, (n, agent.pieces), endpoint=True), 1)
-            switch = rng.integers(0, agent.pieces, (n, 1), endpoint=True)
+            switch = rng.integers(0, agent.pieces, (n, 1), endpoint=True) if agent.switch else agent.pieces
             piece = np.where(m < switch, piece, np.minimum(piece + gap[:, None], last))
             return piece, np.minimum(piece + gap[:, None], last), gap
         if agent.gap == "max":
@@ -316,7 +318,7 @@ class Windows:
     def _targets(self, source: _Source, raw: Tensor, index: Tensor, lifetime: np.ndarray, update: np.ndarray) -> tuple[Tensor, Tensor]:
         """Means (or logits) and floored log-deviations, (n, T, a)."""
         agent, (n, m) = self.agent, update.shape
-        # The first snapshot at or after the update; the last update always has one.
+        # Of relabelled targets' updates each has one: the config is refused otherwise. Recorded targets need none.
         snapshot = np.searchsorted(source.snapshot_update, update)
         k, s = (torch.from_numpy(x.reshape(-1)).to(source.log_std.device) for x in (np.repeat(lifetime[:, None], m, 1), snapshot))
         if agent.sampling == "recorded":

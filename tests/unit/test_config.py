@@ -62,7 +62,7 @@ def test_normalising_fills_in_every_default_and_twice_is_once():
     once = normalise(raw)
     assert raw == before
     assert json.dumps(normalise(once)) == json.dumps(once)
-    assert once["agents"]["grid_gap1"]["weight_decay"] == 0.01 and once["environments"]["grid"]["tasks"] == []
+    assert once["agents"]["grid_gap1"]["weight_decay"] == 0.01 and once["environments"]["pendulum"]["tasks"] == []
     assert load(once) == load(raw)
     assert yaml.safe_load(yaml.safe_dump(once)) == once  # plain types
 
@@ -110,7 +110,7 @@ def test_the_order_of_any_mapping_does_not_matter(seed):
 # Refusing
 
 
-GRID, AGENT = ("environments", "grid"), ("agents", "grid_gap1")
+GRID, PENDULUM, AGENT = ("environments", "grid"), ("environments", "pendulum"), ("agents", "grid_gap1")
 DELETE = object()
 
 
@@ -188,7 +188,7 @@ def _refused(*edits):
             ("figures", "figure3", "panels", 0, "evaluation"),
             "ant",
             "figures.figure3.panels[0].evaluation",
-            "grid, pendulum",
+            "grid, grid_validation, pendulum",
         ),
         (("figures", "training", "agents"), ["ant"], "figures.training.agents", "grid_gap1, projected_max"),
         (("figures", "sources", "environments"), ["ant"], "figures.sources.environments", "grid, pendulum"),
@@ -206,7 +206,7 @@ def _refused(*edits):
         (("datasets", "grid", "environments"), ["grid", "grid"], "datasets.grid.environments", "once"),
         (("evaluations", "pendulum", "agents"), ["projected_max"] * 2, "evaluations.pendulum.agents", "once"),
         (("evaluations", "grid", "conditions"), ["agent"] * 2, "evaluations.grid.conditions", "once"),
-        (("evaluations", "grid", "baselines"), ["ppo"] * 2, "evaluations.grid.baselines", "once"),
+        (("evaluations", "grid", "baselines"), ["random"] * 2, "evaluations.grid.baselines", "once"),
         (("figures", "training", "agents"), ["grid_gap1"] * 2, "figures.training.agents", "once"),
         (("figures", "sources", "environments"), ["grid"] * 2, "figures.sources.environments", "once"),
         (("figures", "figure3", "panels", 0, "agents"), ["grid_gap1"] * 2, "figures.figure3.panels[0].agents", "once"),
@@ -217,6 +217,11 @@ def _refused(*edits):
         (("figures", "figure3", "panels", 0, "labels"), ["one"], "figures.figure3.panels[0].labels", "2 of them"),
         (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "none"),
         (("figures", "sources", "environments"), [], "figures.sources.environments", "at least one"),
+        # Evidence
+        (("evaluations", "grid", "baselines"), ["ppo_final"], "evaluations.grid.baselines", "expected reference"),
+        (("evaluations", "grid", "seeds"), 1, "evaluations.grid", "expected at least 2 seeds, or no rewards_shuffled"),
+        (("evaluations", "grid", "seed"), 2**20, "evaluations.grid.seed", "less than 1048576"),
+        (("agents", "projected_max", "gap"), 2, "agents.projected_max.gap", "no snapshot (nearest: 2 and 4;"),
     ],
 )
 def test_a_fault_is_one_line_with_key_value_and_what_was_expected(path, value, key, expected):
@@ -230,7 +235,7 @@ def test_a_fault_is_one_line_with_key_value_and_what_was_expected(path, value, k
     assert str(shown) in line and "expected" in line and expected in line
 
 
-@pytest.mark.parametrize("path, key", [((*GRID, "id"), "environments.grid.id"), ((*GRID, "ppo"), "environments.grid.ppo"),
+@pytest.mark.parametrize("path, key", [((*GRID, "id"), "environments.grid.id"), 
                                        ((*GRID, "ppo", "updates"), "environments.grid.ppo.updates"),
                                        ((*AGENT, "dataset"), "agents.grid_gap1.dataset"),
                                        (("environments",), "environments")])  # fmt: skip
@@ -244,6 +249,47 @@ def test_names_that_cannot_be_paths_are_refused(kind, name):
     first = next(iter(_smoke()[kind].values()))
     (line,) = _refused(((kind, name), first))
     assert line.startswith(f"{kind}.{name}: ") and "expected" in line
+
+
+@pytest.mark.parametrize(
+    "path, value, where, expected",
+    [
+        ((*GRID, "test_tasks"), [{"goal": [2, 2]}], "environments.grid.test_tasks", "a task of training too (expected none"),
+        ((*GRID, "test_tasks"), [{"goal": [1, 2]}], "environments.grid.test_tasks", "a task of validation too (expected none"),
+        ((*GRID, "test_tasks"), [], "evaluations.grid.agents", "on 2 of the 2 tasks of split test of 'grid', {'goal': [2, 2]} among"),
+        ((*GRID, "validation_tasks"), [], "evaluations.grid_validation.agents", "expected other validation_tasks there, or split training"),
+        ((*PENDULUM, "ppo"), None, "environments.pendulum.ppo", "missing (expected how its sources learn, since dataset 'projected'"),
+        ((*PENDULUM, "ppo"), None, "evaluations.pendulum.baselines", "ppo_final, but 'pendulum' has no ppo"),
+        ((*PENDULUM, "ppo"), None, "figures.sources.environments", "'pendulum' has no ppo"),
+    ],
+)
+def test_tasks_of_training_are_no_test_and_sources_are_asked_for_where_they_are_needed(path, value, where, expected):
+    assert any(line.startswith(f"{where}: ") and expected in line for line in _refused((path, value)))
+
+
+def test_the_same_task_under_another_name_is_no_test_either():
+    """It is the id and the arguments that an agent was trained on, whatever the environment is called."""
+    raw = _smoke()
+    raw["environments"]["other"] = {"id": "gla/GridWorld-v0", "tasks": [{"goal": [0, 2]}, {"goal": [2, 1]}]}
+    raw["evaluations"]["other"] = {"environment": "other", "agents": ["grid_gap1"], "episodes": 1}
+    with pytest.raises(ConfigError, match="evaluations.other.agents: 'grid_gap1' was trained on 1 of the 2 tasks"):
+        load(raw)
+    raw["evaluations"]["other"]["split"] = "training"
+    load(raw)
+
+
+def test_relabelled_targets_have_their_snapshots():
+    """An update that a target may ask for and that has no snapshot is named, with those that have one."""
+    raw = _smoke()
+    ppo, agent = raw["environments"]["pendulum"]["ppo"], raw["agents"]["projected_max"]
+    assert (ppo["updates"], ppo["snapshot_every"], agent["gap"]) == (6, 2, "max")  # the last has one always
+    agent["gap"] = [2, 3]
+    with pytest.raises(ConfigError, match=r"the policy of update 3 of 'pendulum', .*nearest: 2 and 4; .*snapshot_every 1, or gap max"):
+        load(raw)
+    ppo["snapshot_every"] = 1
+    load(raw)
+    ppo["snapshot_every"], agent["sampling"] = 2, "recorded"  # recorded targets need none
+    load(raw)
 
 
 def test_one_lifetime_cannot_be_trained_on_and_held_out():
@@ -322,7 +368,7 @@ _PLAIN = st.recursive(
 @given(
     names=st.lists(_NAMES, min_size=1, max_size=4, unique=True),
     kwargs=st.dictionaries(_NAMES, _PLAIN, max_size=3),
-    updates=st.integers(2, 500), gap=st.integers(1, 499), rate=st.floats(1e-6, 1.0), seeds=st.integers(1, 1000),
+    updates=st.integers(2, 500), gap=st.integers(1, 499), rate=st.floats(1e-6, 1.0), seeds=st.integers(2, 1000),
     style=st.dictionaries(_NAMES, _PLAIN, max_size=2),
 )  # fmt: skip
 @settings(max_examples=100, deadline=None)

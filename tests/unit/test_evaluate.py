@@ -1,5 +1,4 @@
 import dataclasses
-import types
 from itertools import pairwise
 
 import numpy as np
@@ -7,13 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from gla import augment, evaluate, histories
+from gla import augment, evaluate, histories, reference
 from gla.agent import Agent, AgentModel
 from gla.augment import TEST
-from gla.config import PPO, ConfigError, Environment, Evaluation, Model
+from gla.config import PPO, ConfigError, Environment, Evaluation, Model, Reference
 from gla.config import Agent as AgentConfig
 from gla.evaluate import COLUMNS, EpisodeRows, run_agent, run_baseline
-from gla.files import CorruptFile
+from gla.files import CorruptFile, read_json
 from gla.models.tokens import TOKEN
 from gla.ppo import NumericalError
 
@@ -169,26 +168,42 @@ def _check_rows(frame, seeds=4):
         np.testing.assert_array_equal(own["episode_length"].cumsum(), own["env_steps"])
 
 
-BASELINES = ("random", "zero_action", "ppo", "ppo_final")
+BASELINES = ("random", "zero_action", "online_ppo", "online_linear", "online_ars", "ppo_final", "reference")
+
+
+def _baseline(entry, evaluation, condition, stores=(), trained="", name="e"):
+    return run_baseline(entry, evaluation, condition, list(stores), trained, name, "x")
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory):
+    """Policies of two runs on each task, by the name of their environment."""
+    paths = {}
+    for name, entry in {"pendulum": PENDULUM, "grid": GRID}.items():
+        paths[name] = tmp_path_factory.mktemp("references") / "test.safetensors"
+        short = entry.model_copy(update={"reference": Reference(steps=300, runs=2, streams=2)})
+        reference.train(short, name, "test", paths[name])
+    return paths
 
 
 @pytest.mark.parametrize("condition", ["agent", "rewards_hidden", *BASELINES])
 @pytest.mark.parametrize("length", [{"steps": 40}, {"episodes": 3}], ids=["steps", "episodes"])
 @pytest.mark.parametrize("name", ["pendulum", "grid"])
-def test_every_condition_gives_the_same_kind_of_rows(request, name, length, condition):
+def test_every_condition_gives_the_same_kind_of_rows(request, references, name, length, condition):
     entry, evaluation = {"pendulum": PENDULUM, "grid": GRID}[name], _settings(name, **length)
     if condition in BASELINES:
         stores = [request.getfixturevalue(f"{name}_store")]
-        rows = [run_baseline(entry, evaluation, condition, stores, "x") for _ in range(2)]
+        first, again = (_baseline(entry, evaluation, condition, stores, references[name], name) for _ in range(2))
     else:
-        rows = [run_agent(_agent(), entry, evaluation, condition) for _ in range(2)]
-    first, again = (r.frame("a", name, condition) for r in rows)
+        first, again = (run_agent(_agent(), entry, evaluation, condition).frame("a", name, condition) for _ in range(2))
     pd.testing.assert_frame_equal(first, again)  # a seed twice
-    _check_rows(first)
+    assert sorted(first["training_seed"].unique()) == ([0, 1] if condition == "reference" else [0])
+    for _, own in first.groupby("training_seed"):
+        _check_rows(own)
     assert (first["environment"] == name).all() and (first["condition"] == condition).all()
     assert first["env_steps"].max() <= (40 if "steps" in length else 3 * 30)
     if "episodes" in length:
-        assert (first.groupby("seed").size() == 3).all()
+        assert (first.groupby(["training_seed", "seed"]).size() == 3).all()
     if name == "pendulum":
         np.testing.assert_allclose(
             first["episode_return"], first["episode_length"], atol=1.01
@@ -231,17 +246,66 @@ def test_the_last_policies_act_in_the_tasks_that_they_learned(grid_store, monkey
     blocks = {"one": policies(range(3)), "two": policies(range(3, 5))}  # five lifetimes: the odd one is left out
     monkeypatch.setattr(histories, "read", lambda store, _: dataclasses.replace(h, policy=blocks[store]))
     stores = [("one", "-"), ("two", "-")]
-    frame = run_baseline(GRID, _settings("grid", seeds=7, episodes=2), "ppo_final", stores, "x").frame(
-        "b", "e", "ppo_final"
-    )
+    frame = _baseline(GRID, _settings("grid", seeds=7, episodes=2), "ppo_final", stores)
     assert (frame["episode_return"] == 5).all()
 
 
 def test_tasks_go_round_the_seeds():
-    down = types.SimpleNamespace(kwargs={}, id=GRID.id, tasks=GRID.tasks)
-    envs = evaluate._environments(down, _settings("grid", seeds=5))
-    assert [list(e.unwrapped.goal) for e in envs.envs] == [[0, 2], [2, 0], [0, 2], [2, 0], [0, 2]]
-    envs.close()
+    splits = {"validation_tasks": [{"goal": [1, 2]}], "test_tasks": [{"goal": [2, 1]}, {"goal": [2, 2]}]}
+    three = GRID.model_copy(update=splits)
+    expected = {"training": [[0, 2], [2, 0], [0, 2]], "validation": [[1, 2]] * 3, "test": [[2, 1], [2, 2], [2, 1]]}
+    for split, goals in expected.items():
+        for entry, own in ((three, goals), (GRID, expected["training"])):  # those of training where a split has none
+            envs = evaluate._environments(entry, _settings("grid", seeds=3, split=split))
+            assert [list(e.unwrapped.goal) for e in envs.envs] == own
+            envs.close()
+
+
+def test_validation_draws_other_environments_projections_and_noise_than_the_test():
+    settings = [_settings(split=s, seed=seed) for s in ("validation", "test") for seed in (0, 1)]
+    assert len({s.split_seed for s in settings}) == 4
+    seeds = np.concatenate([evaluate._projection_seeds(_agent(), s) for s in settings])
+    assert len(set(seeds)) == 16 and (seeds >= TEST).all()
+    frames = [run_agent(_agent(), PENDULUM, s, "agent").frame("a", "e", "agent") for s in settings]
+    assert not frames[0].equals(frames[2])
+
+
+def test_temperature_reaches_references(references, grid_store):
+    """Without noise a policy does the same at every seed of the noise, and with it does not."""
+    for condition in ("reference", "ppo_final"):
+        rows = {}
+        for temperature in (0.0, 1.0, 30.0):
+            settings = _settings("grid", episodes=8, seeds=8, temperature=temperature)
+            rows[temperature] = _baseline(GRID, settings, condition, [grid_store], references["grid"])["episode_return"]
+        assert rows[0.0].nunique() <= 4 and not rows[1.0].equals(rows[0.0]) and not rows[30.0].equals(rows[1.0])
+
+
+def test_a_reference_is_trained_on_the_tasks_of_its_split_and_acts_in_them(tmp_path):
+    """Two goals that are opposite: after some thousand steps each run is near its own."""
+    tasks = {"validation_tasks": [{"goal": [0, 1]}], "test_tasks": [{"goal": [2, 1]}, {"goal": [1, 0]}]}
+    entry = GRID.model_copy(update=tasks | {"kwargs": {"start": [1, 1]}, "reference": Reference(steps=20_000, runs=2)})
+    path = tmp_path / "test.safetensors"
+    reference.train(entry, "grid", "test", path)
+    runs = reference.read(path)
+    assert len(runs) == 2 and all(len(p.w0) == 2 for p in runs)
+    frame = _baseline(entry, _settings("grid", episodes=4), "reference", trained=path)
+    assert frame.groupby(["training_seed", "seed"])["episode_return"].mean().min() > 7  # of ten
+    body = read_json(path.with_suffix(".json"))
+    assert body["config"]["tasks"] == tasks["test_tasks"] and len(body["mean_return"]) == 4
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(CorruptFile, match="test.safetensors"):
+        reference.read(path)
+    path.unlink()
+    with pytest.raises(CorruptFile, match=r"test.safetensors: missing"):
+        reference.read(path)
+
+
+def test_rewards_that_never_differ_are_said_to():
+    assert _baseline(GRID, _settings("grid"), "random")["rewards_vary"].all()
+    rows = EpisodeRows(2, None)
+    for _ in range(3):
+        rows.add(np.ones(2), np.array([True, True]))
+    assert not rows.frame("a", "e", "agent")["rewards_vary"].any()
 
 
 def test_ragged_episodes_are_counted_for_each_seed():
@@ -269,7 +333,7 @@ def test_episodes_need_a_time_limit(monkeypatch):
     with pytest.raises(
         ConfigError, match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode"
     ):
-        run_baseline(PENDULUM, _settings(episodes=3), "random", [], "x")
+        _baseline(PENDULUM, _settings(episodes=3), "random")
 
 
 class _Endless(evaluate.VectorEnv):
@@ -292,12 +356,12 @@ def test_a_number_that_goes_wrong_is_named(monkeypatch):
 
 
 def test_rows_survive_the_disk_and_damage_is_named(tmp_path):
-    path, rows = tmp_path / "r.parquet", run_baseline(GRID, _settings("grid"), "random", [], "x")
-    evaluate.write_rows(rows, path, "baseline", "grid", "random")
+    path, rows = tmp_path / "r.parquet", _baseline(GRID, _settings("grid"), "random", name="grid")
+    evaluate.write_rows(rows, path)
     first = path.read_bytes()
-    evaluate.write_rows(rows, path, "baseline", "grid", "random")
+    evaluate.write_rows(rows, path)
     assert path.read_bytes() == first
-    pd.testing.assert_frame_equal(evaluate.read_rows(path), rows.frame("baseline", "grid", "random"), check_dtype=False)
+    pd.testing.assert_frame_equal(evaluate.read_rows(path), rows, check_dtype=False)
     path.write_bytes(first[:-20])
     with pytest.raises(CorruptFile, match="r.parquet"):
         evaluate.read_rows(path)
@@ -311,5 +375,5 @@ def test_rows_survive_the_disk_and_damage_is_named(tmp_path):
 
 
 def test_rollouts_without_an_end_have_no_rows_and_all_columns():
-    frame = run_baseline(GRID, _settings("grid", steps=5), "zero_action", [], "x").frame("b", "grid", "zero_action")
+    frame = _baseline(GRID, _settings("grid", steps=5), "zero_action")
     assert len(frame) == 0 and list(frame.columns) == list(COLUMNS)

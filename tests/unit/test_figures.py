@@ -17,10 +17,10 @@ def _panel(*evaluations, **kwargs):
     return Figure(kind="in_context", panels=[{"evaluation": e} for e in evaluations], **kwargs)
 
 
-def _rollouts(folder, name, agent, condition, returns, length=10, environment="e"):
+def _rollouts(folder, name, agent, condition, returns, length=10, environment="e", network=0):
     """A Parquet file of seeds whose episodes have these returns (seeds, episodes)."""
     rows = [
-        (agent, environment, condition, s, i, (i + 1) * length, float(r), length)
+        (agent, environment, condition, network, s, i, (i + 1) * length, float(r), length, True)
         for s, own in enumerate(returns) for i, r in enumerate(own)
     ]  # fmt: skip
     pd.DataFrame(rows, columns=COLUMNS).to_parquet(folder / f"{name}.parquet")
@@ -31,7 +31,8 @@ def _rollouts(folder, name, agent, condition, returns, length=10, environment="e
 def rollouts(tmp_path):
     """One panel's files: an agent, hidden rewards, PPO, random and zero action, of three seeds."""
     rising = np.arange(4.0) + np.array([[0.0], [1.0], [2.0]])
-    files = {("x", "agent"): rising, ("x", "rewards_hidden"): np.ones((3, 4)), ("baseline", "ppo"): rising / 2,
+    files = {("x", "agent"): rising, ("x", "rewards_hidden"): np.ones((3, 4)), ("baseline", "online_ppo"): rising / 2,
+             ("baseline", "online_ars"): rising / 3,
              ("baseline", "random"): np.ones((3, 4)) * [[1], [2], [3]], ("baseline", "zero_action"): np.zeros((3, 4)),
              ("baseline", "ppo_final"): np.full((3, 4), 6.0)}  # fmt: skip
     return [_rollouts(tmp_path, f"{i}", *key, returns) for i, (key, returns) in enumerate(files.items())]
@@ -227,9 +228,21 @@ def test_labels_stand_in_the_legend_and_titles_above(tmp_path, rollouts):
     )
     figure = in_context.draw(entry, in_context.table(entry, [rollouts], [5.0], [1]))
     said = {t.get_text() for t in figure.legends[0].get_texts()}
-    assert {"ours", "rewards hidden", "PPO, same steps", "random", "zero action", "optimum"} <= said
+    assert {"ours", "rewards hidden", "best online learner: PPO", "random", "zero action", "optimum"} <= said
     assert figure.axes[0].get_title() == "Grid"
     plt.close(figure)
+
+
+def test_of_the_online_learners_the_best_is_drawn(rollouts):
+    found = in_context.table(_panel("v"), [rollouts], [None], [1])
+    assert set(found["condition"]) & {"online_ppo", "online_ars"} == {"online_ppo"}
+
+
+def test_networks_are_part_of_the_interval(tmp_path):
+    """Two networks whose seeds all agree, and that do not agree with each other."""
+    paths = [_rollouts(tmp_path, f"n{k}", "x", "agent", np.full((8, 2), 4.0 * k), network=k) for k in (0, 1)]
+    found = in_context.table(_panel("v"), [paths], [None], [1])
+    assert found["mean"].tolist() == [2, 2] and found["low"].tolist() == [0, 0] and found["high"].tolist() == [4, 4]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00\x01", None], ids=["empty", "binary", "missing"])

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gla.statistics import bootstrap_interval, iqm, mean_interval
+from gla.statistics import bootstrap_interval, crossed_test, holm, iqm, mean_interval, resampled, seeds_interval
 
 VALUES = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30).filter(lambda x: np.std(x) > 1e-6)
 
@@ -89,3 +89,74 @@ def test_the_interquartile_mean_is_rliables():
     """rliable's aggregate_iqm: scipy's mean trimmed by a quarter on each side, over runs and tasks together."""
     scores = np.random.default_rng(0).normal(size=(10, 6))
     assert iqm(scores.ravel()) == stats.trim_mean(scores, proportiontocut=0.25, axis=None)
+
+
+def _crossed(rng, networks, seeds, mean=0.0, between=1.0, within=1.0, noise=0.5):
+    """(R, S) values of networks and test seeds that both differ."""
+    return mean + between * rng.standard_normal((networks, 1)) + within * rng.standard_normal(seeds) + noise * rng.standard_normal((networks, seeds))
+
+
+def test_one_network_is_tested_by_its_seeds_alone():
+    values = np.random.default_rng(0).normal(0.3, 1.0, 20)
+    assert crossed_test(values).p == pytest.approx(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
+
+
+def test_networks_without_a_difference_between_seeds_are_tested_by_the_networks_alone():
+    means = np.random.default_rng(0).normal(0.3, 1.0, 5)
+    assert crossed_test(means[:, None].repeat(64, 1)).p == pytest.approx(stats.ttest_1samp(means, 0, alternative="greater").pvalue)
+
+
+@pytest.mark.parametrize("networks", [1, 2, 5])
+def test_what_is_not_there_is_found_no_oftener_than_said(networks):
+    """Of networks that differ among each other, one in forty sets may pass at 2.5 %; of one network the claim is about itself."""
+    rng = np.random.default_rng(0)
+    between = 0.0 if networks == 1 else 1.0
+    found = np.mean([crossed_test(_crossed(rng, networks, 32, between=between)).p < 0.025 for _ in range(2000)])
+    assert found <= 0.025 + 4 * np.sqrt(0.025 / 2000)
+    power = np.mean([crossed_test(_crossed(rng, 5, 32, mean=3.0)).p < 0.025 for _ in range(200)])
+    assert power > 0.95
+
+
+def test_a_mean_without_variance_is_certain():
+    assert crossed_test(np.ones((2, 4))) == (1.0, 0.0) and crossed_test(np.zeros((2, 4))) == (0.0, 1.0)
+    assert np.isnan(crossed_test(np.full((2, 4), np.nan))).all()
+    values = np.array([[1.0, np.nan, 3.0], [2.0, 5.0, 4.0]])  # a seed that one network missed is left out
+    assert crossed_test(values).mean == 2.5
+
+
+def test_tasks_are_no_uncertainty_of_a_test():
+    values = np.random.default_rng(0).normal(0.5, 0.1, (1, 16)) + np.tile([-10.0, 10.0], 8)
+    assert crossed_test(values, tasks=2).p < 1e-6 < 0.3 < crossed_test(values).p
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_holm_is_the_closed_testing_of_bonferroni(p):
+    adjusted = holm(np.array(p))
+    for level in (0.01, 0.025, 0.2):
+        order, rejected = np.argsort(p, kind="stable"), set()
+        for k, i in enumerate(order):  # step down: stop at the first that stays
+            if p[i] * (len(p) - k) > level:
+                break
+            rejected.add(i)
+        assert rejected == set(np.flatnonzero(adjusted <= level))
+
+
+def test_holm_counts_tests_that_were_made():
+    np.testing.assert_array_equal(holm(np.array([0.01, np.nan, 0.04, 0.03])), [0.03, np.nan, 0.06, 0.06])
+
+
+def test_resamples_keep_tasks_and_draw_networks():
+    rows, columns = resampled((3, 10), 2, 500, np.random.default_rng(0))
+    assert rows.shape == (500, 3) and columns.shape == (500, 10)
+    assert (columns % 2 == np.arange(10) % 2).all() and set(rows.ravel()) == {0, 1, 2} and set(columns.ravel()) == set(range(10))
+
+
+def test_networks_widen_the_interval():
+    """Five networks that differ much: the interval is that of their means, and not that of 5 * 64 values."""
+    values = _crossed(np.random.default_rng(0), 5, 64, between=2.0)
+    found, means = seeds_interval(values), values.mean(1)
+    assert found.mean == pytest.approx(values.mean())
+    width, alone = found.high - found.low, mean_interval(values.reshape(-1))
+    assert width == pytest.approx(2 * 1.96 * means.std() / np.sqrt(5), rel=0.2) and width > 2 * (alone.high - alone.low)
+    assert seeds_interval(values[0]) == mean_interval(values[0])

@@ -5,91 +5,190 @@ import pandas as pd
 import pytest
 
 from gla import verdicts
+from gla.evaluate import COLUMNS
 from gla.files import write_json
-from gla.verdicts import data_efficiency, fifths, normalised, verdict
+from gla.verdicts import data_efficiency, fifths, normalised, score_above_calm, verdict, verdict_v1
 
 RNG = np.random.default_rng(0)
+HIDDEN, SHUFFLED = "rewards_hidden", "rewards_shuffled"
 
 
-def _frame(agent, condition, returns):
-    """Rows of returns (seeds, episodes) in episodes of ten steps."""
+def _frame(agent, condition, returns, network=0, vary=True):
+    """Rows of returns (seeds, episodes) in episodes of ten steps; NaN: an episode that did not end."""
     returns = np.asarray(returns, float)
     seed, episode = np.indices(returns.shape)
-    return pd.DataFrame({
-        "agent": agent, "environment": "env", "condition": condition, "seed": seed.ravel(), "episode": episode.ravel(),
-        "env_steps": 10 * (episode.ravel() + 1), "episode_return": returns.ravel(), "episode_length": 10,
-    })  # fmt: skip
+    frame = pd.DataFrame({
+        "agent": agent, "environment": "env", "condition": condition, "training_seed": network, "seed": seed.ravel(),
+        "episode": episode.ravel(), "env_steps": 10 * (episode.ravel() + 1), "episode_return": returns.ravel(),
+        "episode_length": 10, "rewards_vary": vary,
+    })[list(COLUMNS)]  # fmt: skip
+    return frame.dropna()
 
 
 def _curve(low, high, seeds=16, episodes=10, noise=0.1):
     return np.linspace(low, high, episodes) + noise * RNG.standard_normal((seeds, episodes))
 
 
-def _table(tmp_path, frames, tasks=1, digests=()):
+def _paths(tmp_path, frames, name="e"):
     paths = []
     for i, frame in enumerate(frames):
-        paths.append(tmp_path / f"{i}.parquet")
+        paths.append(tmp_path / f"{name}{i}.parquet")
         frame.to_parquet(paths[-1], index=False)
-    verdicts.table([{"name": "e", "tasks": tasks, "rollouts": paths, "digests": list(digests)}], tmp_path / "v.csv")
+    return paths
+
+
+def _table(tmp_path, frames, tasks=1, references=(), seeds=16, split="test"):
+    one = {"name": "e", "tasks": tasks, "seeds": seeds, "split": split, "references": list(references)}
+    verdicts.table([one | {"rollouts": _paths(tmp_path, frames)}], tmp_path / "v.csv")
     return pd.read_csv(tmp_path / "v.csv")
 
 
+def _agent(agent, hidden=(0, 0.1), shuffled=(0, 0.1), **kwargs):
+    conditions = {"agent": agent, HIDDEN: hidden, SHUFFLED: shuffled}
+    return [_frame("a", c, _curve(*x, **kwargs)) for c, x in conditions.items()]
+
+
 BASELINES = [_frame("baseline", "random", np.zeros((16, 3))), _frame("baseline", "zero_action", np.full((16, 3), 6.5)),
-             _frame("baseline", "ppo", _curve(0, 2)), _frame("baseline", "ppo_final", np.full((16, 3), 10.0))]  # fmt: skip
+             _frame("baseline", "online_ppo", _curve(0, 2)), _frame("baseline", "online_ars", _curve(0, 5)),
+             *(_frame("baseline", "reference", np.full((16, 3), 9.0 + 2 * run), run) for run in (0, 1))]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "agent, hidden, shuffled, expected",
+    "agent, hidden, shuffled, expected, before",
     [
-        ((0, 8), (0, 1), (0, 1), "learns from reward"),
-        ((0, 8), (0, 8.2), (0, 1), "improves without reward"),
-        ((0, 8), (0, 1), (0, 8.2), "improves without reward"),
-        ((0, 0), (0, -3), (0, -3), "does not improve"),
-        ((8, 0), (8, 0), (8, 0), "does not improve"),
+        ((0, 8), (0, 1), (0, 1), "learns from reward", "learns from reward"),
+        ((0, 8), (0, 8.2), (0, 1), "improves without reward", "improves without reward"),
+        ((0, 8), (0, 1), (0, 8.2), "improves without reward", "improves without reward"),
+        ((0, 0), (0, -3), (0, -3), "does not improve", "does not improve"),
+        ((8, 0), (8, 0), (8, 0), "does not improve", "does not improve"),
+        # It rises by more than its controls, which began higher, and ends below them.
+        ((0, 2), (5, 5), (5, 5), "improves without reward", "learns from reward"),
+        # Both controls are worse than at their own beginning: strange rewards may harm, and nothing is told of true ones.
+        ((0, 2), (0, -4), (0, -4), "controls harmed", "learns from reward"),
+        ((0, 2), (0, -4), (0, 0.1), "learns from reward", "learns from reward"),
     ],
 )
-def test_the_verdict_compares_the_gain_with_zero_and_with_every_control(tmp_path, agent, hidden, shuffled, expected):
-    frames = [_frame("a", c, _curve(*x)) for c, x in
-              (("agent", agent), ("rewards_hidden", hidden), ("rewards_shuffled", shuffled))]  # fmt: skip
-    row = _table(tmp_path, [*frames, *BASELINES]).iloc[0]
-    assert row["verdict"] == expected and list(row.index) == list(verdicts.COLUMNS)
+def test_the_verdict_compares_levels_and_gains_with_every_control(tmp_path, agent, hidden, shuffled, expected, before):
+    row = _table(tmp_path, [*_agent(agent, hidden, shuffled), *BASELINES]).iloc[0]
+    assert (row["verdict"], row["verdict_v1"]) == (expected, before) and list(row.index) == list(verdicts.COLUMNS)
     # The first two and the last two of ten episodes, on a line.
     assert row["gain"] == pytest.approx((agent[1] - agent[0]) * 8 / 9, abs=0.1)
-    assert row["gain_low"] < row["gain"] < row["gain_high"]
+    assert row["gain_low"] < row["gain"] < row["gain_high"] and row["last_low"] < row["last"] < row["last_high"]
     assert row["control_gain"] == pytest.approx(max(h[1] - h[0] for h in (hidden, shuffled)) * 8 / 9, abs=0.1)
-    assert row["normalised_score"] == pytest.approx(row["last"] / 10, abs=0.02)
-    assert row["below_zero_action"] == (0 if row["last"] > 6.5 else 16) and row["seeds"] == 16
+    assert row["first_episode"] == pytest.approx(agent[0], abs=0.1)
+
+
+def test_an_agent_that_is_done_within_the_first_fifth_is_seen(tmp_path):
+    """Its gain is nothing, and still it is above its first episode and its controls."""
+    done = np.concatenate([np.zeros((16, 1)), np.full((16, 9), 8.0)], 1) + 0.1 * RNG.standard_normal((16, 10))
+    done[:, 1] += 8.0  # so that even the first fifth's mean is the last one's
+    frames = [_frame("a", "agent", done), *_agent((0, 0))[1:]]
+    row = _table(tmp_path, frames).iloc[0]
+    assert (row["verdict"], row["verdict_v1"]) == ("learns from reward", "does not improve")
+
+
+def test_what_stands_beside_an_agent(tmp_path):
+    row = _table(tmp_path, [*_agent((0, 8)), *BASELINES]).iloc[0]
+    assert row["best_online"] == "online_ars" and row["best_online_last"] == row["online_ars"] == pytest.approx(4.7, abs=0.1)
+    assert row["beats_online"] == pytest.approx(row["last"] - row["online_ars"], abs=1e-4)
+    assert row["beats_online_low"] < row["beats_online"] < row["beats_online_high"]
+    assert row["normalised_score"] == pytest.approx(row["last"] / 10, abs=0.02) and row["reference"] == 10
+    assert row["score_above_calm"] == pytest.approx((row["last"] - 6.5) / 3.5, abs=1e-3)
+    assert row["below_zero_action"] == 0 and (row["seeds"], row["training_seeds"]) == (16, 1)
+
+
+def test_the_references_uncertainty_is_in_the_scores_interval():
+    """Two runs that end at 9 and 11: the agent's own returns do not vary at all."""
+    last, calm, runs = np.full((1, 16), 5.0), [np.zeros((1, 16)), np.full((1, 16), -3.0)], np.repeat([[9.0], [11.0]], 16, 1)
+    score, low, high = score_above_calm(last, calm, runs, 1)
+    assert score == 0.5 and (low, high) == (pytest.approx(5 / 11), pytest.approx(5 / 9))
+    assert np.isnan(score_above_calm(last, [np.full((1, 16), 20.0)], runs, 1)).all()  # PPO below standing still
 
 
 def test_without_controls_nothing_is_said_of_reward(tmp_path):
     row = _table(tmp_path, [_frame("a", "agent", _curve(0, 8))]).iloc[0]
-    assert row["verdict"] == "no control" and np.isnan(row["normalised_score"]) and np.isnan(row["random"])
+    assert row["verdict"] == row["verdict_v1"] == "no control" and np.isnan(row["normalised_score"]) and np.isnan(row["random"])
+
+
+def test_rewards_that_never_differ_have_no_control(tmp_path):
+    frames = [frame.assign(rewards_vary=False) for frame in _agent((0, 8))]
+    assert _table(tmp_path, frames)["verdict"].iloc[0] == "no control"
 
 
 def test_gains_are_paired_by_seed(tmp_path):
     """Seeds differ by far more than the agent and its control do, which pairing takes away."""
     offset = 100 * RNG.standard_normal((16, 1)) * np.linspace(0, 1, 10)
-    frames = [_frame("a", "agent", 300 + offset + _curve(0, 400)), _frame("a", "rewards_hidden", offset + _curve(0, 399))]
-    assert _table(tmp_path, frames)["verdict"].iloc[0] == "learns from reward"
+    frames = [_frame("a", "agent", 300 + offset + _curve(0, 400)), _frame("a", HIDDEN, offset + 300 + _curve(0, 399))]
+    row = _table(tmp_path, frames).iloc[0]
+    assert row["verdict"] == row["verdict_v1"] == "learns from reward"
 
 
-def test_the_rule_at_its_edges():
-    assert verdict(0.0, [1.0]) == verdict(np.nan, [1.0]) == "does not improve"
-    assert verdict(0.1, [0.0]) == verdict(0.1, [1.0, np.nan]) == "improves without reward"
-    assert verdict(0.1, [1.0, 0.1]) == "learns from reward" and verdict(0.1, []) == "no control"
+def test_networks_that_disagree_do_not_learn_from_reward(tmp_path):
+    """Of five networks two learn: in each alone it is certain, and of the next network nothing is known."""
+    frames = [_frame("a", c, _curve(0, end if c == "agent" else 0.1), network)
+              for network, end in enumerate((8, 0.1, 0.1, 8, 0.1)) for c in ("agent", HIDDEN)]  # fmt: skip
+    row = _table(tmp_path, frames).iloc[0]
+    assert row["training_seeds"] == 5 and row["verdict"] == "does not improve" and row["gain_low"] < 0.5
+    agreeing = [_frame("a", c, _curve(0, 8 if c == "agent" else 0.1), n) for n in range(5) for c in ("agent", HIDDEN)]
+    assert _table(tmp_path, agreeing)["verdict"].iloc[0] == "learns from reward"
+
+
+def test_probabilities_are_corrected_over_the_rows_of_a_split(tmp_path):
+    """An agent that barely passes alone does not among forty, and validation rows count for themselves."""
+    noise = np.random.default_rng(4).standard_normal((16, 10))
+    weak = [_frame("a", "agent", 1.3 * (np.arange(10) > 0) + noise), _frame("a", HIDDEN, 1e-3 * noise[::-1])]
+    one = {"tasks": 1, "seeds": 16, "references": [], "rollouts": _paths(tmp_path, weak, "w")}
+    flat = [_frame("a", "agent", noise), _frame("a", HIDDEN, noise[::-1])]
+    other = one | {"rollouts": _paths(tmp_path, flat, "f"), "split": "test"}
+    for others, expected in ((0, "learns from reward"), (40, "improves without reward")):
+        both = [one | {"name": "w", "split": "test"}, one | {"name": "v", "split": "validation"}]
+        verdicts.table([*both, *(other | {"name": f"f{i}"} for i in range(others))], tmp_path / "v.csv")
+        found = pd.read_csv(tmp_path / "v.csv").set_index("evaluation")
+        assert found.loc["v", "p_holm"] == found.loc["v", "p_value"] and found.loc["v", "verdict"] == "learns from reward"
+        assert found.loc["w", "verdict"] == expected and 0.025 / 41 < found.loc["w", "p_value"] < 0.025
+        assert found.loc["w", "p_holm"] == pytest.approx((others + 1) * found.loc["w", "p_value"], rel=1e-3)
+
+
+def test_the_rules_at_their_edges():
+    assert verdict_v1(0.0, [1.0]) == verdict_v1(np.nan, [1.0]) == "does not improve"
+    assert verdict_v1(0.1, [0.0]) == verdict_v1(0.1, [1.0, np.nan]) == "improves without reward"
+    assert verdict_v1(0.1, [1.0, 0.1]) == "learns from reward" and verdict_v1(0.1, []) == "no control"
+    assert verdict(0.0, np.nan, 0, 2) == verdict(0.0, 0.025, 0, 2) == "does not improve"
+    assert verdict(0.025, 0.0, 0, 2) == verdict(np.nan, 0.0, 0, 2) == "improves without reward"
+    assert verdict(0.0, 0.0, 1, 2) == "learns from reward" and verdict(0.0, 0.0, 2, 2) == "controls harmed"
+
+
+@pytest.mark.parametrize("missing", [0, 7, 15])
+def test_a_seed_that_finished_no_episode_leaves_the_others_where_they_are(tmp_path, missing):
+    """Two tasks that differ by 100: shifted by a seed, each would be measured against the other."""
+    offset = np.where(np.arange(16) % 2, 100.0, 0.0)[:, None]
+    agent, hidden, random, best = (offset + _curve(*x) for x in ((0, 8), (0, 0.1), (0, 0), (10, 10)))
+    agent[missing] = hidden[missing] = np.nan
+    frames = [_frame("a", "agent", agent), _frame("a", HIDDEN, hidden), _frame("baseline", "random", random),
+              _frame("baseline", "reference", best)]  # fmt: skip
+    row = _table(tmp_path, frames, tasks=2).iloc[0]
+    assert row["verdict"] == "learns from reward" and row["fewest_episodes"] == 0
+    assert row["score_above_calm"] == pytest.approx(0.76, abs=0.1)
+
+
+def test_where_most_seeds_finished_nothing_there_is_no_verdict(tmp_path):
+    curve = _curve(0, 8)
+    curve[3:] = np.nan
+    assert _table(tmp_path, [_frame("a", "agent", curve), _frame("a", HIDDEN, _curve(0, 0))])["verdict"].iloc[0] == "too few episodes"
+    assert _table(tmp_path, [_frame("a", "agent", _curve(0, 8)), _frame("a", HIDDEN, curve)])["verdict"].iloc[0] == "too few episodes"
 
 
 def test_a_fifth_has_at_least_one_episode_and_a_seed_without_any_is_missing():
     frame = _frame("a", "agent", [[1, 2, 3, 4, 5], [5, 5, 5, 5, 7], [0, 0, 0, 0, 0]])
-    first, last = fifths(frame[(frame["seed"] != 1)])
-    np.testing.assert_array_equal(first, [1, np.nan, 0])
-    np.testing.assert_array_equal(last, [5, np.nan, 0])
+    first, last = fifths(frame[(frame["seed"] != 1)], 4)
+    np.testing.assert_array_equal(first, [[1, np.nan, 0, np.nan]])
+    np.testing.assert_array_equal(last, [[5, np.nan, 0, np.nan]])
 
 
 def test_scores_are_normalised_by_task():
-    random, best = np.array([0.0, 10.0, 0.0, 10.0]), np.array([1.0, 30.0])
-    np.testing.assert_allclose(normalised(np.array([0.5, 20.0, 1.0, 10.0]), random, best, 2), [0.5, 0.5, 1.0, 0.0])
-    assert np.isnan(normalised(np.array([1.0]), np.array([1.0]), np.array([1.0]), 1)).all()
+    random, best = np.array([[0.0, 10.0, 0.0, 10.0]]), np.array([[1.0, 30.0]])
+    np.testing.assert_allclose(normalised(np.array([[0.5, 20.0, 1.0, 10.0]]), random, best, 2), [[0.5, 0.5, 1.0, 0.0]])
+    assert np.isnan(normalised(np.array([[1.0]]), np.array([[1.0]]), np.array([[1.0]]), 1)).all()
 
 
 def test_data_efficiency_is_the_ratio_of_steps_to_the_same_return(tmp_path):
@@ -98,3 +197,10 @@ def test_data_efficiency_is_the_ratio_of_steps_to_the_same_return(tmp_path):
     frame = _frame("a", "agent", [[0, 3, 3, 3, 3]])  # at 3 after 20 steps; the sources after 4 updates of 40 steps
     assert data_efficiency(frame, 3.0, [path]) == 160 / 20
     assert np.isnan(data_efficiency(frame, 6.0, [path])) and np.isnan(data_efficiency(frame, 3.0, []))
+
+
+def test_an_agent_that_ends_below_doing_nothing_has_no_data_efficiency(tmp_path):
+    path = tmp_path / "d.json"
+    write_json(path, {"mean_return": [[1, 4, 9]], "streams": 5, "steps_per_update": 8})
+    assert np.isnan(_table(tmp_path, [*_agent((0, 5)), *BASELINES], references=[path])["data_efficiency"].iloc[0])
+    assert _table(tmp_path, [*_agent((0, 8)), *BASELINES], references=[path])["data_efficiency"].iloc[0] > 0

@@ -11,7 +11,7 @@ rule augment:
         table="<results>/manifests/{dataset}.csv",
         summary="<results>/manifests/{dataset}.json",
     # What training waits for; see there.
-    priority: 2
+    priority: 3
     conda:
         "../../envs/gla.yaml"
     params:

@@ -1,6 +1,6 @@
 rule histories:
     input:
-        digests(config["environments"]),
+        digests([e for e, entry in config["environments"].items() if entry["ppo"]]),
 
 
 rule collect:
@@ -13,7 +13,7 @@ rule collect:
     benchmark:
         "<results>/benchmarks/collect/{environment}-{lifetimes}.tsv"
     # What training waits for; see there.
-    priority: 2
+    priority: 3
     conda:
         "../../envs/gla.yaml"
     threads: 1
@@ -21,7 +21,7 @@ rule collect:
         mem_mb=4000,
     params:
         entry=lambda w: without(
-            config["environments"][w.environment], "lifetimes", "lifetimes_per_block"
+            config["environments"][w.environment], *NOT_OF_HISTORIES
         ),
     script:
         "../scripts/collect.py"

@@ -6,7 +6,7 @@
 from snakemake.exceptions import WorkflowError
 
 from gla import preflight
-from gla.config import ConfigError, normalise
+from gla.config import NOT_OF_HISTORIES, ONLINE, ConfigError, normalise
 from gla.stages import Stages
 
 try:
@@ -22,11 +22,12 @@ config.update(_normalised)
 wildcard_constraints:
     environment=r"[\w-]+",
     dataset=r"[\w-]+",
-    agent=r"(?!baseline/)[\w-]+",
+    agent=r"(?!baseline/)[\w-]+(\.\d+)?",
     evaluation=r"[\w-]+",
     figure=r"[\w-]+",
     condition=r"[a-z_]+",
     lifetimes=r"\d+-\d+",
+    split=r"test|validation|training",
 
 
 def code(*modules):
@@ -45,6 +46,13 @@ CODE_ENVIRONMENTS = code(
     "environments/envpool.py",
 )
 CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
+LEARNERS = code(
+    "learners/__init__.py",
+    "learners/linear.py",
+    "learners/ppo.py",
+    "learners/random_search.py",
+    "learners/scale.py",
+)
 CODE_MODEL = code(
     "ppo.py",
     "agent.py",
@@ -57,12 +65,19 @@ CODE_MODEL = code(
 )
 
 
+paths = Stages(config, "<results>")
+
+
+def agent_entry(wildcards):
+    """The entry of an agent, or of one of its further networks, NAME.1, NAME.2, ..."""
+    return config["agents"][paths.network(wildcards.agent)[0]]
+
+
 def model_code(wildcards):
     """The file of an agent's kind of model."""
-    return code(f"models/{config['agents'][wildcards.agent]['model']['kind']}.py")
+    return code(f"models/{agent_entry(wildcards)['model']['kind']}.py")
 
 
-paths = Stages(config, "<results>")
 stores, digests, rollouts = paths.stores, paths.digests, paths.rollouts
 
 

@@ -3,11 +3,14 @@ rule rollouts:
         [rollouts(evaluation) for evaluation in config["evaluations"]],
 
 
-def evaluated_environment(wildcards, *left_out):
-    name = config["evaluations"][wildcards.evaluation]["environment"]
-    return {"name": name} | without(
-        config["environments"][name], "lifetimes", "lifetimes_per_block", *left_out
-    )
+def evaluated_environment(wildcards, *kept):
+    """What decides an environment that is acted in: its tasks are those of the evaluation's split."""
+    evaluation = config["evaluations"][wildcards.evaluation]
+    name = evaluation["environment"]
+    entry = config["environments"][name]
+    split = f"{evaluation['split']}_tasks"
+    kept = ("id", "kwargs", "tasks", *kept, *([split] if split in entry else []))
+    return {"name": name} | {k: entry[k] for k in kept}
 
 
 def evaluation_settings(wildcards):
@@ -23,7 +26,7 @@ def evaluation_settings(wildcards):
 def rollout_mb(wildcards):
     """What a rollout needs: more where the agent's context does not fit into what is usual."""
     evaluation = config["evaluations"][wildcards.evaluation]
-    model = config["agents"][wildcards.agent]["model"]
+    model = agent_entry(wildcards)["model"]
     limit = FACTS[evaluation["environment"]]["time_limit"]
     return max(8000, 4000 + preflight.decoding_mb(evaluation, model, limit))
 
@@ -46,7 +49,7 @@ rule evaluate_agent:
         mem_mb=rollout_mb,
     params:
         evaluation=evaluation_settings,
-        environment=lambda w: evaluated_environment(w, "ppo", "streams", "seed"),
+        environment=evaluated_environment,
     script:
         "../scripts/evaluate_agent.py"
 
@@ -58,17 +61,59 @@ def last_policies(wildcards, paths):
     return paths([config["evaluations"][wildcards.evaluation]["environment"]])
 
 
-def baseline_environment(wildcards):
-    """PPO's settings decide the baseline that learns, and no other."""
-    left_out = ["seed"] if wildcards.condition == "ppo" else ["ppo", "streams", "seed"]
-    return evaluated_environment(wildcards, *left_out)
+def trained_reference(wildcards):
+    """The reference's policies are needed by its baseline alone."""
+    if wildcards.condition != "reference":
+        return []
+    entry = config["evaluations"][wildcards.evaluation]
+    return [paths.reference(entry["environment"], entry["split"])]
+
+
+rule references:
+    input:
+        [
+            paths.reference(entry["environment"], entry["split"])
+            for entry in config["evaluations"].values()
+            if "reference" in entry["baselines"]
+        ],
+
+
+def reference_settings(wildcards):
+    """What decides a reference: the tasks of its split, and not how histories are collected there."""
+    entry = config["environments"][wildcards.environment]
+    split = f"{wildcards.split}_tasks"
+    kept = ("id", "kwargs", "tasks", "reference", *([split] if split in entry else []))
+    return {k: entry[k] for k in kept}
+
+
+rule refer:
+    input:
+        code=CODE_ENVIRONMENTS + code("ppo.py", "reference.py"),
+    output:
+        policies="<results>/references/{environment}/{split}.safetensors",
+        description="<results>/references/{environment}/{split}.json",
+    benchmark:
+        "<results>/benchmarks/refer/{environment}-{split}.tsv"
+    # Long, and waited for by one rollout each: beside training, so that none is left to run alone.
+    priority: 1
+    conda:
+        "../../envs/gla.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        entry=reference_settings,
+    script:
+        "../scripts/refer.py"
 
 
 rule evaluate_baseline:
     input:
         digests=lambda w: last_policies(w, digests),
         stores=ancient(lambda w: last_policies(w, stores)),
+        reference=trained_reference,
         code=CODE_PPO + code("evaluate.py"),
+        kind=lambda w: LEARNERS if w.condition in ONLINE else [],
     output:
         "<results>/rollouts/{evaluation}/baseline/{condition}.parquet",
     benchmark:
@@ -80,14 +125,14 @@ rule evaluate_baseline:
         mem_mb=8000,
     params:
         evaluation=evaluation_settings,
-        environment=baseline_environment,
+        environment=evaluated_environment,
     script:
         "../scripts/evaluate_baseline.py"
 
 
 rule cards:
     input:
-        expand("<results>/agents/{agent}/README.md", agent=config["agents"]),
+        [f"{paths.agent(n)}/README.md" for a in config["agents"] for n in paths.networks(a)],
 
 
 localrules:
@@ -99,8 +144,8 @@ def agent_rollouts(wildcards):
     return [
         path
         for name, entry in config["evaluations"].items()
-        if wildcards.agent in entry["agents"]
-        for path in rollouts(name, [wildcards.agent])
+        if paths.network(wildcards.agent)[0] in entry["agents"]
+        for path in rollouts(name, [paths.network(wildcards.agent)[0]])
     ]
 
 

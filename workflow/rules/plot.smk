@@ -23,24 +23,32 @@ def judged():
     return [name for name, entry in config["evaluations"].items() if entry["agents"]]
 
 
-def judged_digests(evaluation):
-    """Histories that an agent's data efficiency is measured against, where they are there anyway."""
+def evaluated_tasks(name):
+    """Tasks of an evaluation's split, at least one."""
+    evaluation = config["evaluations"][name]
+    entry = config["environments"][evaluation["environment"]]
+    own = entry["tasks" if evaluation["split"] == "training" else f"{evaluation['split']}_tasks"]
+    return own or entry["tasks"] or [{}]
+
+
+def judged_curves(evaluation):
+    """Learning curves that an agent's data efficiency is measured against: the reference's, where it is run."""
     entry = config["evaluations"][evaluation]
-    return digests([entry["environment"]]) if "ppo_final" in entry["baselines"] else []
+    if "reference" not in entry["baselines"]:
+        return []
+    policies = paths.reference(entry["environment"], entry["split"])
+    return [policies.replace(".safetensors", ".json")]
 
 
 def judged_settings(wildcards):
     return [
         {
             "name": name,
+            "split": config["evaluations"][name]["split"],
+            "seeds": config["evaluations"][name]["seeds"],
+            "tasks": len(evaluated_tasks(name)),
             "rollouts": len(rollouts(name)),
-            "digests": len(judged_digests(name)),
-            "tasks": len(
-                config["environments"][config["evaluations"][name]["environment"]][
-                    "tasks"
-                ]
-            )
-            or 1,
+            "references": len(judged_curves(name)),
         }
         for name in judged()
     ]
@@ -49,7 +57,7 @@ def judged_settings(wildcards):
 rule verdicts:
     input:
         rollouts=[path for name in judged() for path in rollouts(name)],
-        digests=[path for name in judged() for path in judged_digests(name)],
+        references=[path for name in judged() for path in judged_curves(name)],
         code=code("statistics.py", "verdicts.py"),
     output:
         ensure("<results>/tables/verdicts.csv", non_empty=True),
@@ -94,7 +102,9 @@ def panel_settings(wildcards):
             {
                 "rollouts": len(rollouts(panel["evaluation"], panel["agents"])),
                 "environment": {
-                    key: environment[key] for key in ("id", "kwargs", "tasks")
+                    "id": environment["id"],
+                    "kwargs": environment["kwargs"],
+                    "tasks": evaluated_tasks(panel["evaluation"]),
                 },
                 "projections": {a: paths.projections(a) for a in agents},
             }

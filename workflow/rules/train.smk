@@ -1,18 +1,23 @@
 rule agents:
     input:
-        expand("<results>/agents/{agent}/agent.json", agent=config["agents"]),
+        [f"{paths.agent(n)}/agent.json" for a in config["agents"] for n in paths.networks(a)],
 
 
 def training_environments(wildcards):
-    return config["datasets"][config["agents"][wildcards.agent]["dataset"]][
-        "environments"
-    ]
+    return config["datasets"][agent_entry(wildcards)["dataset"]]["environments"]
+
+
+def training_settings(wildcards):
+    """An agent's settings with the seed of this network: how many others there are decides nothing."""
+    entry = agent_entry(wildcards)
+    seed = entry["seed"] + paths.network(wildcards.agent)[1]
+    return without(entry, "dataset", "seeds") | {"seed": seed}
 
 
 rule train:
     input:
-        table=lambda w: f"<results>/manifests/{config['agents'][w.agent]['dataset']}.csv",
-        summary=lambda w: f"<results>/manifests/{config['agents'][w.agent]['dataset']}.json",
+        table=lambda w: f"<results>/manifests/{agent_entry(w)['dataset']}.csv",
+        summary=lambda w: f"<results>/manifests/{agent_entry(w)['dataset']}.json",
         # The manifest's summary holds the stores' hashes: it says when they changed, they need not.
         stores=ancient(lambda w: stores(training_environments(w))),
         digests=ancient(lambda w: digests(training_environments(w))),
@@ -26,7 +31,7 @@ rule train:
     benchmark:
         "<results>/benchmarks/train/{agent}.tsv"
     # The longest jobs early, so that none is left to run alone: short ones can fill every gap.
-    priority: 1
+    priority: 2
     conda:
         "../../envs/gla.yaml"
     threads: 1
@@ -35,6 +40,6 @@ rule train:
         gpu=1,
         mem_mb=8000,
     params:
-        entry=lambda w: without(config["agents"][w.agent], "dataset"),
+        entry=training_settings,
     script:
         "../scripts/train.py"

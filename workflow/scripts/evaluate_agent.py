@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gla import agent, evaluate
+from gla import agent, evaluate, stages
 from gla.config import Environment, Evaluation
 from gla.job import job
 
@@ -11,9 +11,10 @@ with job(snakemake.threads):
     name = environment.pop("name")
     rows = evaluate.run_agent(
         agent.load(Path(snakemake.input.agent).parent),
-        Environment.model_validate(environment | {"ppo": {"updates": 1}}),
+        Environment.model_validate(environment),
         Evaluation.model_validate({"environment": name, **snakemake.params.evaluation}),
         w.condition,
         f"evaluate {w.evaluation} {w.agent} {w.condition}",
     )
-    evaluate.write_rows(rows, snakemake.output[0], w.agent, name, w.condition)
+    trained, training_seed = stages.network(w.agent)
+    evaluate.write_rows(rows.frame(trained, name, w.condition, training_seed), snakemake.output[0])

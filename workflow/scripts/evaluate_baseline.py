@@ -8,10 +8,12 @@ with job(snakemake.threads):
     w, environment = snakemake.wildcards, dict(snakemake.params.environment)
     name = environment.pop("name")
     rows = evaluate.run_baseline(
-        Environment.model_validate({"ppo": {"updates": 1}} | environment),
+        Environment.model_validate(environment),
         Evaluation.model_validate({"environment": name, **snakemake.params.evaluation}),
         w.condition,
         [(f"{digest.removesuffix('.json')}/history.zarr", digest) for digest in snakemake.input.digests],
+        next(iter(snakemake.input.reference), ""),
+        name,
         f"evaluate {w.evaluation} {w.condition}",
     )
-    evaluate.write_rows(rows, snakemake.output[0], "baseline", name, w.condition)
+    evaluate.write_rows(rows, snakemake.output[0])

@@ -13,7 +13,7 @@ with job(snakemake.threads):
         inputs = {
             "rollouts": [[next(paths) for _ in range(p["rollouts"])] for p in panels],
             "optimal": [optimal_return(**p["environment"]) for p in panels],
-            "tasks": [len(p["environment"]["tasks"]) or 1 for p in panels],
+            "tasks": [len(p["environment"]["tasks"]) for p in panels],
             "projections": [p["projections"] for p in panels],
         }
     else:

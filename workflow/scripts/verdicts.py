@@ -4,7 +4,7 @@ from gla import verdicts
 from gla.job import job
 
 with job(snakemake.threads):
-    paths = {kind: iter(snakemake.input[kind]) for kind in ("rollouts", "digests")}
+    paths = {kind: iter(snakemake.input[kind]) for kind in ("rollouts", "references")}
     evaluations = [
         one | {kind: [next(paths[kind]) for _ in range(one[kind])] for kind in paths}
         for one in snakemake.params.evaluations

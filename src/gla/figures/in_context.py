@@ -4,57 +4,70 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from gla.config import Figure
+from gla.config import ONLINE, Figure
 from gla.evaluate import read_rows
-from gla.figures.panels import REFERENCES
-from gla.statistics import mean_interval
+from gla.figures.panels import REFERENCES, seed_means, seeds_of
+from gla.statistics import seeds_interval
+from gla.verdicts import fifths
 
-CURVES = ("agent", "rewards_hidden", "rewards_shuffled", "context_wiped", "ppo")
+CURVES = ("agent", "rewards_hidden", "rewards_shuffled", "context_wiped", *ONLINE)
+LEARNERS = {"online_ppo": "PPO", "online_linear": "linear policy gradient", "online_ars": "random search"}
 CONTROLS = {"rewards_hidden": "--", "rewards_shuffled": ":", "context_wiped": "-."}
 BINS = 25  # points of a curve over env_steps
 
 
 def _by_x(frame: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n,) and each seed's return there, (seeds, n).
+    """Points (n,) and the return of each network in each seed there, (R, S, n).
 
     Over steps, the return at a point is the mean of the seed's episodes that ended since the last
     point; where none did, that of the point before.
     """
+    seeds = range(seeds_of(frame))
+    pairs = pd.MultiIndex.from_product([sorted(frame["training_seed"].unique()), seeds])
+    keys = ["training_seed", "seed"]
     if x == "episode":
-        wide = frame.pivot(index="seed", columns="episode", values="episode_return")
-        return wide.columns.to_numpy() + 1, wide.to_numpy()
-    edges = np.linspace(0, frame["env_steps"].max(), BINS + 1)
-    binned = frame.assign(bin=np.clip(np.searchsorted(edges, frame["env_steps"]) - 1, 0, BINS - 1))
-    wide = binned.pivot_table(index="seed", columns="bin", values="episode_return")
-    wide = wide.reindex(index=range(frame["seed"].max() + 1), columns=range(BINS))
-    return edges[1:], wide.ffill(axis=1).to_numpy()
+        wide = frame.pivot(index=keys, columns="episode", values="episode_return").reindex(index=pairs)
+        points = wide.columns.to_numpy() + 1
+    else:
+        edges = np.linspace(0, frame["env_steps"].max(), BINS + 1)
+        binned = frame.assign(bin=np.clip(np.searchsorted(edges, frame["env_steps"]) - 1, 0, BINS - 1))
+        wide = binned.pivot_table(index=keys, columns="bin", values="episode_return")
+        wide, points = wide.reindex(index=pairs, columns=range(BINS)).ffill(axis=1), edges[1:]
+    return points, wide.to_numpy().reshape(-1, len(seeds), len(points))
+
+
+def _online(frame: pd.DataFrame) -> str | None:
+    """The online learner whose last fifth of the episodes is the best, which is the one that is drawn."""
+    means = {c: np.nanmean(fifths(own, seeds_of(own))[1]) for c, own in frame.groupby("condition") if c in ONLINE}
+    return max(means, key=lambda c: means[c], default=None)
 
 
 def table(
     entry: Figure, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list | None = None
 ) -> pd.DataFrame:
-    """Columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds.
+    """Columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds. Of the online learners it has the best.
 
     rollouts: Parquet files of each panel; optimal: the best return of each, where it is known; tasks:
     how many each environment has, seed s being in task s % tasks; projections: not drawn here. A reference that does not change in
-    its context (random, zero action, PPO's last policy, the optimum) has one row, with x empty: the
+    its context (random, zero action, policies that were trained before, the optimum) has one row, with x empty: the
     mean of each seed's episodes, averaged over seeds.
     """
     rows = []
     for number, (panel, paths, best, n) in enumerate(zip(entry.panels, rollouts, optimal, tasks, strict=True)):
         frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
         environment = next(iter(frame["environment"]), "")
+        frame = frame[~frame["condition"].isin(set(ONLINE) - {_online(frame)})]
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
             head = (number, panel.evaluation, environment, agent, condition)
             if condition not in CURVES:
-                values = own.groupby("seed")["episode_return"].mean().to_numpy()
-                rows.append((*head, np.nan, *mean_interval(values, n), len(values)))
+                values = seed_means(own)
+                rows.append((*head, np.nan, *seeds_interval(values, n), values.shape[1]))
                 continue
             points, values = _by_x(own, entry.x)
             for i, x in enumerate(points):
-                count = int(np.isfinite(values[:, i]).sum())
+                count = int(np.isfinite(values[..., i]).all(0).sum())
                 if count:
-                    rows.append((*head, x, *mean_interval(values[:, i], n), count))
+                    rows.append((*head, x, *seeds_interval(values[..., i], n), count))
         if best is not None:
             rows.append((number, panel.evaluation, environment, "baseline", "optimal", np.nan, best, best, best, 0))
     columns = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")
@@ -74,10 +87,11 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> No
     for condition, style in CONTROLS.items():
         if len(labels) > 1 and (frame["condition"] == condition).any():
             ax.plot([], [], style, color="0.3", linewidth=0.9, label=f"same, {condition.replace('_', ' ')}")
-    ppo = frame[frame["condition"] == "ppo"]
-    if not ppo.empty:
-        ax.plot(ppo["x"], ppo["mean"], color=colours[5], label="PPO, same steps")
-        ax.fill_between(ppo["x"], ppo["low"], ppo["high"], color=colours[5], alpha=0.2, linewidth=0)
+    for condition, dashes in zip(ONLINE, ("-", (0, (4, 1)), (0, (1, 1))), strict=True):
+        own = frame[frame["condition"] == condition]
+        if not own.empty:
+            ax.plot(own["x"], own["mean"], linestyle=dashes, color=colours[5], label=f"best online learner: {LEARNERS[condition]}")
+            ax.fill_between(own["x"], own["low"], own["high"], color=colours[5], alpha=0.2, linewidth=0)
     for condition, (label, colour, style) in REFERENCES.items():
         own = frame[frame["condition"] == condition]
         if not own.empty:

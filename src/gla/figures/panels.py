@@ -2,14 +2,27 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 # Of conditions that do not change in their context: label, colour, dashes.
 REFERENCES = {
     "optimal": ("optimum", "black", (0, (1, 1))),
-    "ppo_final": ("PPO at its end", "black", (0, (5, 2))),
+    "reference": ("PPO, trained for long", "black", (0, (5, 2))),
+    "ppo_final": ("its source's end", "0.3", (0, (3, 1))),
     "zero_action": ("zero action", "0.45", (0, (3, 1, 1, 1))),
     "random": ("random", "0.45", (0, (1, 2))),
 }
+
+
+def seeds_of(frame: pd.DataFrame) -> int:
+    """How many test seeds rollouts have."""
+    return int(frame["seed"].max()) + 1
+
+
+def seed_means(frame: pd.DataFrame) -> np.ndarray:
+    """The mean return of each network, or run, in each test seed, (R, S); NaN where none finished an episode."""
+    wide = frame.pivot_table(index="training_seed", columns="seed", values="episode_return")
+    return wide.reindex(columns=range(seeds_of(frame))).to_numpy()
 
 
 def panels(names: list[str], x: str, y: str) -> tuple[plt.Figure, np.ndarray]:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from gla.config import Figure
 from gla.evaluate import read_rows
-from gla.figures.panels import REFERENCES
-from gla.statistics import mean_interval
+from gla.figures.panels import REFERENCES, seed_means, seeds_of
+from gla.statistics import seeds_interval
 from gla.verdicts import fifths
 
 
@@ -31,12 +31,12 @@ def table(
         frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
             if condition == "agent":
-                values, x = fifths(own)[1], size[agent]
+                values, x = fifths(own, seeds_of(own))[1], size[agent]
             elif condition in REFERENCES:
-                values, x = own.groupby("seed")["episode_return"].mean().to_numpy(), np.nan
+                values, x = seed_means(own), np.nan
             else:
                 continue
-            rows.append((number, panel.evaluation, agent, condition, x, *mean_interval(values, n), len(values)))
+            rows.append((number, panel.evaluation, agent, condition, x, *seeds_interval(values, n), values.size))
         if best is not None:
             rows.append((number, panel.evaluation, "baseline", "optimal", np.nan, best, best, best, 0))
     columns = ("panel", "evaluation", "agent", "condition", "x", "mean", "low", "high", "seeds")

@@ -1,0 +1,19 @@
+"""PPO for few steps: a batch of one stream's last steps, so that a thousand steps are many updates.
+
+The larger batches of ``gla.config.PPO``, made for whole learning histories, would leave it untrained there.
+"""
+
+from typing import Any
+
+from gla.config import PPO
+
+STEPS = 50  # between two updates
+
+
+def settings(steps: int = STEPS, **changed: Any) -> PPO:
+    """PPO's hyper-parameters. changed: for a search over them."""
+    values: dict[str, Any] = {
+        "updates": 10**6, "steps": steps, "epochs": 10, "minibatches": 1, "learning_rate": 3.0e-3, "anneal_learning_rate": False,
+        "gamma": 0.9, "normalize_observations": False, "normalize_rewards": False,
+    }  # fmt: skip
+    return PPO.model_validate(values | changed)

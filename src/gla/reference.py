@@ -1,0 +1,82 @@
+"""What a score of 1 stands for: PPO that was trained for long on the very tasks that agents are evaluated on.
+
+A source's end is none: its histories are made to rise slowly, and to be distilled. A reference is one file of
+policies (safetensors), with a description beside it (JSON) that holds its learning curve and the file's hash.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from gla.config import PPO, Environment
+from gla.files import CorruptFile, atomic, check, fingerprint, read_json, sha256, write_json
+from gla.ppo import Policy, Population, ReturnTracker
+from gla.progress import Progress
+
+STEPS = 128  # of a stream between two updates
+
+
+def settings(updates: int) -> PPO:
+    """CleanRL's for continuous control, with fewer and larger minibatches of its larger batch, and a larger step for them."""
+    return PPO(updates=updates, steps=STEPS, epochs=10, minibatches=8, learning_rate=1.0e-3)
+
+
+def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
+    """Train the runs on the tasks of a split, and write their last policies to ``path`` and, last, the description beside it.
+
+    entry: the environment's config. name: its key in the config. Raises NumericalError where a number stops being finite.
+    """
+    own, tasks = entry.reference, entry.tasks_of(split)
+    updates = -(-own.steps // (own.streams * STEPS))
+    trained = entry.model_copy(update={"ppo": settings(updates), "tasks": tasks, "backend": own.backend})
+    lifetimes = range(len(tasks) * own.runs)  # lifetime i is run i // n of task i % n
+    population = Population(trained, lifetimes, own.streams, STEPS, 2**30 + own.seed, name)
+    returns, curve = ReturnTracker(len(lifetimes), own.streams), []
+    progress = Progress(f"refer {name} {split}", len(lifetimes) * updates * own.streams * STEPS, "steps")
+    try:
+        for _ in range(updates):
+            rollout = population.collect()
+            ended = returns.add(rollout.reward, rollout.terminated | rollout.truncated)
+            curve.append([float(np.mean(r)) if r else None for r in ended])
+            population.improve(rollout)
+            recent = [x for row in curve[-5:] for x in row if x is not None]
+            progress.advance(len(lifetimes) * own.streams * STEPS, f"mean return {np.mean(recent):.4g}" if recent else "")
+        policy = population.policy()
+    finally:
+        population.close()
+    with atomic(path) as temporary:
+        temporary.write_bytes(save({f: x.contiguous() for f, x in policy._asdict().items()}))
+    body = {
+        "environment": name,
+        "split": split,
+        "config": {"id": entry.id, "kwargs": entry.kwargs, "tasks": tasks, **own.model_dump()},
+        "ppo": trained.ppo.model_dump() if trained.ppo else None,
+        "tasks": len(tasks),
+        "streams": own.streams,
+        "steps_per_update": STEPS,
+        "mean_return": [list(row) for row in zip(*curve, strict=True)],
+        "sha256": sha256(path),
+    }
+    write_json(Path(path).with_suffix(".json"), body | {"content": fingerprint(body)})
+
+
+def read(path: str | Path) -> list[Policy]:
+    """Policies of each run, (tasks, ...) each. Raises CorruptFile naming the file that is missing or altered."""
+    described = Path(path).with_suffix(".json")
+    body = read_json(described)
+    try:
+        check(path)
+        data = Path(path).read_bytes()
+        fields = load(data)
+        policy, tasks = Policy(*(fields[f] for f in Policy._fields)), int(body["tasks"])
+    except FileNotFoundError:
+        raise CorruptFile(f"{path}: missing (expected the policies that {described} describes)") from None
+    except CorruptFile:
+        raise
+    except Exception as error:  # safetensors raises its own kinds
+        raise CorruptFile(f"{path}: does not hold policies ({error}); delete it to have it made anew") from None
+    if sha256(path) != body["sha256"]:
+        raise CorruptFile(f"{path}: not the policies that {described} describes; delete both to have them made anew")
+    return [Policy(*(x[i : i + tasks] for x in policy)) for i in range(0, len(policy.w0), tasks)]

@@ -1,0 +1,97 @@
+"""Online learners: they learn, each seed alone, and PPO's batch is small enough that it learns at all."""
+
+import numpy as np
+import pytest
+
+from gla import evaluate, learners
+from gla.config import ONLINE, Environment, Evaluation
+from gla.environments import EnvSpec, VectorStep
+from gla.learners.random_search import RandomSearch
+from gla.learners.scale import RunningScale
+from gla.ppo import Population
+from gla.verdicts import fifths
+
+CONTINUOUS = EnvSpec(3, 2, False, -np.ones(2, np.float32), np.ones(2, np.float32))
+DISCRETE = EnvSpec(3, 4, True, None, None)
+GRID = Environment(id="gla/GridWorld-v0", kwargs={"max_episode_steps": 10, "start": [1, 1]}, tasks=[{"goal": [0, 1]}, {"goal": [2, 1]}])
+CARTPOLE = Environment(id="CartPole-v1", kwargs={"max_episode_steps": 100})
+MASS = Environment(id="gla/PointMass-v0", tasks=[{"angle": 0.0}, {"angle": 180.0}])
+
+
+def _rows(entry, condition, steps=1000, seeds=16):
+    evaluation = Evaluation(environment="e", seeds=seeds, steps=steps)
+    run = evaluate.run_online if condition in ONLINE else evaluate.run_simple
+    return run(entry, evaluation, condition).frame("baseline", "e", condition)
+
+
+def test_a_thousand_steps_are_many_updates_of_ppo(monkeypatch):
+    """An update for each fifty steps, so that what is called PPO at equal steps is no untrained network."""
+    improved, original = [], Population.improve
+    monkeypatch.setattr(Population, "improve", lambda self, rollout: (improved.append(rollout.reward.shape), original(self, rollout)))
+    _rows(MASS, "online_ppo", seeds=4)
+    assert len(improved) >= 10 and {shape[:2] for shape in improved} == {(4, 1)}
+
+
+@pytest.mark.parametrize("condition", ONLINE)
+@pytest.mark.parametrize("entry", [GRID, CARTPOLE, MASS], ids=["grid", "cartpole", "point_mass"])
+def test_each_learner_ends_above_where_it_began_and_above_random_actions(entry, condition):
+    if entry is MASS and condition == "online_ars":
+        entry = entry.model_copy(update={"kwargs": {"max_episode_steps": 10}})  # it learns from whole episodes alone
+    frame, random = _rows(entry, condition, 3000), _rows(entry, "random", 3000)
+    last, chance = fifths(frame, 16)[1], fifths(random, 16)[1]
+    assert last.mean() - chance.mean() > 3 * np.hypot(last.std(), chance.std()) / 4
+
+
+@pytest.mark.parametrize("spec", [CONTINUOUS, DISCRETE], ids=["continuous", "discrete"])
+@pytest.mark.parametrize("kind", learners.KINDS)
+def test_no_seed_sees_what_another_does(kind, spec):
+    """Another reward in one seed changes that seed's actions alone. (What is drawn at random is drawn for all at once.)"""
+    def actions(changed):
+        rng, learner, taken = np.random.default_rng(0), learners.KINDS[kind](spec, 4, 0), []
+        for t in range(60):
+            observation, reward = rng.standard_normal((4, 3)).astype(np.float32), rng.standard_normal(4)
+            reward[1] += changed * t
+            taken.append(learner.act(observation))
+            done = np.full(4, t % 10 == 9)
+            learner.observe(VectorStep(observation, reward, done & (t % 20 == 19), done, observation))
+        return np.stack(taken)
+
+    before, after = actions(0), actions(1)
+    assert np.isfinite(before).all() and (before[:, [0, 2, 3]] == after[:, [0, 2, 3]]).all()
+    assert (before[:, 1] != after[:, 1]).any()
+    assert np.array_equal(before, actions(0))  # a seed twice
+
+
+def test_random_search_goes_where_returns_are_higher():
+    """Returns fall off on both sides of a weight of 2, which the perturbations climb to."""
+    learner = RandomSearch(EnvSpec(1, 1, False, -np.ones(1), np.ones(1)), 1, 0, noise=0.1, step=0.1)
+    for _ in range(200):
+        weight = learner._acting[0, 0, 1]
+        learner.observe(VectorStep(np.zeros((1, 1)), -np.array([(weight - 2.0) ** 2]), np.array([True]), np.array([False]), np.zeros((1, 1))))
+    assert learner.weights[0, 0, 1] == pytest.approx(2.0, abs=0.4)
+
+
+def test_an_episode_that_ends_by_itself_has_no_future_value():
+    """A value that only bootstrapping would raise: rewards are 0 and every episode has one step."""
+    learner = learners.KINDS["online_linear"](CONTINUOUS, 1, 0)
+    learner.value[:] = 1.0
+    seen = np.ones((1, 3), np.float32)
+    learner.act(seen)
+    before = (learner.value * learner.x).sum()
+    learner.observe(VectorStep(seen, np.zeros(1), np.array([True]), np.array([False]), seen))
+    assert (learner.value * learner.x).sum() < before
+    assert all((trace == 0).all() for trace in learner.traces)
+
+
+def test_the_running_scale_is_the_mean_and_deviation_of_all_steps():
+    x = np.random.default_rng(0).normal(3.0, [1.0, 2.0, 0.0], (50, 4, 3))
+    scale = RunningScale(4, 3)
+    for step in x:
+        scale.update(step)
+    np.testing.assert_allclose(scale.mean, x.mean(0))
+    np.testing.assert_allclose(scale.std[:, :2], x.std(0)[:, :2])
+    assert (scale.std[:, 2] == 1).all() and np.abs(scale(x[0] + 1e3)).max() == 5
+
+
+def test_learners_are_the_ones_that_the_config_names():
+    assert set(learners.KINDS) | {"online_ppo"} == set(ONLINE)

@@ -1,0 +1,10 @@
+"""An environment's tasks to the policies that its scores are measured against."""
+
+from gla import reference
+from gla.config import Environment
+from gla.job import job
+
+with job(snakemake.threads):
+    w = snakemake.wildcards
+    entry = Environment.model_validate(snakemake.params.entry)
+    reference.train(entry, w.environment, w.split, snakemake.output.policies)
