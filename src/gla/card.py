@@ -6,21 +6,30 @@ from pathlib import Path
 import pandas as pd
 
 from gla.evaluate import read_rows
-from gla.files import CorruptFile, atomic, read_json
+from gla.files import CorruptFile, atomic, read_csv, read_json
+from gla.stages import network
 from gla.statistics import mean_interval
 
+OVERFITTED = (
+    ", less: **of lifetimes that it was not trained on it predicts nothing**, and what it does well it knows by heart from the others"
+)
 
-def write(folder: str | Path, rollouts: Sequence[str] = ()) -> Path:
-    """Write README.md in an agent's folder. rollouts: Parquet files that it reports. Raises CorruptFile."""
+
+def write(folder: str | Path, rollouts: Sequence[str] = (), verdicts: str | Path | None = None) -> Path:
+    """Write README.md in an agent's folder. rollouts: Parquet files that it reports. verdicts: the table of verdicts, of which it
+    reports the agent's rows. Raises CorruptFile."""
     path = Path(folder) / "README.md"
-    text = render(Path(folder).name, read_json(path.with_name("agent.json")), [read_rows(r) for r in rollouts])
+    table = None if verdicts is None else read_csv(verdicts, dtype={"agent": str, "evaluation": str})
+    text = render(Path(folder).name, read_json(path.with_name("agent.json")), [read_rows(r) for r in rollouts], table)
     with atomic(path) as temporary:
         temporary.write_text(text)
     return path
 
 
-def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = ()) -> str:
-    """The card's text. body: the content of agent.json. frames: rollouts of agents and baselines."""
+def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts: pd.DataFrame | None = None) -> str:
+    """The card's text. name: the network's. body: the content of agent.json. frames: rollouts of agents and baselines.
+    verdicts: a table of ``gla.verdicts``."""
+    agent, number = network(name)
     try:
         config, manifest, training = body["config"], body["manifest"], body["training"]
         identity = manifest["projections"]["kind"] == "identity"
@@ -57,16 +66,19 @@ Whole learning histories of PPO, under {pool}:
 
 {config["steps"]:,} steps of {config["batch"]} windows of {context:,} transitions, {training["tokens"]:,} in all, gap
 {config["gap"]}, in {training["precision"]} with PyTorch {training["torch"]}. Held-out loss {training["validation_loss"]:.4g} nats per
-step; the best constant output has {training["constant_loss"]:.4g}{"" if better else ", so that **this agent has learned nothing**"}.
+step; the best constant output has {training["constant_loss"]:.4g}{"" if better else OVERFITTED}.
 
-## Scores
-{_scores(name, frames)}
+## Verdicts
+{_verdicts(agent, verdicts)}
+
+## Scores of this network
+{_scores(agent, number, frames)}
 
 ## Limits
 - {"It saw one layout of observations and actions and cannot be expected to act under another."
    if identity else "It was trained on the environments above alone; in others nothing is known of it."}
 - Up to 64 observation and 16 action dimensions, no images. It saw contexts of {context:,} transitions; more is extrapolation.
-- A rising return is no proof of learning from reward: compare with the same agent with its rewards hidden.
+- A rising return is no proof of learning from reward: compare with the same agent with its rewards hidden, and shuffled.
 - For research. Nothing was done to make it act safely.
 
 Weights: `{body["weights"]["file"]}`, SHA-256 `{body["weights"]["sha256"]}`.
@@ -75,11 +87,37 @@ Weights: `{body["weights"]["file"]}`, SHA-256 `{body["weights"]["sha256"]}`.
         raise CorruptFile(f"agent.json of {name!r}: not an agent's description ({error!r})") from None
 
 
-def _scores(name: str, frames: Sequence[pd.DataFrame]) -> str:
+def _verdicts(agent: str, table: pd.DataFrame | None) -> str:
+    own = table[(table["agent"] == agent) & (table["split"] == "test")] if table is not None else pd.DataFrame()
+    if own.empty:
+        return "None are known."
+
+    def cell(row, name: str, interval: str = "") -> str:
+        if pd.isna(row[name]):
+            return ""
+        return f"{row[name]:.3g}" + (f" [{row[f'{interval}_low']:.3g}, {row[f'{interval}_high']:.3g}]" if interval else "")
+
+    rows = [
+        [row["evaluation"], row["verdict"], f"{cell(row, 'first_episode')} to {cell(row, 'last')}", cell(row, "control_last"),
+         cell(row, "beats_online", "beats_online"), cell(row, "score_above_calm", "score_above_calm"),
+         f"{row['training_seeds']} x {row['seeds']}"]
+        for _, row in own.iterrows()
+    ]  # fmt: skip
+    head = ["evaluation", "verdict", "first episode to last fifth", "best control's last fifth", "above the best online learner",
+            "score above doing nothing", "networks x seeds"]  # fmt: skip
+    return (
+        "By the rule of `gla.verdicts`, corrected over all of the config's evaluations. The score is 0 at the better of random and zero "
+        "action and 1 at PPO that was trained for long. In brackets: 95 % intervals.\n\n" + _table(head, rows)
+    )
+
+
+def _scores(name: str, number: int, frames: Sequence[pd.DataFrame]) -> str:
     rows = []
     for frame in frames:
         for (environment, agent, condition), own in frame.groupby(["environment", "agent", "condition"], sort=False):
-            if agent in (name, "baseline"):
+            if agent == name:
+                own = own[own["training_seed"] == number]
+            if agent in (name, "baseline") and not own.empty:
                 ends = own.groupby("seed")["episode_return"].agg(["first", "last"])
                 cells = ["{:.4g} [{:.4g}, {:.4g}]".format(*mean_interval(ends[x].to_numpy())) for x in ("first", "last")]
                 rows.append([environment, condition, *cells, len(ends)])

@@ -88,7 +88,7 @@ def _export(a: argparse.Namespace) -> None:
 def _card(a: argparse.Namespace) -> None:
     from gla import card
 
-    print(card.write(a.agent, a.rollouts))
+    print(card.write(a.agent, a.rollouts, a.verdicts))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -151,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
     c = command("card", _card, "write an agent's model card, README.md in its folder")
     c.add_argument("agent", help="an agent's folder")
     c.add_argument("rollouts", nargs="*", help="Parquet files whose returns it reports")
+    c.add_argument("--verdicts", metavar="CSV", help="the table of verdicts, as results/tables/verdicts.csv")
     return top
 
 

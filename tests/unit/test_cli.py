@@ -49,8 +49,8 @@ def test_learn_prints_draws_and_writes(agent_folder, tmp_path, capsys):
     )
     assert status == 0 and plot.read_bytes().startswith(b"\x89PNG")
     frame = pd.read_csv(rows)
-    conditions = ["agent", "rewards_hidden", "random", "zero_action"]
-    assert list(frame["condition"].unique()) == conditions and len(frame) == 2 * 2 * 4
+    conditions = ["agent", "rewards_hidden", "rewards_shuffled", "random", "zero_action"]
+    assert list(frame["condition"].unique()) == conditions and len(frame) == 2 * 2 * 5
     zero = frame[frame["condition"] == "zero_action"]
     line = next(x for x in out.splitlines() if "zero_action" in x)
     assert f"{zero.loc[zero['episode'] == 0, 'episode_return'].mean():.4g} [" in line
@@ -134,7 +134,7 @@ def test_what_is_there_is_kept_and_never_overwritten_unasked(tmp_path, monkeypat
 
 def test_a_config_is_checked_as_the_workflow_checks_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    status, _, error = _run(capsys, "collect", *_config(tmp_path, kwargs={"colour": 1}))
+    status, _, error = _run(capsys, "collect", *_config(tmp_path, kwargs={"colour": 1}, tasks=[]))
     assert status == 2 and "environments.grid.kwargs: " in error and "colour" in error
     assert not (tmp_path / "results").exists()
 

@@ -32,6 +32,7 @@ def cache(tmp_path_factory):
 
 
 STYLE, KWARGS = ("figures", "figure3", "style"), (*PENDULUM, "kwargs")
+NO_TASKS = (*GRID, "tasks"), []  # they would stand for the goal
 
 
 @pytest.mark.parametrize(
@@ -55,12 +56,15 @@ STYLE, KWARGS = ("figures", "figure3", "style"), (*PENDULUM, "kwargs")
         ([(KWARGS, {"max_episode_steps": "ten"})], "environments.pendulum.kwargs", "'ten'", "expected"),
         ([(KWARGS, {"max_episode_steps": -5})], "environments.pendulum.kwargs", "-5", "expected"),
         ([(KWARGS, {"xml_file": "nowhere.xml"})], "environments.pendulum.kwargs", "nowhere.xml", "one that can be made"),
-        ([((*GRID, "kwargs"), {"goal": [3, 3]})], "environments.grid.kwargs", "[3, 3]", "[row, column]"),
-        ([((*GRID, "kwargs"), {"goal": [0, 0]})], "environments.grid.kwargs", "[0, 0]", "another cell"),
-        ([((*GRID, "kwargs"), {"size": "three"})], "environments.grid.kwargs", "'three'", "keyword arguments that it takes"),
+        ([((*GRID, "kwargs"), {"goal": [3, 3]}), NO_TASKS], "environments.grid.kwargs", "[3, 3]", "[row, column]"),
+        ([((*GRID, "kwargs"), {"goal": [0, 0]}), NO_TASKS], "environments.grid.kwargs", "[0, 0]", "another cell"),
+        ([((*GRID, "kwargs"), {"size": "three"}), NO_TASKS], "environments.grid.kwargs", "'three'", "keyword arguments that it takes"),
         ([((*GRID, "id"), "gla/AntDir-v0"), ((*GRID, "tasks"), [{"direction": 1}, {"direction": 2}])],
          "environments.grid.tasks[1]", "'direction': 2", "1 or -1"),
-        ([((*GRID, "tasks"), [{"goal": [0, 2]}, {"gaol": [2, 0]}])], "environments.grid.tasks[1]", "gaol", "keyword arguments"),
+        ([((*GRID, "tasks"), [{"goal": [2, 2]}, {"gaol": [2, 0]}])], "environments.grid.tasks[1]", "gaol", "keyword arguments"),
+        ([((*GRID, "validation_tasks"), [{"goal": [3, 3]}])], "environments.grid.validation_tasks[0]", "[3, 3]", "[row, column]"),
+        ([((*GRID, "test_tasks"), [{"goal": [1, 1]}, {"gaol": [2, 0]}])], "environments.grid.test_tasks[1]", "gaol", "keyword arguments"),
+        ([((*GRID, "test_tasks"), [{"size": 3}, {"size": 4}])], "environments.grid.test_tasks[1]", "'size': 4", "what tasks[0] has"),
         ([((*GRID, "tasks"), [{"size": 3}, {"size": 4}])], "environments.grid.tasks[1]", "'size': 4", "what tasks[0] has"),
         # Episodes that need not end
         ([((*PENDULUM, "id"), "dm_control/lqr-lqr_2_1-v0"), (KWARGS, {}), (("evaluations", "pendulum"), {"environment": "pendulum", "agents": ["projected_max"], "episodes": 3})],
@@ -79,6 +83,14 @@ def test_a_fault_is_one_line_with_key_value_and_what_was_expected(cache, edits, 
         preflight.check(_edited(*edits), cache)
     (line,) = str(error.value).splitlines()
     assert line.startswith(key) and value in line and "expected" in line and expected in line, line
+
+
+def test_a_reference_that_envpool_cannot_step_is_named_where_its_sources_never_asked_for_it(cache):
+    pytest.importorskip("envpool")
+    with pytest.raises(ConfigError) as error:
+        preflight.check(_edited(((*PENDULUM, "reference"), {"backend": "envpool"}), ((*GRID, "reference"), {"backend": "envpool"})), cache)
+    (line,) = str(error.value).splitlines()  # InvertedPendulum is among EnvPool's
+    assert line.startswith("environments.grid.reference.backend: 'envpool' for environment 'gla/GridWorld-v0'"), line
 
 
 def test_every_fault_is_told_at_once(cache):

@@ -6,6 +6,8 @@ import signal
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,10 +15,10 @@ from gla import agent, augment, histories
 from gla import train as train_module
 from gla.config import PPO, Agent, Dataset, Environment, Model, Projections, model_kinds
 from gla.files import CorruptFile
-from gla.models.tokens import TOKEN
+from gla.models.tokens import TOKEN, tokens
 from gla.ppo import NumericalError
 from gla.processes import processes
-from gla.train import Interrupted, _Trainer, learning_rate, precision_for, train
+from gla.train import Interrupted, _Trainer, learning_rate, policy_loss, precision_for, train
 from gla.windows import Windows
 
 OUTPUTS = ("weights.safetensors", "metrics.jsonl", "by_position.csv", "agent.json")
@@ -100,6 +102,23 @@ def test_the_folder_is_what_is_documented(undisturbed, manifest):
     body = json.loads((undisturbed / "agent.json").read_text())
     assert body["training"]["tokens"] == 9 * 4 * 8 and body["config"] == TINY.model_dump()
     assert not (undisturbed / "scratch/checkpoint.pt").exists()
+
+
+def test_the_loss_on_training_lifetimes_is_not_taken_under_the_curriculum(tmp_path, manifest):
+    """by_position.csv, beside the agent that was written, on the first batches as they are with and without it."""
+    config = TINY.model_copy(update={"fixed_projection": 1.0, "batch": 16, "auxiliary_weight": 0.0})
+    _train(config, manifest, tmp_path)
+    found, model = pd.read_csv(tmp_path / "by_position.csv")["train_loss"], agent.load(tmp_path).model
+    windows, losses, drawn = Windows(config, *augment.read_manifest(*manifest), "train"), {}, {}
+    for curriculum in (False, True):
+        batches = [windows.batch(i, config.batch, curriculum) for i in range(train_module.VALIDATION_BATCHES)]
+        with torch.no_grad():
+            each = [policy_loss(model(tokens(*b[:5]))[1], b, config.divergence).mean(0) for b in batches]
+        losses[curriculum] = torch.stack(each).mean(0).numpy()
+        drawn[curriculum] = [len(b.projection[~b.discrete].unique(dim=0)) for b in batches]
+    assert min(drawn[False]) > 1 == drawn[True][0]
+    np.testing.assert_allclose(found, losses[False], rtol=1e-4)
+    assert not np.allclose(found, losses[True], rtol=1e-2)
 
 
 def _after(monkeypatch, steps, act):
@@ -215,8 +234,8 @@ def test_a_checkpoint_knows_all_code_that_decides_the_weights():
 def test_a_loss_that_is_not_finite_names_the_agent_and_the_step(tmp_path, manifest, monkeypatch):
     original = Windows.batch
 
-    def broken(self, index, size):
-        batch = original(self, index, size)
+    def broken(self, index, size, *curriculum):
+        batch = original(self, index, size, *curriculum)
         return batch._replace(reward=batch.reward / 0) if index == 5 else batch
 
     monkeypatch.setattr(Windows, "batch", broken)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import gla
-from gla import card, environments, histories, watch
+from gla import card, environments, histories, verdicts, watch
 from gla.agent import load
 from gla.config import ConfigError
 from gla.environments import UnsupportedEnvironment
@@ -16,7 +16,7 @@ from gla.files import CorruptFile, read_json
 
 
 def _rows(returns, condition="agent", agent="tiny"):
-    rows = [(agent, "e", condition, s, i, i + 1, r, 1) for s, own in enumerate(returns) for i, r in enumerate(own)]
+    rows = [(agent, "e", condition, 0, s, i, i + 1, r, 1, True) for s, own in enumerate(returns) for i, r in enumerate(own)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -99,9 +99,26 @@ def test_a_card_says_what_an_agent_was_trained_on_and_how_it_scores(agent_folder
     for name, facts in body["manifest"]["environments"].items():
         assert f"| {name} | {facts['observation_size']} | {facts['action_size']} " in text
     assert "32 random projections" in text and body["weights"]["sha256"] in text
-    assert "| e | agent | 1.5 [" in text and "another" not in text and "learned nothing" not in text
+    assert "| e | agent | 1.5 [" in text and "another" not in text and "by heart" not in text
     load(agent_folder)  # a card beside the weights does not disturb them
     worse = body | {"training": body["training"] | {"validation_loss": 1.0}}
-    assert "learned nothing" in card.render("x", worse) and "None are known." in card.render("x", worse)
+    assert "by heart" in card.render("x", worse) and "None are known." in card.render("x", worse)
     with pytest.raises(CorruptFile, match="not an agent's description"):
         card.render("x", {"config": {}})
+
+
+def test_a_cards_verdicts_are_the_tables(agent_folder, tmp_path):
+    """Those of the agent in tests alone, and of a further network the agent's, with the network's own scores."""
+    row = dict.fromkeys(verdicts.COLUMNS, np.nan) | {
+        "agent": "tiny", "evaluation": "swim", "split": "test", "verdict": "improves without reward", "first_episode": 1.0, "last": 23.4,
+        "control_last": 20.0, "beats_online": -2.0, "beats_online_low": -3.0, "beats_online_high": -1.0, "training_seeds": 2, "seeds": 32,
+    }  # fmt: skip
+    table = tmp_path / "v.csv"
+    others = [row | {"agent": "other", "evaluation": "walk"}, row | {"split": "validation", "evaluation": "chosen"}]
+    pd.DataFrame([row, *others]).to_csv(table, index=False)
+    text = card.write(agent_folder, verdicts=table).read_text()
+    assert "| swim | improves without reward | 1 to 23.4 | 20 | -2 [-3, -1] |  | 2 x 32 |" in text
+    assert "walk" not in text and "chosen" not in text
+    frames = [_rows([[1.0], [2.0]], agent="tiny"), _rows([[8.0], [9.0]], agent="tiny").assign(training_seed=1)]
+    second = card.render("tiny.1", read_json(agent_folder / "agent.json"), frames, pd.read_csv(table))
+    assert "| e | agent | 8.5 [" in second and "| swim |" in second and "| e | agent | 1.5 [" not in second

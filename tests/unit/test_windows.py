@@ -113,6 +113,30 @@ def test_relabelled_pieces_after_the_switch_are_a_gap_ahead(loaded):
     np.testing.assert_array_equal(target, np.minimum(piece + 2, 5))
 
 
+def test_without_the_switch_relabelled_pieces_are_plain_draws(loaded):
+    windows = _windows(loaded, sampling="relabelled", gap=2, pieces=1, switch=False)
+    piece, target, _ = windows.piece_updates(windows.sources[0], 40000, np.random.default_rng(0))
+    plain = [sum(1 / (c + 1) for c in range(u, 6)) / 6 for u in range(6)]
+    np.testing.assert_allclose(np.bincount(piece[:, 0], minlength=6) / 40000, plain, atol=0.01)
+    np.testing.assert_array_equal(target, np.minimum(piece + 2, 5))
+
+
+@given(gap=GAPS, pieces=st.integers(1, 8), seed=st.integers(0, 1000))
+@settings(max_examples=50, deadline=None)
+def test_pieces_from_the_switch_on_are_of_the_updates_that_were_their_targets_without_it(loaded, gap, pieces, seed):
+    def draw(switch):
+        windows = _windows(loaded, sampling="relabelled", gap=gap, pieces=pieces, switch=switch)
+        return windows.piece_updates(windows.sources[0], 200, np.random.default_rng(seed))
+
+    (plain, plain_target, gaps), (piece, target, same_gaps) = draw(False), draw(True)
+    np.testing.assert_array_equal(gaps, same_gaps)
+    # Any piece, or none, may be the first that is moved, and where the last update holds both more than one fits.
+    switched = np.arange(pieces) >= np.arange(pieces + 1)[:, None, None]  # (M + 1, 1, M)
+    fits = (piece == np.where(switched, plain_target, plain)).all(-1)  # (M + 1, n)
+    assert fits.any(0).all() and fits.any(1).all()
+    np.testing.assert_array_equal(target, np.minimum(piece + gaps[:, None], UPDATES["grid"] - 1))
+
+
 # Rows
 
 
@@ -183,6 +207,25 @@ def test_rows_and_targets_are_the_histories(request, loaded, monkeypatch, name, 
         np.testing.assert_allclose(batch.target_mean[i, :, :a], mean, rtol=1e-4, atol=1e-5)
         if not h.discrete:
             np.testing.assert_allclose(batch.target_log_std[i, :, :a], np.maximum(log_std, -0.01), rtol=1e-6)
+
+
+@pytest.mark.parametrize("switch", [False, True])
+@pytest.mark.parametrize("gap", [1, 3, "max"])
+def test_a_relabelled_token_is_labelled_by_the_policy_of_its_targets_update_and_no_other(grid_store, loaded, monkeypatch, gap, switch):
+    h, last = histories.read(*grid_store), UPDATES["grid"] - 1
+    assert h.snapshot_update.tolist() == list(range(UPDATES["grid"]))  # snapshot_every 1
+    windows = _windows(loaded, "train", ["grid"], sampling="relabelled", gap=gap, switch=switch)
+    batch, rows, lifetime, _ = _spied(windows, 0, 20, monkeypatch)
+    stream, step = np.divmod(rows, UPDATES["grid"] * STEPS["grid"])
+    target = np.minimum(step // STEPS["grid"] + (last if gap == "max" else gap), last)  # of each token, from its row alone
+    for i in range(20):
+        k, e = int(lifetime[i]), stream[i] % STREAMS
+        state = torch.from_numpy(h.observation[k, e[0], step[i]])
+        labels = torch.stack([Policy(*(f[k : k + 1, u] for f in h.policy))(state[None])[0] for u in range(last + 1)])  # (U, T, a)
+        own = labels[target[i], np.arange(len(state))]
+        torch.testing.assert_close(batch.target_mean[i, :, :4], own, rtol=1e-4, atol=1e-5)
+        nearest = (labels - batch.target_mean[i, :, :4]).abs().sum(-1).argmin(0)
+        np.testing.assert_array_equal(nearest, target[i])  # every other update's policy says something else
 
 
 def _projection_of(windows, found, d):

@@ -153,7 +153,8 @@ rule card:
     input:
         agent="<results>/agents/{agent}/agent.json",
         rollouts=agent_rollouts,
-        code=code("card.py", "statistics.py"),
+        verdicts="<results>/tables/verdicts.csv",
+        code=code("card.py", "stages.py", "statistics.py"),
     output:
         "<results>/agents/{agent}/README.md",
     conda:

@@ -6,4 +6,4 @@ from gla import card
 from gla.job import job
 
 with job(snakemake.threads):
-    card.write(Path(snakemake.input.agent).parent, list(snakemake.input.rollouts))
+    card.write(Path(snakemake.input.agent).parent, list(snakemake.input.rollouts), snakemake.input.verdicts)

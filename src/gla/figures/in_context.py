@@ -76,22 +76,23 @@ def table(
 
 def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> None:
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    learner = colours.pop(5 % len(colours)) if len(colours) > 1 else colours[0]
     for number, (agent, label) in enumerate(labels.items()):
         for condition, style in {"agent": "-", **CONTROLS}.items():
             own = frame[(frame["agent"] == agent) & (frame["condition"] == condition)]
             if own.empty:
                 continue
             name = label if condition == "agent" else (condition.replace("_", " ") if len(labels) == 1 else "_")
-            ax.plot(own["x"], own["mean"], style, color=colours[number % 5], label=name, linewidth=1.3 if style == "-" else 0.9)
-            ax.fill_between(own["x"], own["low"], own["high"], color=colours[number % 5], alpha=0.2, linewidth=0)
+            ax.plot(own["x"], own["mean"], style, color=colours[number % len(colours)], label=name, linewidth=1.3 if style == "-" else 0.9)
+            ax.fill_between(own["x"], own["low"], own["high"], color=colours[number % len(colours)], alpha=0.2, linewidth=0)
     for condition, style in CONTROLS.items():
         if len(labels) > 1 and (frame["condition"] == condition).any():
             ax.plot([], [], style, color="0.3", linewidth=0.9, label=f"same, {condition.replace('_', ' ')}")
     for condition, dashes in zip(ONLINE, ("-", (0, (4, 1)), (0, (1, 1))), strict=True):
         own = frame[frame["condition"] == condition]
         if not own.empty:
-            ax.plot(own["x"], own["mean"], linestyle=dashes, color=colours[5], label=f"best online learner: {LEARNERS[condition]}")
-            ax.fill_between(own["x"], own["low"], own["high"], color=colours[5], alpha=0.2, linewidth=0)
+            ax.plot(own["x"], own["mean"], linestyle=dashes, color=learner, label=f"best online learner: {LEARNERS[condition]}")
+            ax.fill_between(own["x"], own["low"], own["high"], color=learner, alpha=0.2, linewidth=0)
     for condition, (label, colour, style) in REFERENCES.items():
         own = frame[frame["condition"] == condition]
         if not own.empty:
