@@ -79,12 +79,7 @@ docs-numbers:
 	$(BIN)/python docs/render.py
 
 define publish
-	if [ -d $(1)/figures ]; then \
-		rm -rf $(2)/digests $(2)/*.* && mkdir -p $(2)/digests && \
-		cp $(1)/figures/*.png $(1)/figures/*.csv $(wildcard $(1)/tables/verdicts.csv) $(3) $(2) && \
-		find $(1)/histories $(1)/agents -maxdepth 2 -name '*.json' -not -name '.*' -printf '%P %p\n' | \
-			while read name path; do cp $$path $(2)/digests/$$(echo $$name | tr / -); done; \
-	fi
+	if [ -e $(1)/tables/verdicts.csv ]; then $(BIN)/python docs/publish.py $(3) $(2); fi
 endef
 
 clean:

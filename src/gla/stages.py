@@ -79,6 +79,27 @@ class Stages:
         pairs += [("baseline", c) for c in entry["baselines"]]
         return [self.rollout(evaluation, a, c) for a, c in pairs]
 
+    def tasks(self, evaluation: str) -> list[dict[str, Any]]:
+        """Tasks of an evaluation's split, at least one."""
+        entry = self.config["evaluations"][evaluation]
+        environment = self.config["environments"][entry["environment"]]
+        own = environment["tasks" if entry["split"] == "training" else f"{entry['split']}_tasks"]
+        return own or environment["tasks"] or [{}]
+
+    def judged(self) -> list[dict[str, Any]]:
+        """What the table of verdicts is made from: evaluations that have agents, as ``gla.verdicts.table`` takes them.
+
+        An agent's data efficiency is measured against the reference's learning curve, where it is run.
+        """
+        found = []
+        for name, entry in self.config["evaluations"].items():
+            if entry["agents"]:
+                policies = self.reference(entry["environment"], entry["split"])
+                curves = [policies.replace(".safetensors", ".json")] if "reference" in entry["baselines"] else []
+                facts = {"name": name, "split": entry["split"], "seeds": entry["seeds"], "tasks": len(self.tasks(name))}
+                found.append(facts | {"rollouts": self.rollouts(name), "references": curves})
+        return found
+
     def entry(self, kind: str, name: str) -> Any:
         """An entry as its model. Raises ConfigError for a name that the config does not have."""
         if name not in self.config[kind]:

@@ -250,15 +250,18 @@ def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]
 def table(evaluations: list[dict], path: str | Path) -> None:
     """Write the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has), and the
     paths of its ``rollouts`` and of the descriptions of its ``references``."""
-    rows: list[dict] = []
-    for one in evaluations:
-        rows += rows_of(one, pd.concat([read_rows(p) for p in one["rollouts"]], ignore_index=True))
-    frame = pd.DataFrame(rows)
+    frame = judge([(one, pd.concat([read_rows(p) for p in one["rollouts"]], ignore_index=True)) for one in evaluations])
+    with atomic(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def judge(evaluations: list[tuple[dict, pd.DataFrame]]) -> pd.DataFrame:
+    """The table of evaluations, as in ``table``, with the rollouts of each in the place of their paths."""
+    frame = pd.DataFrame([row for one, rollouts in evaluations for row in rows_of(one, rollouts)])
     if not frame.empty:
         frame["p_holm"] = frame.groupby("split")["p_value"].transform(lambda p: holm(p.to_numpy()))
         frame["verdict"] = [
             verdict(r.p_holm, r.p_improves, r.controls_harmed, r.controls) if r.enough else "too few episodes"
             for r in frame.itertuples()
         ]
-    with atomic(path) as temporary:
-        frame.reindex(columns=list(COLUMNS)).to_csv(temporary, index=False, float_format="%.6g")
+    return frame.reindex(columns=list(COLUMNS))

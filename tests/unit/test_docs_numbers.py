@@ -1,11 +1,18 @@
 """README.md and docs/results.md hold what docs/render.py gives, and no number in their templates is written by hand."""
 
+import io
 import re
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 from jinja2 import UndefinedError
+
+from gla.config import normalise
+from gla.stages import Stages
+from gla.verdicts import judge
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -271,3 +278,29 @@ def test_the_command_names_pages_that_differ_and_writes_them(small, capsys):
     assert (small / "results.md").read_text().endswith("-->\n64\n")
     (small.parent / "README.md").write_text("by hand\n")
     assert render.main(["--check"]) == 1 and "README.md: differs" in capsys.readouterr().out
+
+
+RESULTS = ROOT / "docs/results"
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("rollouts.parquet")), ids=lambda p: p.parent.name)
+def test_published_verdicts_are_those_of_the_published_returns(path):
+    """The whole way from returns to the table, by the rule as it is now."""
+    folder = path.parent
+    (config,) = folder.glob("*.yaml")
+    rollouts = pd.read_parquet(path).astype(dict.fromkeys(("agent", "environment", "condition", "evaluation"), str))
+    evaluations = []
+    for one in Stages(normalise(yaml.safe_load(config.read_text()))).judged():
+        curves = [folder / "digests" / f"{Path(r).parent.name}-{Path(r).name}" for r in one["references"]]
+        evaluations.append((one | {"references": curves}, rollouts[rollouts["evaluation"] == one["name"]].drop(columns="evaluation")))
+    again = judge(evaluations).to_csv(index=False, float_format="%.6g")
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(folder / "verdicts.csv"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("rollouts.parquet")), ids=lambda p: p.parent.name)
+def test_published_digests_are_of_what_the_config_names(path):
+    (config,) = path.parent.glob("*.yaml")
+    raw = yaml.safe_load(config.read_text())
+    known = {*raw["environments"], *raw["agents"]}
+    found = {p.name for p in (path.parent / "digests").iterdir()}
+    assert found and all(any(name.startswith(f"{k}-") or name.startswith(f"{k}.") for k in known) for name in found)

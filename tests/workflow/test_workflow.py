@@ -102,17 +102,17 @@ def test_an_agents_entry_schedules_its_training_and_what_follows(smoke):
     def edit(raw):
         raw["agents"]["grid_gap1"]["steps"] = 21
 
-    # It is drawn in figure3 and training, evaluated under two conditions.
-    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "card": 1, "verdicts": 1, "tabulate": 2, "plot": 2}
+    # Two networks, in two evaluations under three conditions; drawn in figure3 and training. All cards show the verdicts.
+    assert _scheduled(smoke, edit) == {"train": 2, "evaluate_agent": 12, "card": 3, "verdicts": 1, "tabulate": 2, "plot": 2}
 
 
 def test_an_environments_entry_schedules_its_histories_and_what_follows(smoke):
     def edit(raw):
         raw["environments"]["pendulum"]["ppo"]["epochs"] = 3
 
-    # The grid's own agent and its rollouts stay, and what acts without PPO.
+    # The grid's own agent and its rollouts stay, and so do references, and what acts without histories.
     assert _scheduled(smoke, edit) == {
-        "collect": 1, "augment": 1, "train": 1, "evaluate_agent": 4, "evaluate_baseline": 2, "card": 1, "verdicts": 1,
+        "collect": 1, "augment": 1, "train": 1, "evaluate_agent": 6, "evaluate_baseline": 1, "card": 3, "verdicts": 1,
         "tabulate": 4, "plot": 4,
     }  # fmt: skip
 
@@ -141,10 +141,10 @@ def test_another_lifetime_keeps_the_blocks_that_are_there(smoke):
 
 def test_another_agent_keeps_what_is_there(smoke):
     def edit(raw):
-        raw["agents"]["another"] = raw["agents"]["grid_gap1"] | {"seed": 1}
+        raw["agents"]["another"] = raw["agents"]["grid_gap1"] | {"seed": 1, "seeds": 1}
         raw["evaluations"]["grid"]["agents"].append("another")
 
-    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 2, "card": 1, "verdicts": 1, "tabulate": 1, "plot": 1}
+    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 3, "card": 4, "verdicts": 1, "tabulate": 1, "plot": 1}
 
 
 def test_more_seeds_schedule_rollouts_but_no_training(smoke):
@@ -152,7 +152,7 @@ def test_more_seeds_schedule_rollouts_but_no_training(smoke):
         raw["evaluations"]["grid"]["seeds"] = 9
 
     assert _scheduled(smoke, edit) == {
-        "evaluate_agent": 4, "evaluate_baseline": 4, "card": 2, "verdicts": 1, "tabulate": 2, "plot": 2,
+        "evaluate_agent": 9, "evaluate_baseline": 6, "card": 3, "verdicts": 1, "tabulate": 2, "plot": 2,
     }  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def _jobs(folder, edit=None, target="all", text=None):
         wildcards = re.search(r"^ {4}wildcards: (.*)$", body, re.MULTILINE)
         values = [w.split("=")[1] for w in wildcards[1].split(", ")] if wildcards else []
         jobs.add(" ".join([rule, *values]))
-    jobs -= {target, "histories", "manifests", "agents", "rollouts", "figures", "tables", "cards"}
+    jobs -= {target, "histories", "manifests", "agents", "references", "rollouts", "figures", "tables", "cards"}
     assert ("Nothing to be done" in output) == (not jobs), output
     return jobs
 
@@ -184,24 +184,30 @@ def _product(*parts):
     return {" ".join(words) for words in itertools.product(*(p if isinstance(p, tuple) else (p,) for p in parts))}
 
 
-VERDICTS = {"verdicts"}  # of all rollouts
-IN = {"grid": ("grid_gap1", "projected_max"), "pendulum": ("projected_max",), "more": ("projected_max",)}
-CONDITIONS, BASELINES = ("agent", "rewards_hidden"), ("random", "zero_action", "ppo", "ppo_final")
+GAP1, MAX = ("grid_gap1", "grid_gap1.1"), ("projected_max",)  # networks
+IN = {"grid": GAP1 + MAX, "grid_validation": GAP1, "pendulum": MAX, "more": MAX}
+CONDITIONS, ONLINE = ("agent", "rewards_hidden", "rewards_shuffled"), ("online_ppo", "online_linear", "online_ars")
+BASELINES = ("random", "zero_action", *ONLINE, "reference")
+RUN = {"grid": BASELINES, "grid_validation": BASELINES, "pendulum": (*BASELINES, "ppo_final"), "more": ("random",)}
+TRAIN = {networks: _product("train", networks) for networks in (GAP1, MAX)}
+JUDGE = {"verdicts"} | _product("card", GAP1 + MAX)  # verdicts are of all rollouts, and on every card
 
 
 def _draw(*figures):
     return _product(("tabulate", "plot"), figures)
 
 
-def _act(evaluation, *agents):
-    return _product("evaluate_agent", evaluation, agents, CONDITIONS) | _product("card", agents) | VERDICTS
+def _act(evaluation, *networks):
+    return _product("evaluate_agent", evaluation, networks or IN[evaluation], CONDITIONS) | JUDGE
 
 
 def _baselines(evaluation, *conditions):
-    return _product("evaluate_baseline", evaluation, conditions or BASELINES) | _product("card", IN[evaluation]) | VERDICTS
+    return _product("evaluate_baseline", evaluation, conditions or RUN[evaluation]) | JUDGE
 
 
-TRAIN = {agent: {f"train {agent}"} for agent in ("grid_gap1", "projected_max")}
+def _refer(environment, split, evaluation):
+    """A reference, and the baseline that it is."""
+    return {f"refer {environment} {split}"} | _baselines(evaluation, "reference")
 
 
 def _set(*path):
@@ -242,45 +248,51 @@ def _new_evaluation(raw):
     raw["figures"]["figure5"]["panels"].append({"evaluation": "more"})
 
 
-GRID_FOLLOWS = (
-    {"augment grid", "augment projected"} | TRAIN["grid_gap1"] | TRAIN["projected_max"] | _act("grid", "grid_gap1", "projected_max")
-    | _act("pendulum", "projected_max") | _draw("sources", "figure3", "figure5", "training")
-)  # fmt: skip
+MAX_FOLLOWS = TRAIN[MAX] | _act("grid", *MAX) | _act("pendulum") | _draw("figure3", "figure5", "training")
+GAP1_FOLLOWS = TRAIN[GAP1] | _act("grid", *GAP1) | _act("grid_validation") | _draw("figure3", "training")
+GRID_FOLLOWS = {"augment grid", "augment projected"} | GAP1_FOLLOWS | MAX_FOLLOWS | _draw("sources")
 CHANGES = {
     "nothing": (None, set()),
     "the order of all keys": (_reorder, set()),
-    "an agent's gap": (
-        _set("agents", "grid_gap1", "gap", 2), TRAIN["grid_gap1"] | _act("grid", "grid_gap1") | _draw("figure3", "training"),
+    "an agent's gap": (_set("agents", "grid_gap1", "gap", 2), GAP1_FOLLOWS),
+    "two numbers of an agent swapped": (_swap, GAP1_FOLLOWS),
+    "a network more": (
+        _set("agents", "grid_gap1", "seeds", 3),
+        {"train grid_gap1.2", "card grid_gap1.2"} | _act("grid", "grid_gap1.2") | _act("grid_validation", "grid_gap1.2") | _draw("figure3"),
     ),
-    "two numbers of an agent swapped": (
-        _swap, TRAIN["grid_gap1"] | _act("grid", "grid_gap1") | _draw("figure3", "training"),
-    ),
+    "a network less": (_set("agents", "grid_gap1", "seeds", 1), JUDGE - {"card grid_gap1.1"} | _draw("figure3")),
     "an environment's learning rate": (
-        _set("environments", "grid", "ppo", "learning_rate", 2.0e-3),
-        {"collect grid 0-1", "collect grid 2-3"} | GRID_FOLLOWS | _baselines("grid", "ppo", "ppo_final"),
+        _set("environments", "grid", "ppo", "learning_rate", 2.0e-3), {"collect grid 0-1", "collect grid 2-3"} | GRID_FOLLOWS,
     ),
-    "a lifetime more": (
-        _set("environments", "grid", "lifetimes", 5),
-        {"collect grid 4-4"} | GRID_FOLLOWS | _baselines("grid", "ppo_final"),
+    "a lifetime more": (_set("environments", "grid", "lifetimes", 5), {"collect grid 4-4"} | GRID_FOLLOWS),
+    "a lifetime more where the last policies act": (
+        _set("environments", "pendulum", "lifetimes", 3),
+        {"collect pendulum 0-2", "augment projected"} | MAX_FOLLOWS | _draw("sources") | _baselines("pendulum", "ppo_final"),
+    ),
+    "the steps of a reference": (
+        _set("environments", "grid", "reference", "steps", 5_000),
+        _refer("grid", "test", "grid") | _refer("grid", "validation", "grid_validation") | _draw("figure3", "figure5"),
+    ),
+    "the tasks of the test": (
+        _set("environments", "grid", "test_tasks", 1, {"goal": [1, 0]}),
+        {"refer grid test"} | _act("grid") | _baselines("grid") | _draw("figure3", "figure5"),
+    ),
+    "the tasks of validation": (
+        _set("environments", "grid", "validation_tasks", [{"goal": [2, 0]}]),
+        {"refer grid validation"} | _act("grid_validation") | _baselines("grid_validation"),
     ),
     "another number of test seeds": (
-        _set("evaluations", "pendulum", "seeds", 9), _act("pendulum", "projected_max") | _baselines("pendulum") | _draw("figure5"),
+        _set("evaluations", "pendulum", "seeds", 9), _act("pendulum") | _baselines("pendulum") | _draw("figure5"),
     ),
-    "a baseline less": (
-        _set("evaluations", "pendulum", "baselines", ["random"]), _draw("figure5") | VERDICTS | {"card projected_max"},
-    ),
-    "an evaluation in another environment": (
-        _new_evaluation, _act("more", "projected_max") | _baselines("more", "random") | _draw("figure5"),
-    ),
+    "a baseline less": (_set("evaluations", "pendulum", "baselines", ["random"]), _draw("figure5") | JUDGE),
+    "an evaluation in another environment": (_new_evaluation, _act("more") | _baselines("more") | _draw("figure5")),
     "another evaluation in a figure": (
         _set("figures", "figure5", "panels", lambda panels: panels[:1]), _draw("figure5"),
     ),
     "a new figure from old rollouts": (_new_figure, _draw("new")),
     "a figure's horizontal axis": (_set("figures", "figure3", "x", "env_steps"), _draw("figure3")),
     "the projections of a dataset": (
-        _set("datasets", "projected", "projections", "train", 63),
-        {"augment projected"} | TRAIN["projected_max"] | _act("grid", "projected_max") | _act("pendulum", "projected_max")
-        | _draw("figure3", "figure5", "training"),
+        _set("datasets", "projected", "projections", "train", 63), {"augment projected"} | MAX_FOLLOWS,
     ),
 }  # fmt: skip
 
@@ -310,10 +322,14 @@ def test_touching_every_file_schedules_nothing(smoke):
         # A module counts by its content: a comment costs as much as another formula.
         ("figures/training.py", "", "# a comment\n", _draw("training")),
         ("figures/panels.py", "", "# a comment\n", _draw(*FIGURES)),
-        ("statistics.py", "", "# a comment\n", _draw(*FIGURES) | VERDICTS | _product("card", IN["grid"])),
-        ("statistics.py", "confidence: float = 0.95", "confidence: float = 0.9", _draw(*FIGURES) | VERDICTS | _product("card", IN["grid"])),
-        ("models/transformer.py", "", "# a comment\n", TRAIN["grid_gap1"] | TRAIN["projected_max"] | _act("grid", "grid_gap1", "projected_max")
-         | _act("pendulum", "projected_max") | _draw("figure3", "figure5", "training")),
+        ("statistics.py", "", "# a comment\n", _draw(*FIGURES) | JUDGE),
+        ("statistics.py", "confidence: float = 0.95", "confidence: float = 0.9", _draw(*FIGURES) | JUDGE),
+        ("card.py", "", "# a comment\n", _product("card", IN["grid"])),
+        ("models/transformer.py", "", "# a comment\n", GAP1_FOLLOWS | MAX_FOLLOWS),
+        *[(f"learners/{kind}.py", "", "# a comment\n", _product("evaluate_baseline", ("grid", "grid_validation", "pendulum"), ONLINE)
+           | JUDGE | _draw("figure3", "figure5")) for kind in ("__init__", "linear", "ppo", "random_search", "scale")],
+        ("reference.py", "", "# a comment\n", _refer("grid", "test", "grid") | _refer("grid", "validation", "grid_validation")
+         | _refer("pendulum", "test", "pendulum") | _draw("figure3", "figure5")),
         ("verify.py", "", "# a comment\n", set()),
         ("files.py", "", "# a comment\n", set()),
     ],
@@ -347,6 +363,8 @@ def test_an_edited_caption_schedules_nothing(smoke):
         # What no job needs is not made again, unless it is asked for.
         ("rollouts/grid/baseline/random.parquet", "all", set()),
         ("rollouts/grid/baseline/random.parquet", "rollouts", {"evaluate_baseline grid random"}),
+        ("references/grid/test.safetensors", "all", set()),
+        ("references/grid/test.safetensors", "references", {"refer grid test"}),
         ("manifests/grid.json", "manifests", {"augment grid"}),
         ("histories/grid/2-3", "all", set()),
         ("histories/grid/2-3.json", "histories", {"collect grid 2-3"}),
@@ -366,7 +384,7 @@ def test_a_result_that_is_deleted_schedules_itself_where_it_is_needed(smoke, tmp
     [
         ("results/smoke/figures/figure3.pdf", {"plot figure3"}),
         ("results/smoke/agents/grid_gap1/agent.json", set()),
-        ("histories", set()), ("manifests", set()), ("agents", set()), ("rollouts", set()), ("figures", {"plot figure3"}),
+        ("histories", set()), ("manifests", set()), ("agents", set()), ("references", set()), ("rollouts", set()), ("figures", {"plot figure3"}),
     ],
 )  # fmt: skip
 def test_a_target_schedules_what_it_needs_alone(smoke, tmp_path, target, expected):
@@ -429,6 +447,25 @@ def test_agents_get_a_card_with_their_scores(smoke):
     assert re.search(rf"^\| pendulum \| agent \| {first:.4g} \[", text, re.MULTILINE), text
 
 
+def test_networks_of_an_agent_are_told_apart_by_their_training_seed_and_shown_together(smoke):
+    def rollouts(name):
+        return pd.read_parquet(smoke / f"results/smoke/rollouts/grid/{name}.parquet")
+
+    weights = [smoke / f"results/smoke/agents/{name}/weights.safetensors" for name in GAP1]
+    assert weights[0].read_bytes() != weights[1].read_bytes()
+    for number, name in enumerate(GAP1):
+        frame = rollouts(f"{name}/agent")
+        assert (set(frame["agent"]), set(frame["training_seed"])) == ({"grid_gap1"}, {number})
+    assert set(rollouts("baseline/reference")["training_seed"]) == {0, 1}  # its runs
+    assert set(rollouts("baseline/online_ars")["training_seed"]) == {0}
+    drawn = pd.read_csv(smoke / "results/smoke/figures/figure3.csv")
+    assert set(drawn["agent"]) == {"grid_gap1", "projected_max", "baseline"}
+    table = pd.read_csv(smoke / "results/smoke/tables/verdicts.csv").set_index(["evaluation", "agent"])
+    assert table["training_seeds"].to_dict() == {
+        ("grid", "grid_gap1"): 2, ("grid", "projected_max"): 1, ("grid_validation", "grid_gap1"): 2, ("pendulum", "projected_max"): 1,
+    }  # fmt: skip
+
+
 def test_the_command_makes_what_the_workflow_makes(smoke, tmp_path):
     """Every stage by its name, in another folder: the same bytes."""
     for name in SOURCES:
@@ -441,7 +478,9 @@ def test_the_command_makes_what_the_workflow_makes(smoke, tmp_path):
         environment = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    for pattern in ("histories/*/*.json", "manifests/*", "agents/*/*.json", "agents/*/*.csv", "rollouts/*/*/*", "figures/*.csv"):
+    for pattern in (
+        "histories/*/*.json", "manifests/*", "agents/*/*.json", "agents/*/*.csv", "references/*/*", "rollouts/*/*/*", "figures/*.csv",
+    ):  # fmt: skip
         made = sorted(path.relative_to(smoke) for path in (smoke / "results/smoke").glob(pattern))
         assert made
         for path in made:

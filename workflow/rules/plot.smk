@@ -18,46 +18,16 @@ localrules:
     verdicts,
 
 
-def judged():
-    """Evaluations that have agents to judge."""
-    return [name for name, entry in config["evaluations"].items() if entry["agents"]]
-
-
-def evaluated_tasks(name):
-    """Tasks of an evaluation's split, at least one."""
-    evaluation = config["evaluations"][name]
-    entry = config["environments"][evaluation["environment"]]
-    own = entry["tasks" if evaluation["split"] == "training" else f"{evaluation['split']}_tasks"]
-    return own or entry["tasks"] or [{}]
-
-
-def judged_curves(evaluation):
-    """Learning curves that an agent's data efficiency is measured against: the reference's, where it is run."""
-    entry = config["evaluations"][evaluation]
-    if "reference" not in entry["baselines"]:
-        return []
-    policies = paths.reference(entry["environment"], entry["split"])
-    return [policies.replace(".safetensors", ".json")]
-
-
 def judged_settings(wildcards):
-    return [
-        {
-            "name": name,
-            "split": config["evaluations"][name]["split"],
-            "seeds": config["evaluations"][name]["seeds"],
-            "tasks": len(evaluated_tasks(name)),
-            "rollouts": len(rollouts(name)),
-            "references": len(judged_curves(name)),
-        }
-        for name in judged()
-    ]
+    """Of each evaluation what decides its verdicts, and how many of the inputs are its own."""
+    kinds = ("rollouts", "references")
+    return [one | {kind: len(one[kind]) for kind in kinds} for one in paths.judged()]
 
 
 rule verdicts:
     input:
-        rollouts=[path for name in judged() for path in rollouts(name)],
-        references=[path for name in judged() for path in judged_curves(name)],
+        rollouts=[path for one in paths.judged() for path in one["rollouts"]],
+        references=[path for one in paths.judged() for path in one["references"]],
         code=code("statistics.py", "verdicts.py"),
     output:
         ensure("<results>/tables/verdicts.csv", non_empty=True),
@@ -104,7 +74,7 @@ def panel_settings(wildcards):
                 "environment": {
                     "id": environment["id"],
                     "kwargs": environment["kwargs"],
-                    "tasks": evaluated_tasks(panel["evaluation"]),
+                    "tasks": paths.tasks(panel["evaluation"]),
                 },
                 "projections": {a: paths.projections(a) for a in agents},
             }

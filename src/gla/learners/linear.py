@@ -6,8 +6,8 @@ import numpy as np
 from gla.environments import EnvSpec, VectorStep
 from gla.learners.scale import RunningScale
 
-GAMMA, TRACE = 0.9, 0.9  # discount, and decay of the traces
-ACTOR, CRITIC = 0.1, 0.1  # step sizes, for features of unit norm
+GAMMA, TRACE = 0.9, 0.8  # discount, and decay of the traces
+ACTOR, CRITIC = 0.03, 0.3  # step sizes, for features of unit norm
 DEVIATION = 0.5  # of continuous actions, to begin with
 
 

@@ -13,7 +13,7 @@ STEPS = 50  # between two updates
 def settings(steps: int = STEPS, **changed: Any) -> PPO:
     """PPO's hyper-parameters. changed: for a search over them."""
     values: dict[str, Any] = {
-        "updates": 10**6, "steps": steps, "epochs": 10, "minibatches": 1, "learning_rate": 3.0e-3, "anneal_learning_rate": False,
+        "updates": 10**6, "steps": steps, "epochs": 20, "minibatches": 1, "learning_rate": 3.0e-3, "anneal_learning_rate": False,
         "gamma": 0.9, "normalize_observations": False, "normalize_rewards": False,
     }  # fmt: skip
     return PPO.model_validate(values | changed)

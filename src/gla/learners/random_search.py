@@ -7,7 +7,7 @@ from gla.learners.scale import RunningScale
 
 NOISE = 0.3  # deviation of the perturbations
 STEP = 0.3  # length of a step along a perturbation
-DIRECTIONS = 1  # perturbations of an update, each tried in two episodes
+DIRECTIONS = 2  # perturbations of an update, each tried in two episodes
 
 
 class RandomSearch:
