@@ -7,7 +7,6 @@ policies (safetensors), with a description beside it (JSON) that holds its learn
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors.torch import load, save
 
 from gla.config import PPO, Environment

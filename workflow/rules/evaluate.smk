@@ -132,7 +132,11 @@ rule evaluate_baseline:
 
 rule cards:
     input:
-        [f"{paths.agent(n)}/README.md" for a in config["agents"] for n in paths.networks(a)],
+        [
+            f"{paths.agent(n)}/README.md"
+            for a in config["agents"]
+            for n in paths.networks(a)
+        ],
 
 
 localrules:

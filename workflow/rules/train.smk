@@ -1,6 +1,10 @@
 rule agents:
     input:
-        [f"{paths.agent(n)}/agent.json" for a in config["agents"] for n in paths.networks(a)],
+        [
+            f"{paths.agent(n)}/agent.json"
+            for a in config["agents"]
+            for n in paths.networks(a)
+        ],
 
 
 def training_environments(wildcards):
