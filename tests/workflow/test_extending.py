@@ -60,19 +60,23 @@ def test_an_environment_is_added_by_its_entry_alone(checkout):
     added = yaml.safe_load(_block("Add an environment", "yaml"))
     # The same entries, at the smoke config's scale and with its agent.
     walker, evaluation = added["environments"]["walker"], added["evaluations"]["walker"]
-    walker |= {"lifetimes": 2, "streams": 2, "kwargs": {"max_episode_steps": 20}}
-    walker["ppo"] |= {"updates": 2, "steps": 32, "minibatches": 2}
-    evaluation |= {"agents": ["projected_max"], "steps": 40, "seeds": 2, "baselines": ["random"]}
+    walker["kwargs"] |= {"max_episode_steps": 20}
+    walker["reference"] |= {"steps": 256, "streams": 2}
+    evaluation |= {"agents": ["projected_max"], "steps": 40, "seeds": 2}
     raw["figures"] = {}
     for kind, entries in added.items():
         raw[kind] |= entries
-    # Its agent has seen the new environment.
-    raw["datasets"]["projected"]["environments"] = ["walker"]
+    raw["datasets"]["projected"]["environments"] = ["pendulum"]
     raw["agents"]["projected_max"] |= {"steps": 2, "evaluate_every": 2}
     _make(checkout, raw, "results/smoke/figures/walker.png")
     assert _touched(before, checkout) == ["config/smoke.yaml"]
     frame = pd.read_csv(checkout / "results/smoke/figures/walker.csv")
-    assert set(frame["environment"]) == {"walker"} and {"agent", "rewards_hidden", "random"} <= set(frame["condition"])
+    conditions = {"agent", "rewards_hidden", "rewards_shuffled", "random", "zero_action", "reference"}
+    assert set(frame["environment"]) == {"walker"} and conditions < set(frame["condition"])  # and the best online learner
+    runs = pd.read_parquet(checkout / "results/smoke/rollouts/walker/baseline/reference.parquet")["training_seed"]
+    assert set(runs) == set(range(walker["reference"]["runs"]))
+    # Nothing was collected where nothing is trained.
+    assert [p.name for p in sorted((checkout / "results/smoke/histories").iterdir()) if p.is_dir()] == ["pendulum"]
 
 
 def test_a_figure_is_added_by_one_file_and_its_entry(checkout):
@@ -86,7 +90,7 @@ def test_a_figure_is_added_by_one_file_and_its_entry(checkout):
     _make(checkout, raw, "results/smoke/figures/lengths.png")
     assert _touched(before, checkout) == ["config/smoke.yaml", path]
     frame = pd.read_csv(checkout / "results/smoke/figures/lengths.csv")
-    assert set(frame["condition"]) == {"agent", "rewards_hidden"} and (frame["mean"] == 10).all()
+    assert set(frame["condition"]) == {"agent", "rewards_hidden", "rewards_shuffled"} and (frame["mean"] == 10).all()
 
 
 def test_a_model_is_added_by_one_file_and_its_entry(checkout):
