@@ -135,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
         c = command(name, _stage, what)
         c.add_argument("names", nargs="+", metavar=noun, help="its name in the config")
         c.add_argument("--config", default="config/config.yaml", help="default: %(default)s")
-        if name in ("collect", "train"):
+        if name in ("collect", "train", "evaluate"):
             c.add_argument("--force", action="store_true", help="make anew what is there")
 
     c = command("verify", _verify, "compare every result with its hashes")

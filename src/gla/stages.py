@@ -1,9 +1,9 @@
 """Where each result of a config lies, and each stage by its name in the config, without Snakemake.
 
 Snakemake takes the paths from here too, and its scripts make the same calls, so that either may go on
-from what the other made. What a change of the config makes stale is Snakemake's to know; here ``collect``
-and ``train`` keep what was made from the same entry, refuse to overwrite what was made from another one
-unless they are forced to, and the rest is made anew.
+from what the other made. What a change of the config makes stale is Snakemake's to know; here histories, agents and references
+that were made from the same entry are kept, those that were made from another one are not overwritten
+unless that is forced, and the rest is made anew.
 """
 
 import sys
@@ -134,13 +134,17 @@ class Stages:
             if force or not _kept(f"{folder}/agent.json", made_from):
                 train.train(one, name, table, summary, folder, f"{self.results}/training/{name}")
 
-    def evaluate(self, evaluation: str) -> None:
-        """Rollouts of an evaluation's agents and baselines."""
+    def evaluate(self, evaluation: str, force: bool = False) -> None:
+        """Rollouts of an evaluation's agents and baselines, and the reference among these."""
         from gla import agent, evaluate, reference
 
         settings = self.entry("evaluations", evaluation)
         name = settings.environment
-        environment = self.entry("environments", name)
+        environment, trained = self.entry("environments", name), self.reference(name, settings.split)
+        tasks, own = environment.tasks_of(settings.split), environment.reference.model_dump()
+        made_from = {"config": {"id": environment.id, "kwargs": environment.kwargs, "tasks": tasks, **own}}
+        described = str(Path(trained).with_suffix(".json"))
+        refer = "reference" in settings.baselines and (force or not _kept(described, made_from))
         for n in (n for a in settings.agents for n in self.networks(a)):
             loaded, (a, training_seed) = agent.load(self.agent(n)), network(n)
             for c in settings.conditions:
@@ -148,8 +152,7 @@ class Stages:
                 evaluate.write_rows(rows.frame(a, name, c, training_seed), self.rollout(evaluation, n, c))
         for c in settings.baselines:
             stores = self.histories([name]) if c == "ppo_final" else []
-            trained = self.reference(name, settings.split)
-            if c == "reference" and not Path(trained).with_suffix(".json").exists():
+            if c == "reference" and refer:
                 reference.train(environment, name, settings.split, trained)
             frame = evaluate.run_baseline(environment, settings, c, stores, trained, name, f"evaluate {evaluation} {c}")
             evaluate.write_rows(frame, self.rollout(evaluation, "baseline", c))

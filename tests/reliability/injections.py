@@ -85,7 +85,7 @@ def _train() -> None:
 
 def _evaluate() -> None:
     rows = evaluate.run_agent(agent.load("agents/agent"), GRID, EVALUATION, "agent", "evaluate grid agent")
-    evaluate.write_rows(rows, "rollouts/grid/agent/agent.parquet", "agent", "grid", "agent")
+    evaluate.write_rows(rows.frame("agent", "grid", "agent"), "rollouts/grid/agent/agent.parquet")
 
 
 def _draw() -> None:

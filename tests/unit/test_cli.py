@@ -132,6 +132,28 @@ def test_what_is_there_is_kept_and_never_overwritten_unasked(tmp_path, monkeypat
     assert digest.read_bytes() != first
 
 
+def test_a_reference_is_kept_and_never_taken_for_one_of_other_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def evaluate(*options, **reference):
+        raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+        raw["environments"]["grid"]["reference"] = {"steps": 256, "streams": 2, "runs": 1} | reference
+        raw["evaluations"] = {"alone": {"environment": "grid", "baselines": ["reference"], "seeds": 2, "episodes": 1}}
+        raw["figures"] = {}
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(raw))
+        status, _, error = _run(capsys, "evaluate", *options, "--config", "c.yaml", "alone")
+        return status, error
+
+    assert evaluate()[0] == 0
+    policies = tmp_path / "results/smoke/references/grid/test.safetensors"
+    first, made = policies.read_bytes(), policies.stat().st_mtime_ns
+    status, error = evaluate()
+    assert status == 0 and "references/grid/test.json: there already" in error and policies.stat().st_mtime_ns == made
+    status, error = evaluate(seed=1)
+    assert status == 2 and "made from another config" in error and policies.read_bytes() == first
+    assert evaluate("--force", seed=1)[0] == 0 and policies.read_bytes() != first
+
+
 def test_a_config_is_checked_as_the_workflow_checks_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     status, _, error = _run(capsys, "collect", *_config(tmp_path, kwargs={"colour": 1}, tasks=[]))

@@ -228,7 +228,7 @@ def test_labels_stand_in_the_legend_and_titles_above(tmp_path, rollouts):
     )
     figure = in_context.draw(entry, in_context.table(entry, [rollouts], [5.0], [1]))
     said = {t.get_text() for t in figure.legends[0].get_texts()}
-    assert {"ours", "rewards hidden", "best online learner: PPO", "random", "zero action", "optimum"} <= said
+    assert {"ours", "rewards hidden", "best from scratch: PPO", "random", "zero action", "optimum"} <= said
     assert figure.axes[0].get_title() == "Grid"
     plt.close(figure)
 

@@ -11,7 +11,7 @@ from gla.statistics import seeds_interval
 from gla.verdicts import fifths
 
 CURVES = ("agent", "rewards_hidden", "rewards_shuffled", "context_wiped", *ONLINE)
-LEARNERS = {"online_ppo": "PPO", "online_linear": "linear policy gradient", "online_ars": "random search"}
+LEARNERS = {"online_ppo": "PPO", "online_linear": "linear", "online_ars": "random search"}
 CONTROLS = {"rewards_hidden": "--", "rewards_shuffled": ":", "context_wiped": "-."}
 BINS = 25  # points of a curve over env_steps
 
@@ -91,7 +91,7 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> No
     for condition, dashes in zip(ONLINE, ("-", (0, (4, 1)), (0, (1, 1))), strict=True):
         own = frame[frame["condition"] == condition]
         if not own.empty:
-            ax.plot(own["x"], own["mean"], linestyle=dashes, color=learner, label=f"best online learner: {LEARNERS[condition]}")
+            ax.plot(own["x"], own["mean"], linestyle=dashes, color=learner, label=f"best from scratch: {LEARNERS[condition]}")
             ax.fill_between(own["x"], own["low"], own["high"], color=learner, alpha=0.2, linewidth=0)
     for condition, (label, colour, style) in REFERENCES.items():
         own = frame[frame["condition"] == condition]
