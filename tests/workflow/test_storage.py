@@ -15,8 +15,10 @@ import pytest
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 DIGEST, AGENT = "results/smoke/histories/grid/0-1.json", "results/smoke/agents/grid_gap1/agent.json"
-ROLLOUTS = "results/smoke/rollouts/grid/baseline/ppo_final.parquet"
-TARGETS = DIGEST, AGENT, ROLLOUTS
+ROLLOUTS = "results/smoke/rollouts/pendulum/baseline/ppo_final.parquet"
+REFERENCE = "results/smoke/references/grid/test.safetensors"
+TARGETS = DIGEST, AGENT, ROLLOUTS, REFERENCE
+FURTHER = "results/smoke/rollouts/grid/baseline/reference.parquet", "results/smoke/rollouts/grid/grid_gap1/agent.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +39,10 @@ def server():
     process.wait()
 
 
-def _snakemake(folder, *arguments):
+def _snakemake(folder, *arguments, targets=TARGETS):
     """Run the smoke config from the checkout, in a folder that has nothing but a link to src."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    command += ["--configfile", str(ROOT / "config/smoke.yaml"), *arguments, "--cores", "1", *TARGETS]
+    command += ["--configfile", str(ROOT / "config/smoke.yaml"), *arguments, "--cores", "1", *targets]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT / "src"),
         "AWS_ACCESS_KEY_ID": "key",
@@ -97,6 +99,14 @@ def test_a_storage_is_read_through_its_urls(stored, options):
     assert history["reward"].shape == (2, 2, 120) and float(history["reward"].sum()) > 0
     frame = pd.read_parquet(f"s3://bucket/gla/{ROLLOUTS}", storage_options=options)
     assert frame["seed"].nunique() == 8
+
+
+def test_another_machine_goes_on_from_what_is_in_a_storage_alone(tmp_path, stored, arguments, options):
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    said = _snakemake(tmp_path, *arguments, targets=FURTHER)
+    assert "evaluate_baseline" in said and "evaluate_agent" in said and "rule refer" not in said and "rule train" not in said
+    for name in FURTHER:
+        assert pd.read_parquet(f"s3://bucket/gla/{name}", storage_options=options)["seed"].nunique() == 8
 
 
 def test_what_is_in_a_storage_is_not_made_again(stored, arguments):

@@ -62,11 +62,12 @@ def last_policies(wildcards, paths):
 
 
 def trained_reference(wildcards):
-    """The reference's policies are needed by its baseline alone."""
+    """The reference's policies, and what describes them, are needed by its baseline alone."""
     if wildcards.condition != "reference":
         return []
     entry = config["evaluations"][wildcards.evaluation]
-    return [paths.reference(entry["environment"], entry["split"])]
+    policies = paths.reference(entry["environment"], entry["split"])
+    return [policies, policies.replace(".safetensors", ".json")]
 
 
 rule references:
