@@ -22,21 +22,23 @@ def publish(config: Path, folder: Path) -> None:
     """Write a set into ``folder``, in the place of what stood there."""
     stages = Stages(normalise(yaml.safe_load(config.read_text())))
     results, digests = Path(stages.results), folder / "digests"
-    for old in [*folder.glob("*.*"), *digests.glob("*")]:
-        old.unlink()
-    digests.mkdir(parents=True, exist_ok=True)
-    for name in stages.config["figures"]:
-        for ending in ("png", "csv"):
-            shutil.copy(results / f"figures/{name}.{ending}", folder)
-    shutil.copy(results / "tables/verdicts.csv", folder)
-    shutil.copy(config, folder)
+    shown = [results / f"figures/{name}.{ending}" for name in stages.config["figures"] for ending in ("png", "csv")]
     sourced = [name for name, entry in stages.config["environments"].items() if entry["ppo"]]
     networks = [network for agent in stages.config["agents"] for network in stages.networks(agent)]
     references = {path for one in stages.judged() for path in one["references"]}
-    for path in map(Path, [*stages.digests(sourced), *(f"{stages.agent(n)}/agent.json" for n in networks), *sorted(references)]):
-        shutil.copy(path, digests / f"{path.parent.name}-{path.name}")
+    described = [*stages.digests(sourced), *(f"{stages.agent(n)}/agent.json" for n in networks), *sorted(references)]
     frames = [read_rows(path).assign(evaluation=one["name"]) for one in stages.judged() for path in one["rollouts"]]
     table = pd.concat(frames, ignore_index=True)
+    missing = [path for path in (*shown, results / "tables/verdicts.csv", *map(Path, described)) if not path.exists()]
+    if missing:  # before anything of the old set goes
+        raise SystemExit(f"{missing[0]}: missing (expected a finished run of {config})")
+    for old in [*folder.glob("*.*"), *digests.glob("*")]:
+        old.unlink()
+    digests.mkdir(parents=True, exist_ok=True)
+    for path in (*shown, results / "tables/verdicts.csv", config):
+        shutil.copy(path, folder)
+    for path in map(Path, described):
+        shutil.copy(path, digests / f"{path.parent.name}-{path.name}")
     names = ("agent", "environment", "condition", "evaluation")
     table.astype(dict.fromkeys(names, "category")).to_parquet(folder / "rollouts.parquet", index=False, compression="zstd")
 

@@ -519,6 +519,11 @@ def _problems(c: Config):
             yield f"evaluations.{name}.baselines: ppo_final, but {v.environment!r} has no ppo, and so no histories (expected reference)"
         if v.environment in c.environments and "ppo_final" in v.baselines:
             e = c.environments[v.environment]
+            if e.lifetimes < len(e.tasks):
+                yield (
+                    f"environments.{v.environment}.lifetimes: {e.lifetimes} for {len(e.tasks)} tasks, so that ppo_final in evaluation "
+                    f"{name!r} has no policy of some of them (expected at least {len(e.tasks)}, or reference)"
+                )
             if e.tasks_of(v.split) != e.tasks_of("training"):
                 yield (
                     f"evaluations.{name}.baselines: ppo_final, but no history of {v.environment!r} is of a task of split {v.split} "

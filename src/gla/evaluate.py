@@ -240,7 +240,8 @@ def run_simple(entry: Environment, evaluation: Evaluation, condition: str, label
 def run_online(entry: Environment, evaluation: Evaluation, condition: str, label: str = "online", **settings: Any) -> EpisodeRows:
     """A learner of ``gla.learners`` from scratch, each seed alone. settings: in the place of its own, to choose among."""
     if condition == "online_ppo":
-        return _run_online_ppo(entry, evaluation, label, ppo.settings(**settings))
+        log_std = settings.pop("log_std", ppo.LOG_STD)
+        return _run_online_ppo(entry, evaluation, label, ppo.settings(**settings), log_std)
     envs = _environments(entry, evaluation)
     learner = learners.KINDS[condition](envs.spec, evaluation.seeds, evaluation.split_seed, **settings)
     try:
@@ -249,10 +250,11 @@ def run_online(entry: Environment, evaluation: Evaluation, condition: str, label
         envs.close()
 
 
-def _run_online_ppo(entry: Environment, evaluation: Evaluation, label: str, settings: PPO) -> EpisodeRows:
+def _run_online_ppo(entry: Environment, evaluation: Evaluation, label: str, settings: PPO, log_std: float) -> EpisodeRows:
     alone = entry.model_copy(update={"ppo": settings, "tasks": entry.tasks_of(evaluation.split), "backend": "gymnasium"})
     seed = 2**31 + evaluation.split_seed  # apart from every collection's
     population = Population(alone, range(evaluation.seeds), 1, settings.steps, seed, label)
+    population.parameters["log_std"][: evaluation.seeds] = log_std
     rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), _most_steps(population.envs, evaluation)
     progress = Progress(label, total, "steps of each seed")
     try:

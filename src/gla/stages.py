@@ -97,6 +97,7 @@ class Stages:
                 policies = self.reference(entry["environment"], entry["split"])
                 curves = [policies.replace(".safetensors", ".json")] if "reference" in entry["baselines"] else []
                 facts = {"name": name, "split": entry["split"], "seeds": entry["seeds"], "tasks": len(self.tasks(name))}
+                facts |= {"agents": {a: len(self.networks(a)) for a in entry["agents"]}, "conditions": entry["conditions"]}
                 found.append(facts | {"rollouts": self.rollouts(name), "references": curves})
         return found
 

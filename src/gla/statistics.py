@@ -51,34 +51,59 @@ def _within_tasks(values: np.ndarray, tasks: int) -> tuple[float, float, int]:
     return float(parts.sum()), float(parts.sum() ** 2 / sum(p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True))), n
 
 
-class MeanTest(NamedTuple):
-    """A mean, and the one-sided probability of one as large where the true mean is 0 or less."""
+class Mean(NamedTuple):
+    """A mean, its variance, and the degrees of freedom of that variance."""
 
     mean: float
-    p: float
+    variance: float
+    freedom: float
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """Student's t interval; NaN where nothing is known of the variance."""
+        half = float(stats.t.ppf(0.5 + confidence / 2, self.freedom) * np.sqrt(self.variance)) if self.freedom > 0 else np.nan
+        return Interval(self.mean, self.mean - half, self.mean + half)
+
+    def minus(self, other: "Mean") -> "Mean":
+        """The difference of two means that were drawn apart, with Welch's and Satterthwaite's degrees of freedom."""
+        parts = [(x.variance, x.freedom) for x in (self, other)]
+        variance = sum(v for v, _ in parts)
+        freedom = variance**2 / sum(v**2 / f for v, f in parts) if variance > 0 and min(f for _, f in parts) > 0 else 0.0
+        return Mean(self.mean - other.mean, variance, freedom)
 
 
-def crossed_test(values: np.ndarray, tasks: int = 1) -> MeanTest:
-    """Is the mean of (R, S) values of R training seeds and S test seeds above 0? NaN test seeds are left out.
+def crossed_mean(values: np.ndarray, tasks: int = 1) -> Mean:
+    """The mean of (R, S) values of R training seeds and S test seeds, each network being in every test seed.
 
-    Both are drawn, and each network is in every test seed, so that the mean's variance is that of the R networks' means
-    plus that of the S test seeds' means, the latter within tasks as in ``mean_interval``; what is left over within is
-    counted in both. Student's t with R - 1 degrees of freedom, however little the networks seem to differ: both err on the side
-    of caution. With one network the test is ``mean_interval``'s, and about that network alone. A mean without any variance is
-    0 or certain.
+    Its variance is that of the R networks' means plus that of the S test seeds' means, the latter within tasks as in
+    ``mean_interval``; chance that belongs to neither is counted in both. Degrees of freedom are the test seeds', and with several
+    networks no more than R - 1, however little they seem to differ: both make it larger rather than smaller. With one network the mean is
+    about that network alone. A test seed that any network misses is left out; with fewer than two, nothing is known of the variance.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     columns = np.where(np.isfinite(values).all(0), values.mean(0), np.nan)
     variance, freedom, n = _within_tasks(columns, tasks)
     if n < 2:
-        return MeanTest(float(np.nanmean(columns)) if n else np.nan, np.nan)
-    mean = float(np.nanmean(columns))
+        return Mean(float(np.nanmean(columns)) if n else np.nan, np.nan, 0.0)
     if len(values) > 1:
         networks = values[:, np.isfinite(columns)].mean(1)
-        variance, freedom = variance + float(networks.var(ddof=1)) / len(networks), len(networks) - 1
-    if variance == 0:
-        return MeanTest(mean, 0.0 if mean > 0 else 1.0)
-    return MeanTest(mean, float(stats.t.sf(mean / np.sqrt(variance), freedom)))
+        variance, freedom = variance + float(networks.var(ddof=1)) / len(networks), min(freedom, len(networks) - 1)
+    return Mean(float(np.nanmean(columns)), variance, freedom)
+
+
+def crossed_test(values: np.ndarray, tasks: int = 1) -> float:
+    """One-sided probability of a mean as large as that of (R, S) values, where the true one is 0 or less; see ``crossed_mean``.
+
+    Where all are the same, it is that of as many equal signs: of the networks', or of one network's test seeds. NaN where nothing is
+    known of the variance.
+    """
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    found = crossed_mean(values, tasks)
+    if found.freedom <= 0:
+        return np.nan
+    if found.variance == 0:
+        n = len(values) if len(values) > 1 else int(np.isfinite(values).sum())
+        return 0.5**n if found.mean > 0 else 1.0
+    return float(stats.t.sf(found.mean / np.sqrt(found.variance), found.freedom))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -100,12 +125,11 @@ def resampled(shape: tuple[int, int], tasks: int, resamples: int, rng: np.random
     """Which of R training seeds and of S test seeds each resample has, (resamples, R) and (resamples, S).
 
     As many as there are, with replacement; test seeds within tasks, i belonging to i % tasks (the stratified bootstrap of
-    Agarwal et al., 2021, over networks too).
+    Agarwal et al., 2021, over networks too). Where a task has fewer than two seeds, all count as one.
     """
     r, s = shape
     columns = np.empty((resamples, s), np.int64)
-    for task in range(min(tasks, s)):
-        own = np.arange(task, s, tasks)
+    for own in (np.arange(task, s, tasks) for task in range(tasks)) if s >= 2 * tasks else (np.arange(s),):
         columns[:, own] = own[rng.integers(0, len(own), (resamples, len(own)))]
     return rng.integers(0, r, (resamples, r)), columns
 
@@ -127,11 +151,6 @@ def bootstrap_interval(
 
 
 def seeds_interval(values: np.ndarray, tasks: int = 1) -> Interval:
-    """The mean of (R, S) values and its 95 % interval: with one network Student's t over its test seeds, with more the
-    bootstrap over both. NaN test seeds are left out."""
+    """The mean of (R, S) values and its 95 % interval over training and test seeds, see ``crossed_mean``."""
     values = np.atleast_2d(np.asarray(values, dtype=float))
-    if len(values) == 1:
-        return mean_interval(values[0], tasks)
-    kept = values[:, np.isfinite(values).all(0)]
-    # Tasks stay those of the whole sample only where nothing is missing.
-    return bootstrap_interval(kept, lambda x: x.mean(-1), tasks if kept.shape == values.shape else 1)
+    return mean_interval(values[0], tasks) if len(values) == 1 else crossed_mean(values, tasks).interval()

@@ -3,20 +3,20 @@
 Of every network in every test seed: *first episode* is its return there, *first* and *last* are its mean returns over the
 first and the last fifth of its episodes. A *control* is the same network in the same seed with its rewards hidden or
 shuffled. All tests are one-sided, paired by network and seed, at 2.5 %, over training and test seeds
-(``gla.statistics.crossed_test``).
+(``gla.statistics.crossed_test``). What is said of one network is said of that network alone.
 
 Second version, column ``verdict``:
 
-- ``learns from reward``: the last fifth is above the agent's own first episode, above every control's last fifth, and by more
-  above its first episode than every control's is above the control's own. The largest of these probabilities, Holm-corrected over all
-  rows of the same split, is below 2.5 %. An agent that is done within the first fifth passes; one that ends below its control
-  does not, however much the control fell.
-- ``controls harmed``: so it is, but every control ends below its own first episode. What harms the controls may be the strange
-  rewards, and not the want of true ones: nothing is told.
-- ``improves without reward``: the last fifth is above the first episode (uncorrected), and the rest does not hold.
-- ``does not improve``: it is not.
-- ``no control``: no control was run, or rewards never differ, so that neither hiding nor shuffling them takes anything away.
-- ``too few episodes``: fewer than half of the test seeds finished an episode in every condition.
+- ``learns from reward``: the last fifth is above the agent's own first episode, above every control's last fifth, and rises by
+  more above its first episode than every control does above the control's own. The largest of these probabilities, Holm-corrected
+  over all rows of the same split, is below 2.5 %. An agent that is done within the first fifth passes; one that ends below its
+  control does not, however much the control fell.
+- ``controls harmed``: all of that holds, but every control was shown to end below its own first episode. What harms the
+  controls may be the strange rewards, and not the want of true ones: nothing is told.
+- ``improves without reward``: the last fifth is above the first episode (uncorrected), and something else of the above does not hold.
+- ``does not improve``: the last fifth is not shown to be above the first episode.
+- ``no control``: it is, and no control was run, or rewards never differ, so that neither hiding nor shuffling them takes anything away.
+- ``too few episodes``: fewer than half of the test seeds finished an episode with every network in every condition.
 
 First version, column ``verdict_v1``, kept to compare with: the *gain* is the last fifth minus the first, and the *excess* over a
 control is the gain minus the control's. ``learns from reward``: the gain's interval lies above 0, and so does the excess over every
@@ -33,7 +33,7 @@ import pandas as pd
 from gla.config import CALM, ONLINE
 from gla.evaluate import read_rows
 from gla.files import atomic, read_json
-from gla.statistics import bootstrap_interval, crossed_test, holm, iqm, resampled, seeds_interval
+from gla.statistics import bootstrap_interval, crossed_mean, crossed_test, holm, iqm, resampled, seeds_interval
 
 CONTROLS = ("rewards_hidden", "rewards_shuffled")
 LEVEL = 0.025
@@ -48,12 +48,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def _matrix(frame: pd.DataFrame, seeds: int, statistic) -> np.ndarray:
-    """(R, seeds): a statistic of each seed's returns in order, NaN where it finished no episode."""
-    networks = sorted(frame["training_seed"].unique()) or [0]
-    result = np.full((len(networks), seeds), np.nan)
+def _matrix(frame: pd.DataFrame, seeds: int, statistic, networks: int | None = None) -> np.ndarray:
+    """(R, seeds): a statistic of each seed's returns in order, NaN where it finished no episode. networks: R, or as many as there
+    are in the frame."""
+    result = np.full((networks or int(frame["training_seed"].max() if len(frame) else 0) + 1, seeds), np.nan)
     for (network, seed), own in frame.sort_values("episode").groupby(["training_seed", "seed"]):
-        result[networks.index(network), seed] = statistic(own["episode_return"].to_numpy())
+        result[network, seed] = statistic(own["episode_return"].to_numpy())
     return result
 
 
@@ -65,12 +65,12 @@ def _last_fifth(returns: np.ndarray) -> float:
     return returns[-max(1, len(returns) // 5) :].mean()
 
 
-def fifths(frame: pd.DataFrame, seeds: int) -> tuple[np.ndarray, np.ndarray]:
+def fifths(frame: pd.DataFrame, seeds: int, networks: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean returns over the first and the last fifth of the episodes (at least one), (R, seeds) each.
 
-    frame: rollouts of one condition. seeds: how many test seeds there are. NaN for a seed that finished no episode.
+    frame: rollouts of one condition. seeds, networks: how many there are. NaN where no episode was finished.
     """
-    return _matrix(frame, seeds, _first_fifth), _matrix(frame, seeds, _last_fifth)
+    return _matrix(frame, seeds, _first_fifth, networks), _matrix(frame, seeds, _last_fifth, networks)
 
 
 def verdict_v1(gain_low: float, excess_low: list[float]) -> str:
@@ -83,7 +83,8 @@ def verdict_v1(gain_low: float, excess_low: list[float]) -> str:
 
 
 def probability(first: np.ndarray, last: np.ndarray, controls: Mapping[str, tuple[np.ndarray, np.ndarray]], tasks: int) -> float:
-    """Of the second version's claim, before any correction: the largest of its tests', NaN without a control.
+    """Of the second version's claim, before any correction: the largest of its tests', NaN without a control, or where one of the
+    tests could not be made.
 
     first, last: (R, S), first episode and last fifth. controls: the same of each control.
     """
@@ -92,12 +93,12 @@ def probability(first: np.ndarray, last: np.ndarray, controls: Mapping[str, tupl
     differences = [last - first]
     for control_first, control_last in controls.values():
         differences += [last - control_last, (last - first) - (control_last - control_first)]
-    return float(max(crossed_test(x, tasks).p for x in differences))
+    return float(np.max([crossed_test(x, tasks) for x in differences]))  # NaN, no test, is no pass
 
 
 def harmed(first: np.ndarray, last: np.ndarray, tasks: int) -> bool:
-    """Whether a control ends below its own first episode."""
-    return bool(crossed_test(first - last, tasks).p < LEVEL)
+    """Whether a control was shown to end below its own first episode."""
+    return bool(crossed_test(first - last, tasks) < LEVEL)
 
 
 def verdict(p_holm: float, p_improves: float, controls_harmed: int, controls: int) -> str:
@@ -129,7 +130,7 @@ def score_above_calm(
     (``gla.statistics.resampled``). NaN where the reference is not above calm; an interval is NaN where it is not in more than
     one resample of forty.
     """
-    better = max(calm, key=np.nanmean)
+    better = max((x for x in calm if np.isfinite(x).any()), key=np.nanmean)
     values = _above(better, [last, better, best], tasks)
     x, low, high = (float(np.nanmean(v)) for v in values)
     if not high > low:
@@ -162,40 +163,41 @@ def data_efficiency(frame: pd.DataFrame, last: float, references: list[str]) -> 
 
 def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: Mapping[str, Any]) -> dict[str, Any]:
     """Everything of one agent in one evaluation but what depends on the other rows."""
-    seeds, tasks = one["seeds"], one["tasks"]
-    frames = dict(list(own.groupby("condition")))
-    first = {c: _matrix(f, seeds, lambda returns: returns[0]) for c, f in frames.items()}
-    fifth = {c: fifths(f, seeds) for c, f in frames.items()}
+    seeds, tasks, networks = one["seeds"], one["tasks"], one["agents"][name]
+    # Of every condition that was run, whether or not an episode ended there.
+    frames = {c: own[own["condition"] == c] for c in one["conditions"]}
+    first = {c: _matrix(f, seeds, lambda returns: returns[0], networks) for c, f in frames.items()}
+    fifth = {c: fifths(f, seeds, networks) for c, f in frames.items()}
     gains = {c: last - start for c, (start, last) in fifth.items()}
+    finished = np.isfinite([last for _, last in fifth.values()]).all((0, 1))  # by test seed
     last, gain = fifth["agent"][1], seeds_interval(gains["agent"], tasks)
     run = [c for c in CONTROLS if c in frames]
     told = run if own["rewards_vary"].any() else []  # rewards that never differ are not missed
     excess = [seeds_interval(gains["agent"] - gains[c], tasks).low for c in run]
-    counts = own.groupby(["condition", "training_seed"])["seed"].nunique().reindex(
-        pd.MultiIndex.from_product([frames, own["training_seed"].unique()]), fill_value=0
-    )  # fmt: skip
     row = {
-        "agent": name, "environment": own["environment"].iloc[0], "evaluation": one["name"], "split": one["split"],
+        "agent": name, "environment": own["environment"].iloc[0] if len(own) else "", "evaluation": one["name"], "split": one["split"],
         "verdict_v1": verdict_v1(gain.low, excess),
         "p_value": probability(first["agent"], last, {c: (first[c], fifth[c][1]) for c in told}, tasks),
-        "p_improves": crossed_test(last - first["agent"], tasks).p,
-        "first_episode": np.nanmean(first["agent"]), "first": np.nanmean(fifth["agent"][0]),
+        "p_improves": crossed_test(last - first["agent"], tasks),
+        "first_episode": _mean(first["agent"]), "first": _mean(fifth["agent"][0]),
         "gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high,
-        "control_gain": max((np.nanmean(gains[c]) for c in run), default=np.nan),
-        "control_last": max((np.nanmean(fifth[c][1]) for c in run), default=np.nan),
+        "control_gain": max((_mean(gains[c]) for c in run), default=np.nan),
+        "control_last": max((_mean(fifth[c][1]) for c in run), default=np.nan),
         "controls_harmed": sum(harmed(first[c], fifth[c][1], tasks) for c in told), "controls": len(told),
         "excess_low": min(excess, default=np.nan),
-        "training_seeds": len(last), "seeds": seeds, "enough": counts.min() >= seeds / 2,
-        "fewest_episodes": own.groupby(["condition", "training_seed", "seed"]).size().min() if counts.min() == seeds else 0,
+        "training_seeds": networks, "seeds": seeds, "enough": finished.sum() >= seeds / 2,
+        "fewest_episodes": own.groupby(["condition", "training_seed", "seed"]).size().min() if finished.all() else 0,
     }  # fmt: skip
     row |= zip(("last", "last_low", "last_high"), seeds_interval(last, tasks), strict=True)
     if "context_wiped" in frames:
-        row["context_wiped"] = np.nanmean(fifth["context_wiped"][1])
-    row |= {c: np.nanmean(x) for c, x in baseline.items()}
-    if online := [c for c in ONLINE if c in baseline]:
+        row["context_wiped"] = _mean(fifth["context_wiped"][1])
+    row |= {c: _mean(x) for c, x in baseline.items()}
+    if online := [c for c in ONLINE if np.isfinite(row.get(c, np.nan))]:
         best = max(online, key=lambda c: row[c])
         row |= {"best_online": best, "best_online_last": row[best]}
-        row |= zip(("beats_online", "beats_online_low", "beats_online_high"), _difference(last, baseline[best], tasks), strict=True)
+        names = ("beats_online", "beats_online_low", "beats_online_high")
+        values = (crossed_mean(x, tasks) for x in _above(baseline[best], [last, baseline[best]], tasks))
+        row |= zip(names, next(values).minus(next(values)).interval(), strict=True)
     end = next((c for c in ("reference", "ppo_final") if c in baseline), None)
     if "random" in baseline and end:
         score = normalised(last, baseline["random"], baseline[end], tasks)
@@ -204,18 +206,16 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
         names = ("score_above_calm", "score_above_calm_low", "score_above_calm_high")
         row |= zip(names, score_above_calm(last, calm, baseline[end], tasks), strict=True)
     if "zero_action" in baseline:
-        row["below_zero_action"] = int((last < np.nanmean(baseline["zero_action"])).sum())
+        (above,) = _above(baseline["zero_action"], [last], tasks)
+        row["below_zero_action"] = int((above < 0).sum())
     if row.get("score_above_calm", np.nan) > 0:  # one that ends below doing nothing has reached nothing early
         row["data_efficiency"] = data_efficiency(frames["agent"], row["last"], one["references"])
     return row
 
 
-def _difference(last: np.ndarray, other: np.ndarray, tasks: int) -> tuple[float, float, float]:
-    """Mean of (R, S) values minus that of another learner's (1, S), and the bootstrap interval: the two are drawn apart."""
-    values = _above(other, [last, other], tasks)
-    means = _resampled_means(values, tasks)
-    low, high = np.nanquantile(means[0] - means[1], [LEVEL, 1 - LEVEL])
-    return float(np.nanmean(values[0]) - np.nanmean(values[1])), float(low), float(high)
+def _mean(values: np.ndarray) -> float:
+    """The mean of what is there."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
 def _above(zero: np.ndarray, values: list[np.ndarray], tasks: int) -> list[np.ndarray]:
@@ -241,15 +241,14 @@ def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]
         c: _matrix(own, one["seeds"], _last_fifth if c in ONLINE else np.mean)
         for c, own in frame[frame["agent"] == "baseline"].groupby("condition")
     }
-    agents = frame[frame["agent"] != "baseline"]
-    return [
-        _row(name, own, baseline, one) for name, own in agents.groupby("agent", sort=False) if (own["condition"] == "agent").any()
-    ]
+    if "agent" not in one["conditions"]:
+        return []
+    return [_row(name, frame[frame["agent"] == name], baseline, one) for name in one["agents"]]
 
 
 def table(evaluations: list[dict], path: str | Path) -> None:
-    """Write the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has), and the
-    paths of its ``rollouts`` and of the descriptions of its ``references``."""
+    """Write the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has), ``agents`` (how
+    many networks each has), ``conditions``, and the paths of its ``rollouts`` and of the descriptions of its ``references``."""
     frame = judge([(one, pd.concat([read_rows(p) for p in one["rollouts"]], ignore_index=True)) for one in evaluations])
     with atomic(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from gla import augment, histories
-from gla.config import Agent
+from gla.config import Agent, ConfigError
 from gla.distributions import LOG_STD_MIN
 from gla.environments import MAX_ACTION
 from gla.ppo import Policy
@@ -320,6 +320,8 @@ class Windows:
         agent, (n, m) = self.agent, update.shape
         # Of relabelled targets' updates each has one: the config is refused otherwise. Recorded targets need none.
         snapshot = np.searchsorted(source.snapshot_update, update)
+        if agent.sampling == "relabelled" and (source.snapshot_update[snapshot] != update).any():
+            raise ConfigError(f"windows: no snapshot of the policy of update {update[source.snapshot_update[snapshot] != update][0]} (expected ppo.snapshot_every 1)")
         k, s = (torch.from_numpy(x.reshape(-1)).to(source.log_std.device) for x in (np.repeat(lifetime[:, None], m, 1), snapshot))
         if agent.sampling == "recorded":
             mean = source.mean[index].to(self.device)

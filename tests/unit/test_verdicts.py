@@ -37,10 +37,22 @@ def _paths(tmp_path, frames, name="e"):
     return paths
 
 
+def _judged(frames, networks=1, seeds=16, conditions=("agent", HIDDEN, SHUFFLED), tasks=1):
+    """The row of an agent by what was asked for, whatever the frames hold."""
+    one = {"name": "e", "tasks": tasks, "seeds": seeds, "split": "test", "references": [], "agents": {"a": networks}, "conditions": conditions}
+    return verdicts.judge([(one, pd.concat(frames, ignore_index=True))]).iloc[0]
+
+
 def _table(tmp_path, frames, tasks=1, references=(), seeds=16, split="test"):
     one = {"name": "e", "tasks": tasks, "seeds": seeds, "split": split, "references": list(references)}
-    verdicts.table([one | {"rollouts": _paths(tmp_path, frames)}], tmp_path / "v.csv")
+    verdicts.table([one | _run(frames) | {"rollouts": _paths(tmp_path, frames)}], tmp_path / "v.csv")
     return pd.read_csv(tmp_path / "v.csv")
+
+
+def _run(frames):
+    """What a config says was run, had it asked for what the frames hold."""
+    own = pd.concat([f for f in frames if (f["agent"] != "baseline").all()])
+    return {"agents": {"a": int(own["training_seed"].max()) + 1}, "conditions": list(own["condition"].unique())}
 
 
 def _agent(agent, hidden=(0, 0.1), shuffled=(0, 0.1), **kwargs):
@@ -137,7 +149,7 @@ def test_probabilities_are_corrected_over_the_rows_of_a_split(tmp_path):
     """An agent that barely passes alone does not among forty, and validation rows count for themselves."""
     noise = np.random.default_rng(4).standard_normal((16, 10))
     weak = [_frame("a", "agent", 1.3 * (np.arange(10) > 0) + noise), _frame("a", HIDDEN, 1e-3 * noise[::-1])]
-    one = {"tasks": 1, "seeds": 16, "references": [], "rollouts": _paths(tmp_path, weak, "w")}
+    one = {"tasks": 1, "seeds": 16, "references": [], "rollouts": _paths(tmp_path, weak, "w")} | _run(weak)
     flat = [_frame("a", "agent", noise), _frame("a", HIDDEN, noise[::-1])]
     other = one | {"rollouts": _paths(tmp_path, flat, "f"), "split": "test"}
     for others, expected in ((0, "learns from reward"), (40, "improves without reward")):
@@ -176,6 +188,42 @@ def test_where_most_seeds_finished_nothing_there_is_no_verdict(tmp_path):
     curve[3:] = np.nan
     assert _table(tmp_path, [_frame("a", "agent", curve), _frame("a", HIDDEN, _curve(0, 0))])["verdict"].iloc[0] == "too few episodes"
     assert _table(tmp_path, [_frame("a", "agent", _curve(0, 8)), _frame("a", HIDDEN, curve)])["verdict"].iloc[0] == "too few episodes"
+
+
+def _where(frame, *seeds):
+    return frame[frame["seed"].isin(seeds)]
+
+
+def test_seeds_that_no_two_networks_share_prove_nothing():
+    """Each network's control finished in half of the seeds, the other half: no difference is known of both."""
+    frames = [_frame("a", "agent", _curve(0, 9, 8), n) for n in (0, 1)]
+    frames += [_where(_frame("a", HIDDEN, _curve(100, 110, 8), n), *range(4 * n, 4 * n + 4)) for n in (0, 1)]
+    assert _judged(frames, 2, 8, ("agent", HIDDEN))["verdict"] == "too few episodes"
+
+
+def test_a_control_or_a_network_without_any_episode_does_not_vanish():
+    full = [_frame("a", "agent", _curve(0, 8)), _frame("a", SHUFFLED, _curve(0, 0.1))]
+    assert _judged(full)["verdict"] == "too few episodes"  # rewards_hidden finished nothing
+    assert _judged([f for f in full if f["condition"].iloc[0] != "agent"])["verdict"] == "too few episodes"
+    both = [*full, _frame("a", HIDDEN, _curve(0, 0.1))]
+    assert _judged(both)["verdict"] == "learns from reward" and _judged(both, networks=3)["verdict"] == "too few episodes"
+    lacking = [_frame("a", c, _curve(0, 8 if c == "agent" else 0.1), n) for n in range(3) for c in ("agent", HIDDEN) if (n, c) != (2, HIDDEN)]
+    assert _judged(lacking, 3, conditions=("agent", HIDDEN))["verdict"] == "too few episodes"
+
+
+def test_a_test_that_cannot_be_made_is_no_pass():
+    """One seed in which both finished, and the control far above the agent there."""
+    frames = [_frame("a", "agent", _curve(0, 9, 2)), _where(_frame("a", HIDDEN, _curve(100, 100, 2)), 0)]
+    row = _judged(frames, seeds=2, conditions=("agent", HIDDEN))
+    assert np.isnan(row["p_value"]) and row["verdict"] != "learns from reward"
+    twice = [_frame("a", "agent", [[0, 1.0]] * 2), _frame("a", HIDDEN, [[0, 0.0]] * 2)]  # the same gain in both seeds
+    assert _judged(twice, seeds=2, conditions=("agent", HIDDEN))["verdict"] == "does not improve"
+
+
+def test_standing_still_is_compared_in_the_same_task():
+    offset = np.where(np.arange(16) % 2, 100.0, 0.0)[:, None]
+    frames = [_frame("a", "agent", offset + _curve(2, 2)), _frame("baseline", "zero_action", offset + _curve(1, 1))]
+    assert _judged(frames, tasks=2, conditions=("agent",))["below_zero_action"] == 0
 
 
 def test_a_fifth_has_at_least_one_episode_and_a_seed_without_any_is_missing():

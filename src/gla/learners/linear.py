@@ -7,7 +7,7 @@ from gla.environments import EnvSpec, VectorStep
 from gla.learners.scale import RunningScale
 
 GAMMA, TRACE = 0.9, 0.8  # discount, and decay of the traces
-ACTOR, CRITIC = 0.03, 0.3  # step sizes, for features of unit norm
+ACTOR, ACTOR_DISCRETE, CRITIC = 0.03, 0.3, 0.3  # step sizes, for features of unit norm
 DEVIATION = 0.5  # of continuous actions, to begin with
 
 
@@ -19,9 +19,10 @@ class LinearActorCritic:
     deviation is learned too; or they are drawn from a softmax over linear logits.
     """
 
-    def __init__(self, spec: EnvSpec, n: int, seed: int, actor: float = ACTOR, critic: float = CRITIC, gamma: float = GAMMA, trace: float = TRACE):
+    def __init__(self, spec: EnvSpec, n: int, seed: int, actor: float | None = None, critic: float = CRITIC, gamma: float = GAMMA, trace: float = TRACE):
         self.spec, self.n, self.rng = spec, n, np.random.default_rng(seed)
-        self.actor, self.critic, self.gamma, self.trace = actor, critic, gamma, trace
+        self.actor = actor or (ACTOR_DISCRETE if spec.discrete else ACTOR)
+        self.critic, self.gamma, self.trace = critic, gamma, trace
         f, a = spec.observation_size + 1, spec.action_size
         self.scale, self.reward_scale = RunningScale(n, spec.observation_size), RunningScale(n, 1)
         self.weights, self.value = np.zeros((n, a, f)), np.zeros((n, f))

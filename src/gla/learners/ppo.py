@@ -1,6 +1,7 @@
 """PPO for few steps: a batch of one stream's last steps, so that a thousand steps are many updates.
 
-The larger batches of ``gla.config.PPO``, made for whole learning histories, would leave it untrained there.
+Rewards are divided by the running deviation of their discounted sums: values are clipped to changes of 0.2 an update, and would
+lag behind rewards of another size. The larger batches of ``gla.config.PPO``, made for whole learning histories, would leave it untrained there.
 """
 
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 from gla.config import PPO
 
 STEPS = 50  # between two updates
+LOG_STD = 0.0  # of continuous actions, to begin with
 
 
 def settings(steps: int = STEPS, **changed: Any) -> PPO:
     """PPO's hyper-parameters. changed: for a search over them."""
     values: dict[str, Any] = {
         "updates": 10**6, "steps": steps, "epochs": 20, "minibatches": 1, "learning_rate": 3.0e-3, "anneal_learning_rate": False,
-        "gamma": 0.9, "normalize_observations": False, "normalize_rewards": False,
+        "gamma": 0.9, "normalize_observations": False, "normalize_rewards": True,
     }  # fmt: skip
     return PPO.model_validate(values | changed)
