@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gla import augment, histories
-from gla.config import Agent
+from gla.config import Agent, ConfigError
 from gla.ppo import Policy
 from gla.windows import NO_ACTION, STANDARD_CLIP, RunningStandardiser, Windows, memory_limit, standardise
 
@@ -173,8 +173,10 @@ def test_every_episode_of_an_update_is_drawn(loaded):
 def test_rows_and_targets_are_the_histories(request, loaded, monkeypatch, name, split, sampling):
     """Everything in a batch, beside the histories as they are read back."""
     h = histories.read(*request.getfixturevalue(f"{name}_store"))
-    windows = _windows(loaded, split, [name], sampling=sampling, gap=[1, 3], log_std_floor=-0.01)
     t, p, last = STEPS[name], 5, UPDATES[name] - 1
+    ahead = name == "pendulum" and sampling == "relabelled"  # of its policies not all are kept, but the last is
+    low, high = (last, last) if ahead else (1, 3)
+    windows = _windows(loaded, split, [name], sampling=sampling, gap="max" if ahead else [low, high], log_std_floor=-0.01)
     batch, rows, lifetime, target = _spied(windows, 0, 12, monkeypatch)
     first = 0 if split == "train" else TRAINED[name]
     a, d = h.mean.shape[-1], h.observation.shape[-1]
@@ -190,9 +192,7 @@ def test_rows_and_targets_are_the_histories(request, loaded, monkeypatch, name, 
         update, step = update[:, 0], step.ravel()
         assert sampling == "relabelled" or (target[i] == update).all()
         if sampling == "relabelled":
-            assert (np.minimum(update + 1, last) <= target[i]).all() and (
-                target[i] <= np.minimum(update + 3, last)
-            ).all()
+            assert (np.minimum(update + low, last) <= target[i]).all() and (target[i] <= np.minimum(update + high, last)).all()
         seed_w, seed_a = _projection_of(windows, batch.projection[i, :, :a], d)
         raw, reward = h.observation[k, e, step], h.reward[k, e, step]
         np.testing.assert_allclose(batch.observation[i], raw @ seed_w.T, rtol=1e-4, atol=1e-5)
@@ -228,6 +228,13 @@ def test_a_relabelled_token_is_labelled_by_the_policy_of_its_targets_update_and_
         np.testing.assert_array_equal(nearest, target[i])  # every other update's policy says something else
 
 
+def test_a_policy_that_was_not_kept_is_no_target(loaded):
+    """Not even where a store is other than its config says: another update's policy would be a wrong label."""
+    windows = _windows(loaded, "train", ["pendulum"], sampling="relabelled", gap=1)
+    with pytest.raises(ConfigError, match=r"no snapshot of the policy of update [13] \(expected ppo.snapshot_every 1\)"):
+        windows.batch(0, 20)
+
+
 def _projection_of(windows, found, d):
     """The one projection of the split's range whose action matrix was found."""
     low, high = windows.sources[0].projection_range
@@ -244,7 +251,7 @@ def _expected_targets(h, k, e, step, target, p, sampling):
         return h.mean[k, e, step], log_std
     mean, log_std = [], []
     for u, own in zip(target, step.reshape(-1, p), strict=True):
-        n = min(i for i, s in enumerate(h.snapshot_update) if s >= u)  # the first snapshot at or after the update
+        (n,) = np.flatnonzero(h.snapshot_update == u)
         policy = Policy(*(f[k : k + 1, n] for f in h.policy))
         mean.append(policy(torch.from_numpy(h.observation[k, e, own])[None])[0])
         log_std.append(policy.log_std.expand(p, -1))
@@ -309,11 +316,12 @@ def _mapped(x):
 @pytest.mark.parametrize("sampling", ["recorded", "relabelled"])
 def test_batches_are_the_same_to_the_byte_where_histories_do_not_fit_into_memory(loaded, manifest, tmp_path, sampling):
     frame, summary = augment.read_manifest(*manifest)
+    settings = {"sampling": sampling, "gap": "max" if sampling == "relabelled" else 1}
     for split in ("train", "validation"):
-        mapped = Windows(_agent(sampling=sampling), frame, summary, split, folder=tmp_path / "new", memory=10_000)
+        mapped = Windows(_agent(**settings), frame, summary, split, folder=tmp_path / "new", memory=10_000)
         assert all(_mapped(s.episode_start) for s in mapped.sources)
         for index in range(3):
-            for x, y in zip(_windows(loaded, split, sampling=sampling).batch(index, 7), mapped.batch(index, 7), strict=True):
+            for x, y in zip(_windows(loaded, split, **settings).batch(index, 7), mapped.batch(index, 7), strict=True):
                 assert torch.equal(x, y)
     assert not list((tmp_path / "new").iterdir())  # nothing is left behind, however the process ends
 
@@ -388,7 +396,7 @@ def test_a_batch_is_a_function_of_the_seed_and_its_index(loaded):
 
 @pytest.mark.parametrize("mode", ["none", "gap", "position", "return"])
 def test_eta_says_what_is_expected(loaded, monkeypatch, mode):
-    windows = _windows(loaded, names=["pendulum"], eta=mode, gap=[1, 4], sampling="relabelled")
+    windows = _windows(loaded, names=["grid"], eta=mode, gap=[1, 5], sampling="relabelled")
     batch, _, lifetime, target = _spied(windows, 0, 40, monkeypatch)
     eta = batch.eta.view(40, 4, 5)
     assert (eta == eta[..., :1]).all()
@@ -396,9 +404,9 @@ def test_eta_says_what_is_expected(loaded, monkeypatch, mode):
     if mode == "none":
         assert (eta == 0).all()
     elif mode == "gap":
-        assert (eta == eta[:, :1]).all() and set(np.round(eta.ravel() * 4, 4)) == {1, 2, 3, 4}
+        assert (eta == eta[:, :1]).all() and set(np.round(eta.ravel() * 5, 4)) == {1, 2, 3, 4, 5}
     elif mode == "position":
-        np.testing.assert_allclose(eta, target / 4)
+        np.testing.assert_allclose(eta, target / 5)
     else:
         np.testing.assert_allclose(eta, windows.sources[0].progress[lifetime[:, None], target], rtol=1e-5)
 
