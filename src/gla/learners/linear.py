@@ -6,8 +6,8 @@ import numpy as np
 from gla.environments import EnvSpec, VectorStep
 from gla.learners.scale import RunningScale
 
-GAMMA, TRACE = 0.9, 0.8  # discount, and decay of the traces
-ACTOR, ACTOR_DISCRETE, CRITIC = 0.03, 0.3, 0.3  # step sizes, for features of unit norm
+GAMMA, TRACE = 0.8, 0.5  # discount, and decay of the traces
+ACTOR, ACTOR_DISCRETE, CRITIC = 0.03, 1.0, 0.3  # step sizes, for features of unit norm
 DEVIATION = 0.5  # of continuous actions, to begin with
 
 

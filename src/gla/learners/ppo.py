@@ -8,7 +8,7 @@ from typing import Any
 
 from gla.config import PPO
 
-STEPS = 50  # between two updates
+STEPS = 25  # between two updates
 LOG_STD = 0.0  # of continuous actions, to begin with
 
 
@@ -16,6 +16,6 @@ def settings(steps: int = STEPS, **changed: Any) -> PPO:
     """PPO's hyper-parameters. changed: for a search over them."""
     values: dict[str, Any] = {
         "updates": 10**6, "steps": steps, "epochs": 20, "minibatches": 1, "learning_rate": 3.0e-3, "anneal_learning_rate": False,
-        "gamma": 0.9, "normalize_observations": False, "normalize_rewards": True,
+        "gamma": 0.8, "normalize_observations": False, "normalize_rewards": True,
     }  # fmt: skip
     return PPO.model_validate(values | changed)

@@ -5,8 +5,8 @@ import numpy as np
 from gla.environments import EnvSpec, VectorStep
 from gla.learners.scale import RunningScale
 
-NOISE = 0.3  # deviation of the perturbations
-STEP = 0.3  # length of a step along a perturbation
+NOISE = 0.1  # deviation of the perturbations
+STEP = 0.1  # length of a step along a perturbation
 DIRECTIONS = 2  # perturbations of an update, each tried in two episodes
 
 
