@@ -4,7 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gla.statistics import bootstrap_interval, crossed_mean, crossed_test, holm, iqm, mean_interval, resampled, seeds_interval
+from gla.statistics import (
+    bootstrap_interval,
+    crossed_mean,
+    crossed_test,
+    holm,
+    iqm,
+    mean_interval,
+    resampled,
+    seeds_interval,
+)
 
 VALUES = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30).filter(lambda x: np.std(x) > 1e-6)
 
