@@ -1,6 +1,8 @@
+from unittest import mock
+
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gla import models
@@ -215,14 +217,16 @@ class _Plain:
 
 
 @given(seed=st.integers(0, 100), t=st.integers(1, 8), window=st.none() | st.integers(1, 8), layers=st.integers(1, 3))
+@example(seed=57, t=2, window=1, layers=3)  # in float32 what attention to one token leaves of a gradient of 0 is 0.008
 @settings(max_examples=20, deadline=None)
 def test_the_equivariant_model_is_what_its_terms_say_and_so_are_its_gradients(seed, t, window, layers):
-    model, x = _model("equivariant", layers, seed, window), _tokens(2, t, seed)
+    model, x = _model("equivariant", layers, seed, window).double(), _tokens(2, t, seed).double()
     for name, p in model.named_parameters():
         if ".gates." in name:  # the same for every token at first, which would hide a confusion of them
             torch.nn.init.normal_(p)
-    weight = _normal(2, t, 32, seed=seed)
-    found, expected = model(x)[1], _Plain(model)(x)
+    weight = _normal(2, t, 32, seed=seed).double()
+    with mock.patch.object(torch.Tensor, "float", lambda x: x):  # what is kept in float32 under autocast stays in float64
+        found, expected = model(x)[1], _Plain(model)(x)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     gradients = [torch.autograd.grad((y * weight).sum(), list(model.parameters()), allow_unused=True) for y in (found, expected)]
     for (name, _), a, b in zip(model.named_parameters(), *gradients, strict=True):
