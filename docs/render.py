@@ -28,11 +28,12 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gla.config import CALM
+
 DOCS = Path(__file__).parent
 PAGES = {"README.md": "../README.md", "results.md": "results.md"}  # templates, and what they give, seen from docs
 HEADER = "<!-- Written by docs/render.py: change docs/templates/{}, and run make docs-numbers. -->\n"
 COUNTS = ("below_zero_action", "controls_harmed", "fewest_episodes", "seeds", "training_seeds")
-CALM = ("random", "zero_action")
 BOUNDS = {"normalised_score": "score"}  # whose bounds do not bear their value's name
 WORDS = (
     "none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",

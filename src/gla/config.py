@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 ONLINE = ("online_ppo", "online_linear", "online_ars")  # what learns with gradients, or by search, while it acts
 CALM = ("random", "zero_action")  # what needs neither learning nor data
-BASELINES = (*CALM, *ONLINE, "ppo_final", "reference")
 
 
 # Keys of an environment that decide nothing of its histories.
