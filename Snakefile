@@ -4,7 +4,8 @@
 #   snakemake --configfile config/smoke.yaml --cores all all   every rule once, in minutes
 #   snakemake --cores all results/figures/NAME.pdf             one result by name
 #
-# One target per stage: histories, manifests, agents, rollouts, figures, tables.
+# One target per stage: histories, manifests, references, agents, rollouts, figures, tables. ``all`` is all of them, so that
+# whatever is deleted is made anew; the figures alone ask for no more than they need.
 
 from snakemake.utils import min_version
 
@@ -28,6 +29,11 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
+        rules.histories.input,
+        rules.manifests.input,
+        rules.references.input,
+        rules.agents.input,
+        rules.rollouts.input,
         rules.figures.input,
         rules.tables.input,
         rules.cards.input,

@@ -71,9 +71,9 @@ def load(folder: str | Path) -> Agent:
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFile(f"{folder / 'agent.json'}: not an agent's description ({error!r})") from None
     if not path.is_file():
-        raise CorruptFile(f"{path}: missing (expected the weights that {folder / 'agent.json'} describes)")
+        raise CorruptFile(f"{path}: missing (expected the weights that {folder / 'agent.json'} describes); Snakemake makes it anew")
     if sha256(path) != expected:
-        raise CorruptFile(f"{path}: altered or cut off (its hash is not the one in {folder / 'agent.json'})")
+        raise CorruptFile(f"{path}: altered or cut off (its hash is not the one in {folder / 'agent.json'}); delete it to have it made anew")
     try:
         with safetensors.safe_open(path, "pt") as file:
             held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118

@@ -111,7 +111,7 @@ def read_manifest(table: str | Path, summary: str | Path) -> tuple[pd.DataFrame,
     # Names are text even where they look like numbers or missing values.
     frame = read_csv(table, dtype=dict.fromkeys(COLUMNS[:4], str), keep_default_na=False)
     if tuple(frame.columns) != COLUMNS or fingerprint(frame.to_dict("list")) != body.get("table"):
-        raise CorruptFile(f"{table}: not the table that {summary} describes; delete both to have them made anew")
+        raise CorruptFile(f"{table}: not the table that {summary} describes; delete it to have it made anew")
     for column in ("store", "digest"):
         frame[column] = [os.path.normpath(Path(table).parent / path) for path in frame[column]]
     return frame, body

@@ -335,5 +335,5 @@ def read_rows(path: str | Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise CorruptFile(f"{path}: not readable as Parquet ({error}); delete it to have it made anew") from None
     if missing := [c for c in COLUMNS if c not in frame]:
-        raise CorruptFile(f"{path}: no column {missing[0]!r} (expected {', '.join(COLUMNS)})")
+        raise CorruptFile(f"{path}: no column {missing[0]!r} (expected {', '.join(COLUMNS)}); delete it to have it made anew")
     return frame

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,13 +27,16 @@ class Busy(OSError):
 
 
 @contextlib.contextmanager
-def exclusive(path: str | Path) -> Iterator[None]:
-    """Lock a folder, or a file, which is made if there is none. Raises Busy where another process holds the lock."""
+def exclusive(path: str | Path, shared: bool = False) -> Iterator[None]:
+    """Lock a folder, or a file, which is made if there is none. shared: beside others who share it.
+
+    Raises Busy where another process holds the lock.
+    """
     path = Path(path)
     while True:
         descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             raise Busy(
@@ -53,6 +56,30 @@ def exclusive(path: str | Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def writing(results: str | Path, by: Literal["run", "command", "job"]) -> Iterator[None]:
+    """Hold a folder of results while something writes into it.
+
+    A run of Snakemake removes outputs before their jobs begin, and what a failed job leaves, so that it takes the folder for
+    itself, jobs of an earlier run that was killed included; commands write side by side, each into a place of its own.
+    Raises Busy where a run meets anything else, or a command meets a run.
+    """
+    folder = Path(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        try:
+            if by != "job":
+                held.enter_context(exclusive(folder / ".run.lock", shared=by == "command"))
+            if by == "run":
+                with exclusive(folder / ".jobs.lock"):
+                    pass
+            else:
+                held.enter_context(exclusive(folder / ".jobs.lock", shared=True))
+        except Busy:
+            raise Busy(f"{folder}: a run of Snakemake or a command of gla is writing there (wait for it, or stop it)") from None
+        yield
 
 
 @contextlib.contextmanager
@@ -115,7 +142,7 @@ def check(path: str | Path) -> None:
     expected = hashes(path)
     if expected and sha256(path) not in expected:
         raise CorruptFile(
-            f"{path}: altered or cut off (its SHA-256 is not the one in {hash_file(path)}); delete both to have it made anew"
+            f"{path}: altered or cut off (its SHA-256 is not the one in {hash_file(path)}); delete it to have it made anew"
         )
 
 

@@ -248,7 +248,7 @@ def read_digest(path: str | Path) -> dict:
     if not isinstance(body, dict) or not isinstance(body.get("files"), dict):
         raise CorruptFile(f"{path}: no list of files (expected a digest of a history store)")
     if body.get("format") != FORMAT:
-        raise CorruptFile(f"{path}: format {body.get('format')!r} (expected {FORMAT}); collect the histories anew")
+        raise CorruptFile(f"{path}: format {body.get('format')!r} (expected {FORMAT}); delete it to have it made anew")
     if body.get("content") != fingerprint({key: value for key, value in body.items() if key != "content"}):
         raise CorruptFile(f"{path}: altered (its content is not what its own hash says); delete it to have it made anew")
     return body
@@ -261,19 +261,20 @@ def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str 
     """
     store, expected = Path(store), read_digest(digest)["files"]
     if not store.is_dir():
-        raise CorruptFile(f"{store}: missing (expected a history store; its digest is {digest})")
-    # A link could lead out of the store; none is ever written.
-    present = {p.relative_to(store).as_posix(): p.is_symlink() for p in store.rglob("*") if p.is_symlink() or p.is_file()}
+        raise CorruptFile(f"{store}: missing (expected a history store; its digest is {digest}); Snakemake makes it anew")
+    # A link could lead out of the store; none is ever written. Snakemake stamps the folders that it made.
+    inside = (p for p in store.rglob("*") if (p.is_symlink() or p.is_file()) and p != store / ".snakemake_timestamp")
+    present = {p.relative_to(store).as_posix(): p.is_symlink() for p in inside}
+    anew = f"delete {store} to have it made anew"
     for name in sorted(expected.keys() | present.keys()):
         path = store / name
         if name not in present:
-            yield path, f"{path}: missing (expected {len(expected)} files in the store, see {digest})"
+            yield path, f"{path}: missing (expected {len(expected)} files in the store, see {digest}); {anew}"
         elif name not in expected or present[name]:
-            yield path, f"{path}: not one of the store's files (see {digest})"
+            yield path, f"{path}: not one of the store's files (see {digest}); delete it"
         elif (found := sha256(path)) != expected[name]:
             yield path, (
-                f"{path}: altered or cut off (sha256 {found[:12]}..., expected {str(expected[name])[:12]}...); "
-                "delete the store to have it made anew"
+                f"{path}: altered or cut off (sha256 {found[:12]}..., expected {str(expected[name])[:12]}...); {anew}"
             )
         else:
             yield path, None

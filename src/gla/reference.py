@@ -71,11 +71,11 @@ def read(path: str | Path) -> list[Policy]:
         fields = load(data)
         policy, tasks = Policy(*(fields[f] for f in Policy._fields)), int(body["tasks"])
     except FileNotFoundError:
-        raise CorruptFile(f"{path}: missing (expected the policies that {described} describes)") from None
+        raise CorruptFile(f"{path}: missing (expected the policies that {described} describes); Snakemake makes it anew") from None
     except CorruptFile:
         raise
     except Exception as error:  # safetensors raises its own kinds
         raise CorruptFile(f"{path}: does not hold policies ({error}); delete it to have it made anew") from None
     if sha256(path) != body["sha256"]:
-        raise CorruptFile(f"{path}: not the policies that {described} describes; delete both to have them made anew")
+        raise CorruptFile(f"{path}: not the policies that {described} describes; delete it to have it made anew")
     return [Policy(*(x[i : i + tasks] for x in policy)) for i in range(0, len(policy.w0), tasks)]

@@ -6,10 +6,13 @@ that were made from the same entry are kept, those that were made from another o
 unless that is forced, and the rest is made anew.
 """
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gla import files
 from gla.config import NOT_OF_HISTORIES, Agent, ConfigError, Dataset, Environment, Evaluation, Figure, normalise
 
 MODELS: dict[str, Any] = {
@@ -21,6 +24,17 @@ def network(name: str) -> tuple[str, int]:
     """The agent that one of its networks belongs to, and its number: the first bears the agent's name, the k-th NAME.k."""
     agent, _, number = name.partition(".")
     return agent, int(number or 0)
+
+
+def _writing(stage: Callable) -> Callable:
+    """A stage that no run of Snakemake may disturb. Raises Busy where one is under way."""
+
+    @functools.wraps(stage)
+    def held(self, *arguments: Any, **options: Any) -> None:
+        with files.writing(self.results, "command"):
+            stage(self, *arguments, **options)
+
+    return held
 
 
 class Stages:
@@ -37,15 +51,16 @@ class Stages:
         return [f"{i}-{min(i + size, total) - 1}" for i in range(0, total, size)]
 
     def stores(self, environments: list[str]) -> list[str]:
-        """Folders that hold a ``history.zarr`` each."""
-        return [f"{self.results}/histories/{e}/{b}" for e in environments for b in self.blocks(e)]
+        """Folders of the histories, one for each block of lifetimes."""
+        return [f"{self.results}/histories/{e}/{b}/history.zarr" for e in environments for b in self.blocks(e)]
 
     def digests(self, environments: list[str]) -> list[str]:
-        return [f"{store}.json" for store in self.stores(environments)]
+        """What describes each store, beside the folder that it lies in."""
+        return [f"{Path(store).parent}.json" for store in self.stores(environments)]
 
     def histories(self, environments: list[str]) -> list[tuple[str, str]]:
         """(store, digest), as the package takes them."""
-        return [(f"{store}/history.zarr", f"{store}.json") for store in self.stores(environments)]
+        return list(zip(self.stores(environments), self.digests(environments), strict=True))
 
     def manifest(self, dataset: str) -> tuple[str, str]:
         """(table, summary)."""
@@ -107,6 +122,7 @@ class Stages:
             raise ConfigError(f"{kind}: no {name!r} (expected one of {', '.join(self.config[kind]) or 'none'})")
         return MODELS[kind].model_validate(self.config[kind][name])
 
+    @_writing
     def collect(self, environment: str, force: bool = False) -> None:
         """All blocks of lifetimes of an environment."""
         from gla import histories
@@ -120,6 +136,7 @@ class Stages:
                 first, last = map(int, block.split("-"))
                 histories.collect(entry, environment, range(first, last + 1), store, digest)
 
+    @_writing
     def train(self, agent: str, force: bool = False) -> None:
         """The manifest of an agent's dataset, and the agent."""
         from gla import augment, train
@@ -135,6 +152,7 @@ class Stages:
             if force or not _kept(f"{folder}/agent.json", made_from):
                 train.train(one, name, table, summary, folder, f"{self.results}/training/{name}")
 
+    @_writing
     def evaluate(self, evaluation: str, force: bool = False) -> None:
         """Rollouts of an evaluation's agents and baselines, and the reference among these."""
         from gla import agent, evaluate, reference
@@ -158,6 +176,7 @@ class Stages:
             frame = evaluate.run_baseline(environment, settings, c, stores, trained, name, f"evaluate {evaluation} {c}")
             evaluate.write_rows(frame, self.rollout(evaluation, "baseline", c))
 
+    @_writing
     def figure(self, figure: str) -> None:
         """A figure's CSV, PDF and PNG, from the rollouts, histories or agents that it shows."""
         from gla import figures
@@ -189,11 +208,9 @@ class Stages:
 
 def _kept(path: str, made_from: dict[str, Any]) -> bool:
     """Whether a result is there; raises ConfigError where it was made from something else."""
-    from gla.files import read_json
-
     if not Path(path).exists():
         return False
-    body = read_json(path)
+    body = files.read_json(path)
     if any(body.get(key) != value for key, value in made_from.items()):
         raise ConfigError(f"{path}: made from another config (expected this one's; --force makes it anew)")
     print(f"{path}: there already, and kept (--force makes it anew)", file=sys.stderr)

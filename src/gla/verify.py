@@ -1,7 +1,9 @@
 """Is everything in a folder of results what was written there?
 
-Every file has its hash beside it (gla.files), and every history store a digest with the hash of each of
-its files. What a stage never reads again is left out: TensorBoard's logs and Snakemake's benchmarks and stamps.
+Every file has its hash beside it (gla.files), every history store a digest with the hash of each of its files, and every
+description (of a manifest, an agent, a reference) says which files belong to it. What a stage never reads again is left out:
+TensorBoard's logs and Snakemake's benchmarks and stamps. Each line says what to delete, if anything; running Snakemake for
+``all`` then makes it anew.
 Run as ``python -m gla.verify results``.
 """
 
@@ -14,6 +16,7 @@ from gla.files import CorruptFile, check, hash_file, hashes, read_json, sha256
 from gla.progress import Progress
 
 LOGS = {"benchmarks", "tensorboard", ".snakemake", ".snakemake_timestamp"}
+OF_AN_AGENT = ("weights.safetensors", "metrics.jsonl", "by_position.csv")
 
 
 def _is_ours(path: Path) -> bool:
@@ -25,7 +28,7 @@ def _is_ours(path: Path) -> bool:
 
 def _file(path: Path) -> str | None:
     if not path.is_file():
-        return f"{path}: missing (expected it beside {hash_file(path)}); it has to be made anew"
+        return f"{path}: missing (expected it beside {hash_file(path)}); Snakemake makes it anew"
     if not hashes(path):
         return f"{path}: no hash beside it (expected {hash_file(path)}); delete it to have it made anew"
     try:
@@ -36,7 +39,7 @@ def _file(path: Path) -> str | None:
 
 
 def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
-    """What a digest, a manifest's summary or an agent's description says of other files: a file, and its problem."""
+    """What a digest or a description says of other files: a file, and its problem."""
     try:
         body = read_json(path)
         if not isinstance(body, dict):
@@ -44,16 +47,24 @@ def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
         if "files" in body:
             yield from histories.problems(_store(path), path)
         elif "table" in body:
-            augment.read_manifest(path.with_suffix(".csv"), path)
+            yield from _belonging(path, path.with_suffix(".csv"))
+            if path.with_suffix(".csv").is_file():
+                augment.read_manifest(path.with_suffix(".csv"), path)
         elif "weights" in body:
-            weights = path.with_name(body["weights"]["file"])
-            if weights.is_file() and sha256(weights) != body["weights"]["sha256"]:
-                yield (
-                    weights,
-                    f"{weights}: not the weights that {path} describes; delete the folder to have it made anew",
-                )
+            for name in OF_AN_AGENT:
+                yield from _belonging(path, path.with_name(name), body["weights"]["sha256"] if name == OF_AN_AGENT[0] else None)
+        elif "sha256" in body:
+            yield from _belonging(path, path.with_suffix(".safetensors"), body["sha256"])
     except CorruptFile as error:
         yield path, str(error)
+
+
+def _belonging(description: Path, path: Path, expected: str | None = None) -> Iterator[tuple[Path, str]]:
+    """A file that a description says is there, with this hash if it holds one, where it is not."""
+    if not path.is_file():
+        yield path, f"{path}: missing (expected it beside {description}); Snakemake makes it anew"
+    elif expected and sha256(path) != expected:
+        yield path, f"{path}: not what {description} describes; delete it to have it made anew"
 
 
 def _store(digest: Path) -> Path:

@@ -55,7 +55,7 @@ def test_whole_files_that_do_not_belong_together_are_named(tree, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     injections._rehash(path)
     (line,) = problems(folder)
-    assert line.startswith(f"{path}: not the weights that")
+    assert line.startswith(f"{path}: not what ")
 
 
 def test_verifying_says_how_far_it_is_and_what_it_found(tree, tmp_path, capsys):

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from gla.files import writing
 from gla.verify import verify
 
 ROOT = Path(__file__).parents[2]
@@ -414,6 +415,108 @@ def _content(folder):
     left_out = {"tensorboard", "benchmarks", ".snakemake_timestamp"}
     files = [p for p in sorted((folder / "results").rglob("*")) if p.is_file() and not left_out & set(p.parts)]
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+# One file of each kind.
+KINDS = [
+    "histories/grid/0-1/history.zarr/reward/c/0/0/0",
+    "histories/grid/0-1/history.zarr/zarr.json",
+    "agents/grid_gap1/weights.safetensors",
+    "manifests/grid.csv",
+    *(
+        pytest.param(path, marks=pytest.mark.slow)
+        for path in (
+            "histories/grid/0-1.json", "manifests/grid.json", "references/grid/test.safetensors", "references/grid/test.json",
+            "agents/grid_gap1/agent.json", "agents/grid_gap1/metrics.jsonl", "agents/grid_gap1/by_position.csv",
+            "agents/grid_gap1/README.md", "rollouts/grid/grid_gap1/agent.parquet", "rollouts/grid/baseline/reference.parquet",
+            "tables/verdicts.csv", "figures/figure3.csv", "figures/figure3.png", "figures/figure3.pdf", "software.csv",
+        )
+    ),
+]  # fmt: skip
+
+
+def _obey(folder, messages):
+    """Delete what each message says to delete, to the letter."""
+    for message in messages:
+        subject, _, order = message.rpartition("; ")
+        if deleted := re.fullmatch(r"delete (\S+)( to have it made anew)?", order):
+            path = folder / (message.split(": ")[0] if deleted[1] == "it" else deleted[1])
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        else:
+            assert order == "Snakemake makes it anew", message
+    output, status = _snakemake(folder, "all")
+    assert status == 0, output
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_repair_that_a_message_orders_gives_the_same_bytes(smoke, name):
+    before, path = _content(smoke), smoke / "results/smoke" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    messages = [line.replace(f"{smoke}/", "") for line in verify(smoke / "results/smoke")]
+    assert messages and all(line.startswith(f"results/smoke/{name}: ") for line in messages), messages
+    _obey(smoke, messages)
+    assert verify(smoke / "results/smoke") == [] and _content(smoke) == before
+
+
+@pytest.mark.parametrize("name", ["histories/grid/0-1/history.zarr", *KINDS[2:]])
+def test_what_is_deleted_is_made_anew(smoke, name):
+    """With its hash, so that nothing is left to tell of it but the description that it belongs to."""
+    before, path = _content(smoke), smoke / "results/smoke" / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.with_name(f".{path.name}.sha256").unlink(missing_ok=True)
+    messages = [line.replace(f"{smoke}/", "") for line in verify(smoke / "results/smoke")]
+    if path.suffix in (".zarr", ".safetensors", ".jsonl") or path.name in ("grid.csv", "by_position.csv"):
+        assert [line.split(" (")[0] for line in messages] == [f"results/smoke/{name}: missing"], messages
+    _obey(smoke, messages)
+    assert verify(smoke / "results/smoke") == [] and _content(smoke) == before
+
+
+def test_a_damaged_store_stops_training_with_an_order_that_works(smoke):
+    before, path = _content(smoke), smoke / "results/smoke/histories/grid/0-1/history.zarr/reward/c/0/0/0"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    shutil.rmtree(smoke / "results/smoke/agents/grid_gap1")
+    output, status = _snakemake(smoke, "all")
+    assert status != 0
+    (message,) = set(re.findall(r"^error: (results/smoke/histories.*) \(GLA_DEBUG", output, re.MULTILINE))
+    _obey(smoke, [message])
+    assert _content(smoke) == before
+
+
+def test_a_run_does_not_touch_what_a_command_is_writing(smoke):
+    before = _content(smoke)
+    with writing(smoke / "results/smoke", "command"):
+        output, status = _snakemake(smoke, "--forceall", "all")
+        assert status != 0 and "results/smoke: a run of Snakemake or a command of gla is writing there" in output
+        assert "Traceback" not in output and _content(smoke) == before
+        output, status = _snakemake(smoke, "--dry-run", "all")
+        assert status == 0, output
+
+
+def test_of_two_runs_on_one_folder_of_results_the_second_leaves_everything_alone(smoke, tmp_path):
+    """From two checkouts, which know nothing of each other's locks."""
+    for name in SOURCES:
+        (shutil.copytree if (smoke / name).is_dir() else shutil.copy)(smoke / name, tmp_path / name)
+    (tmp_path / "results").symlink_to(smoke / "results")
+    before = _content(smoke)
+    with writing(smoke / "results/smoke", "run"):
+        output, status = _snakemake(tmp_path, "--forceall", "all")
+        assert status != 0 and "results/smoke: a run of Snakemake or a command of gla is writing there" in output
+        command = [sys.executable, "-m", "gla.cli", "collect", "--config", "config/smoke.yaml", "--force", "grid"]
+        done = subprocess.run(
+            command, cwd=smoke, env=os.environ | {"PYTHONPATH": str(smoke / "src")}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1 and "results/smoke: a run of Snakemake" in done.stderr and done.stderr.count("\n") == 1
+    assert _content(smoke) == before
+
+
+def test_a_run_waits_for_jobs_that_outlived_another_one(smoke):
+    with writing(smoke / "results/smoke", "job"):
+        output, status = _snakemake(smoke, "--forceall", "all")
+        assert status != 0 and "results/smoke: a run of Snakemake or a command of gla is writing there" in output
 
 
 @pytest.mark.slow

@@ -1,6 +1,10 @@
 rule manifests:
     input:
-        expand("<results>/manifests/{dataset}.json", dataset=config["datasets"]),
+        expand(
+            "<results>/manifests/{dataset}.{format}",
+            dataset=config["datasets"],
+            format=["csv", "json"],
+        ),
 
 
 rule augment:

@@ -1,14 +1,18 @@
+# Environments that have histories.
+SOURCES = [e for e, entry in config["environments"].items() if entry["ppo"]]
+
+
 rule histories:
     input:
-        digests([e for e, entry in config["environments"].items() if entry["ppo"]]),
+        stores(SOURCES),
+        digests(SOURCES),
 
 
 rule collect:
     input:
         code=CODE_PPO,
     output:
-        # The store lies inside the declared folder, which Snakemake stamps with a file of its own.
-        store=directory("<results>/histories/{environment}/{lifetimes}"),
+        store=directory("<results>/histories/{environment}/{lifetimes}/history.zarr"),
         digest="<results>/histories/{environment}/{lifetimes}.json",
     benchmark:
         "<results>/benchmarks/collect/{environment}-{lifetimes}.tsv"

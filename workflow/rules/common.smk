@@ -3,10 +3,14 @@
 # Params are plain dictionaries with every default filled in (gla.config.normalise), one for each
 # stage, so that a job runs again exactly when an entry that decides its output has changed.
 
+import atexit
+from contextlib import ExitStack
+
 from snakemake.exceptions import WorkflowError
 
 from gla import preflight
 from gla.config import NOT_OF_HISTORIES, ONLINE, ConfigError, normalise
+from gla.files import Busy, writing
 from gla.stages import Stages
 
 try:
@@ -63,6 +67,19 @@ CODE_MODEL = code(
     "models/attention.py",
     "models/tokens.py",
 )
+
+
+# Held until the process ends: Snakemake removes outputs before their jobs, which could see that somebody writes them, begin.
+_held = ExitStack()
+atexit.register(_held.close)
+
+
+onstart:
+    if not workflow.storage_settings.default_storage_provider:
+        try:
+            _held.enter_context(writing(config["pathvars"]["results"], "run"))
+        except Busy as error:
+            raise WorkflowError(str(error)) from None
 
 
 paths = Stages(config, "<results>")

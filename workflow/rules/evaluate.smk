@@ -65,17 +65,22 @@ def trained_reference(wildcards):
     """The reference's policies, and what describes them, are needed by its baseline alone."""
     if wildcards.condition != "reference":
         return []
-    entry = config["evaluations"][wildcards.evaluation]
-    policies = paths.reference(entry["environment"], entry["split"])
+    return reference_files(config["evaluations"][wildcards.evaluation])
+
+
+def reference_files(evaluation):
+    """The policies of an evaluation's reference, and what describes them."""
+    policies = paths.reference(evaluation["environment"], evaluation["split"])
     return [policies, policies.replace(".safetensors", ".json")]
 
 
 rule references:
     input:
         [
-            paths.reference(entry["environment"], entry["split"])
+            file
             for entry in config["evaluations"].values()
             if "reference" in entry["baselines"]
+            for file in reference_files(entry)
         ],
 
 

@@ -1,9 +1,15 @@
 rule agents:
     input:
         [
-            f"{paths.agent(n)}/agent.json"
+            f"{paths.agent(n)}/{file}"
             for a in config["agents"]
             for n in paths.networks(a)
+            for file in (
+                "weights.safetensors",
+                "agent.json",
+                "metrics.jsonl",
+                "by_position.csv",
+            )
         ],
 
 

@@ -4,7 +4,7 @@ from gla import augment
 from gla.config import Dataset
 from gla.job import job
 
-with job(snakemake.threads):
+with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     digests = list(snakemake.input.digests)
     augment.write_manifest(
         Dataset.model_validate(snakemake.params.entry),

@@ -4,12 +4,12 @@ from gla import histories
 from gla.config import Environment
 from gla.job import job
 
-with job(snakemake.threads):
+with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     first, last = map(int, snakemake.wildcards.lifetimes.split("-"))
     histories.collect(
         Environment.model_validate(snakemake.params.entry),
         snakemake.wildcards.environment,
         range(first, last + 1),
-        f"{snakemake.output.store}/history.zarr",
+        snakemake.output.store,
         snakemake.output.digest,
     )

@@ -6,7 +6,7 @@ from gla import agent, evaluate, stages
 from gla.config import Environment, Evaluation
 from gla.job import job
 
-with job(snakemake.threads):
+with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     w, environment = snakemake.wildcards, dict(snakemake.params.environment)
     name = environment.pop("name")
     rows = evaluate.run_agent(

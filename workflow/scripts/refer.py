@@ -4,7 +4,7 @@ from gla import reference
 from gla.config import Environment
 from gla.job import job
 
-with job(snakemake.threads):
+with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     w = snakemake.wildcards
     entry = Environment.model_validate(snakemake.params.entry)
     reference.train(entry, w.environment, w.split, snakemake.output.policies)

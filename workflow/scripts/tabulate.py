@@ -5,7 +5,7 @@ from gla.config import Figure
 from gla.environments import optimal_return
 from gla.job import job
 
-with job(snakemake.threads):
+with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     entry = Figure.model_validate(snakemake.params.entry)
     if entry.panels:
         paths = iter(snakemake.input.rollouts)

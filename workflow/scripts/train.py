@@ -6,7 +6,7 @@ from gla import processes, train
 from gla.config import Agent
 from gla.job import job
 
-with job(snakemake.threads):
+with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     r = snakemake.resources
     processes.launch(r.get("gpu", 1), r.get("nodes", 1), r.get("mpi", ""))
     folder = Path(snakemake.output.agent).parent

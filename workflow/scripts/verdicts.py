@@ -3,7 +3,7 @@
 from gla import verdicts
 from gla.job import job
 
-with job(snakemake.threads):
+with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     paths = {kind: iter(snakemake.input[kind]) for kind in ("rollouts", "references")}
     evaluations = [
         one | {kind: [next(paths[kind]) for _ in range(one[kind])] for kind in paths}
