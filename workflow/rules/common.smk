@@ -5,14 +5,23 @@
 
 from snakemake.exceptions import WorkflowError
 
-from gla import preflight
+from gla import config_file, preflight
 from gla.config import NOT_OF_HISTORIES, ONLINE, ConfigError, normalise
 from gla.stages import Stages
 
+# Jobs were checked when they were made. Where jobs run on other machines, their number is limited and not the cores.
+_elsewhere = (
+    not workflow.is_main_process or workflow.resource_settings.nodes is not None
+)
 try:
+    # Of two equal keys Snakemake takes the last; here the files are read to be checked, and for nothing else.
+    for _path in workflow.configfiles if workflow.is_main_process else []:
+        config_file.read(_path)
     _normalised = normalise(config)
     # What was learned by making each environment once; a new or changed one takes seconds.
-    FACTS = preflight.check(_normalised)
+    FACTS = preflight.check(
+        _normalised, memory=preflight.MOST_MEMORY if _elsewhere else None
+    )
 except ConfigError as error:
     raise WorkflowError(f"the config cannot be run:\n{error}") from None
 config.clear()
