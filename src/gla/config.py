@@ -34,7 +34,8 @@ class _Entry(BaseModel):
 Entry = TypeVar("Entry", bound=BaseModel)
 # Bounds that no run needs to pass: a slip of the finger is then no run of a year, and no number that a library cannot hold.
 Count = Annotated[int, Field(ge=1, le=10**6)]  # what is held at once
-Steps = Annotated[int, Field(ge=1, le=10**9)]  # what is done, or counted, one after the other
+MOST_STEPS = 10**9
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]  # what is done, or counted, one after the other
 Seed = Annotated[int, Field(ge=0, lt=2**30)]  # those of references and of online learners begin there (gla.reference, gla.evaluate)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1e3)]
@@ -412,6 +413,8 @@ def _check_values(raw: Any) -> None:
             stack += [(where, key, depth) for key in value]
         elif isinstance(value, list):
             stack += [(where, v, depth + 1) for v in value]
+        elif isinstance(value, float) and value != value:
+            raise ConfigError(f"{where}: nan (expected a number)")
         elif isinstance(value, int) and value.bit_length() > MOST_BITS:
             raise ConfigError(f"{where}: an integer of {value.bit_length()} bits (expected at most {MOST_BITS})")
         elif isinstance(value, str) and not value.isascii() and re.search("[\ud800-\udfff]", value):
@@ -422,8 +425,16 @@ def _check_values(raw: Any) -> None:
 
 def shown(value: Any) -> str:
     """A value in an error, cut where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python's own limit
+        text = "an integer of thousands of digits"
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def cut(line: str) -> str:
+    """An error without its middle, where it is long: it begins with the key and ends with what was expected."""
+    return line if len(line) <= 800 else f"{line[:400]} ... {line[-300:]}"
 
 
 def key_shown(key: Any) -> str:
@@ -679,7 +690,7 @@ def load(raw: dict[str, Any]) -> Config:
     _check_values(raw)
     config = check(Config, raw)
     if problems := list(_problems(config)):
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(map(cut, problems)))
     return config
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from gla.config import DEEPEST, MOST_VALUES, ConfigError, key_shown, shown
 
-LARGEST = 2**20  # bytes; the reader takes seconds for as many
+LARGEST = 2**18  # bytes; reading as many takes seconds
 TAG = "tag:yaml.org,2002:"
 PLAIN = {"map", "seq", "str", "int", "float", "bool", "null"}  # of YAML's types, those that a config is made of
 MERGE = "<<"
@@ -51,7 +51,8 @@ def _parse(text: str) -> Any:
         raise ConfigError(f"line {line}: character U+{error.character:04X} (expected text that can be printed)") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ConfigError(f"line {mark.line + 1}: {error.problem or error.context} (expected one document of YAML, indented by spaces)") from None
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        raise ConfigError(f"line {mark.line + 1}: {said} (expected one document of YAML, indented by spaces)") from None
 
 
 def _faults(loader: yaml.SafeLoader, node: yaml.Node, where: str, above: tuple[int, ...], sizes: dict[int, int]) -> Iterator[str]:
@@ -101,6 +102,6 @@ def _faults_of_keys(loader: yaml.SafeLoader, node: yaml.MappingNode, where: str,
         yield from _faults(loader, value, where if merged else path, above, sizes)
         parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
         size += sum(sizes.get(id(part), 1) for part in parts) if merged else 1
-    sizes[id(node)] = size
     if size > MOST_VALUES:
         yield f"line {node.start_mark.line + 1}: {where or 'the document'}: merges more than {MOST_VALUES} keys (expected fewer)"
+    sizes[id(node)] = size if size <= MOST_VALUES else 1  # said once

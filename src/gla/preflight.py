@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from gla.config import Agent, Config, ConfigError, Environment, Evaluation, Figure, load, shown
+from gla.config import MOST_STEPS, Agent, Config, ConfigError, Environment, Evaluation, Figure, cut, load, shown
 from gla.files import CorruptFile, fingerprint, read_json, sha256, write_json
 
 ENVIRONMENTS = Path(__file__).parent / "environments"
@@ -90,7 +90,7 @@ def _all_facts(environments: dict[str, Environment], cache: str | Path) -> dict[
         try:
             known[key] = known.get(key) or _facts(name, environments[name])
         except ConfigError as error:
-            faults.append(" ".join(str(error).split()))  # one line, whatever Gymnasium said
+            faults.append(cut(" ".join(str(error).split())))  # one line, whatever Gymnasium said
     logging.root.handlers[:] = handlers  # dm-control adds one, which would print every line of Snakemake's again
     if known != before:
         with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
@@ -135,8 +135,10 @@ def collection_bytes(entry: Environment, facts: Facts) -> int:
 
 
 def parameters(agent: Agent) -> int:
-    """Of a model's blocks, which are most of it: queries, outputs and an MLP."""
-    return 10 * agent.model.layers * agent.model.width**2
+    """Of a model's blocks, which are most of it: queries, outputs and an MLP, which an equivariant model gives products of its vectors."""
+    model = agent.model
+    products = 16 * model.channels**2 * model.width if model.kind == "equivariant" else 0
+    return model.layers * (10 * model.width**2 + products)
 
 
 def training_bytes(agent: Agent) -> int:
@@ -222,6 +224,11 @@ def check(raw: dict[str, Any], cache: str | Path = CACHE, memory: int | None = N
             problems.append(
                 f"evaluations.{name}.episodes: {v.episodes}, but {v.environment!r} has no time limit, so they need not end "
                 f"(expected environments.{v.environment}.kwargs.max_episode_steps, or steps instead of episodes)"
+            )
+        if v.episodes and limit and v.episodes * limit > MOST_STEPS:
+            problems.append(
+                f"evaluations.{name}.episodes: {v.episodes} of up to {limit} steps in {v.environment!r} "
+                f"(expected at most {MOST_STEPS} steps in all)"
             )
         if v.steps and limit and v.steps < limit:
             print(

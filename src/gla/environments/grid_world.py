@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
+from gla.environments import MAX_OBSERVATION
+
 MOVES = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])  # up, right, down, left
 
 
@@ -29,6 +31,8 @@ class GridWorld(gym.Env):
         goal: tuple[int, int] = (2, 2),
         render_mode: str | None = None,
     ):
+        if not 1 <= size <= MAX_OBSERVATION:
+            raise ValueError(f"size {size} (expected 1 to {MAX_OBSERVATION})")
         for name, cell in (("start", start), ("goal", goal)):
             if len(cell) != 2 or not all(0 <= c < size for c in cell):
                 raise ValueError(f"{name} {list(cell)} is no cell of a {size}x{size} grid (expected [row, column])")

@@ -5,6 +5,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from gla.environments import MAX_OBSERVATION
+
 LIMIT = 3.0  # of each coordinate of the state
 
 
@@ -20,8 +22,8 @@ class LinearControl(gym.Env):
     metadata = {"render_modes": []}
 
     def __init__(self, task: int = 0, size: int = 4, actions: int = 2):
-        if not 1 <= actions <= size:
-            raise ValueError(f"actions {actions} (expected 1 to size, {size})")
+        if not 1 <= actions <= size <= MAX_OBSERVATION:
+            raise ValueError(f"actions {actions}, size {size} (expected 1 to size, and size up to {MAX_OBSERVATION})")
         rng = np.random.default_rng([task, size, actions])
         self.drift = np.eye(size) + 0.1 / np.sqrt(size) * rng.standard_normal((size, size))
         b = rng.standard_normal((size, actions))

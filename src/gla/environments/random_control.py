@@ -5,6 +5,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from gla.environments import MAX_OBSERVATION
+
 LIMIT = 3.0  # of each coordinate of the state
 FALLEN = 1.0  # of the coordinate that must stay upright
 
@@ -27,8 +29,8 @@ class RandomControl(gym.Env):
     metadata = {"render_modes": []}
 
     def __init__(self, task: int = 0, size: int = 4, actions: int = 2):
-        if not 1 <= actions <= size:
-            raise ValueError(f"actions {actions} (expected 1 to size, {size})")
+        if not 1 <= actions <= size <= MAX_OBSERVATION:
+            raise ValueError(f"actions {actions}, size {size} (expected 1 to size, and size up to {MAX_OBSERVATION})")
         rng = np.random.default_rng([task, size, actions])
         self.decay = rng.uniform(0.8, 1.0, size)
         self.mix = rng.uniform(0, 0.4) / np.sqrt(size) * rng.standard_normal((size, size))
