@@ -20,7 +20,7 @@ FIGURE_STYLE = Path(__file__).parent / "figures/gla.mplstyle"
 CACHE = ".snakemake/environments.json"
 PLENTY = 4000  # megabytes of a decoding cache that are worth a warning
 MOST_MEMORY = 4 * 10**12  # bytes; of machines that jobs are submitted to nothing else is known
-LARGEST = 1000  # number in a style: points, inches or dots per inch
+LARGEST = {"figure.figsize": 50, "savefig.pad_inches": 50, "agg.path.chunksize": 10**9}  # inches; of all other numbers in a style 1000
 SMALLEST_DPI = 10
 Facts = dict[str, Any]
 
@@ -279,8 +279,9 @@ def _style_problems(style: dict[str, Any]) -> list[str]:
             found.append(f"{key}: {shown(value)} (expected a value that Matplotlib takes: {' '.join(str(error).split())})")
         else:
             numbers = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, int | float)]
-            if key != "agg.path.chunksize" and not all(abs(x) <= LARGEST for x in numbers):
-                found.append(f"{key}: {shown(value)} (expected at most {LARGEST})")
+            most = LARGEST.get(key, 1000)
+            if not all(abs(x) <= most for x in numbers):
+                found.append(f"{key}: {shown(value)} (expected at most {most})")
             elif key.endswith(".dpi") and any(x < SMALLEST_DPI for x in numbers):
                 found.append(f"{key}: {shown(value)} (expected at least {SMALLEST_DPI})")
     return found
@@ -291,9 +292,9 @@ def _not_drawn(style: dict[str, Any], text: str) -> str:
     import matplotlib
     from matplotlib.figure import Figure as Drawing
 
+    logging.disable(logging.WARNING)  # of fonts that are not there
     try:
-        with matplotlib.style.context([FIGURE_STYLE, dict(matplotlib.RcParams(style))]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of glyphs that a font lacks
+        with warnings.catch_warnings(action="ignore"), matplotlib.style.context([FIGURE_STYLE, dict(matplotlib.RcParams(style))]):
             drawing = Drawing(layout="constrained")
             axes = drawing.subplots()
             axes.plot([0, 1], label="x")
@@ -303,4 +304,6 @@ def _not_drawn(style: dict[str, Any], text: str) -> str:
                 drawing.savefig(io.BytesIO(), format=kind, dpi=72)
     except Exception as error:  # LaTeX, FreeType and Matplotlib have kinds of their own
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    finally:
+        logging.disable(logging.NOTSET)
     return ""

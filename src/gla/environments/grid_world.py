@@ -19,7 +19,7 @@ class GridWorld(gym.Env):
     limit alone (``max_episode_steps`` of ``gymnasium.make``), so that every episode has the same
     length and a return counts the goals reached.
 
-    Raises ValueError where a cell lies outside the grid or the goal is the start.
+    Raises ValueError for a size that is no agent's, a cell outside the grid, or a goal that is the start.
     """
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 4}

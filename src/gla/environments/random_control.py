@@ -23,14 +23,16 @@ class RandomControl(gym.Env):
     under random constant actions.
 
     Observation: s, (size,) float32. Action: (actions,) in [-1, 1]. Episodes begin near 0. Raises ValueError for more
-    actions than ``size``.
+    actions than ``size``, or a size that is no agent's.
     """
 
     metadata = {"render_modes": []}
 
     def __init__(self, task: int = 0, size: int = 4, actions: int = 2):
-        if not 1 <= actions <= size <= MAX_OBSERVATION:
-            raise ValueError(f"actions {actions}, size {size} (expected 1 to size, and size up to {MAX_OBSERVATION})")
+        if not 1 <= size <= MAX_OBSERVATION:
+            raise ValueError(f"size {size} (expected 1 to {MAX_OBSERVATION})")
+        if not 1 <= actions <= size:
+            raise ValueError(f"actions {actions} (expected 1 to size, {size})")
         rng = np.random.default_rng([task, size, actions])
         self.decay = rng.uniform(0.8, 1.0, size)
         self.mix = rng.uniform(0, 0.4) / np.sqrt(size) * rng.standard_normal((size, size))
