@@ -405,14 +405,13 @@ def _check_values(raw: Any) -> None:
         left -= 1
         if left < 0 or depth > DEEPEST:
             found = f"more than {MOST_VALUES} values" if left < 0 else f"nested more than {DEEPEST} deep"
-            raise ConfigError(f"{where}: {found} (expected fewer; do aliases repeat each other?)")
+            raise ConfigError(f"{'.'.join(where.split('.')[:3])}: {found} (expected fewer; do aliases repeat each other?)")
         if isinstance(value, dict):
-            names = (key_shown(key)[:40] for key in value) if depth < 3 else ("" for _ in value)
-            inner = ((f"{where}.{name}".removeprefix("config."), v) for name, v in zip(names, value.values(), strict=True))
-            stack += [(path if depth < 3 else where, v, depth + 1) for path, v in inner]
+            # The first is popped first.
+            stack += [(f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v, depth + 1) for key, v in reversed(value.items())]
             stack += [(where, key, depth) for key in value]
         elif isinstance(value, list):
-            stack += [(where, v, depth + 1) for v in value]
+            stack += [(f"{where}[{i}]", v, depth + 1) for i, v in enumerate(value)][::-1]
         elif isinstance(value, float) and value != value:
             raise ConfigError(f"{where}: nan (expected a number)")
         elif isinstance(value, int) and value.bit_length() > MOST_BITS:

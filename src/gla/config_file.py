@@ -101,6 +101,8 @@ def _faults_of_keys(loader: yaml.SafeLoader, node: yaml.MappingNode, where: str,
         # Unlike the key itself, what is merged may be overridden.
         yield from _faults(loader, value, where if merged else path, above, sizes)
         parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+        if merged and not all(isinstance(part, yaml.MappingNode) for part in parts):
+            yield f"line {line}: {path}: merges what is no mapping (expected a mapping, or a list of mappings)"
         size += sum(sizes.get(id(part), 1) for part in parts) if merged else 1
     if size > MOST_VALUES:
         yield f"line {node.start_mark.line + 1}: {where or 'the document'}: merges more than {MOST_VALUES} keys (expected fewer)"
