@@ -289,12 +289,13 @@ def _style_problems(style: dict[str, Any]) -> list[str]:
 
 def _not_drawn(style: dict[str, Any], text: str) -> str:
     """What Matplotlib says where a figure of this style, with this text in it, cannot be drawn; empty where it can."""
-    import matplotlib
+    from matplotlib import RcParams
+    from matplotlib import style as styles
     from matplotlib.figure import Figure as Drawing
 
     logging.disable(logging.WARNING)  # of fonts that are not there
     try:
-        with warnings.catch_warnings(action="ignore"), matplotlib.style.context([FIGURE_STYLE, dict(matplotlib.RcParams(style))]):
+        with warnings.catch_warnings(action="ignore"), styles.context([FIGURE_STYLE, dict(RcParams(style))]):
             drawing = Drawing(layout="constrained")
             axes = drawing.subplots()
             axes.plot([0, 1], label="x")
