@@ -161,6 +161,13 @@ def test_a_config_is_checked_as_the_workflow_checks_it(tmp_path, monkeypatch, ca
     assert not (tmp_path / "results").exists()
 
 
+def test_a_config_is_read_strictly(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text((ROOT / "config/smoke.yaml").read_text().replace("  pendulum:\n    id", "  grid:\n    id"))
+    status, _, error = _run(capsys, "collect", "--config", "c.yaml", "grid")
+    assert (status, error) == (2, "gla collect: error: c.yaml: line 17: environments.grid: in line 7 already (expected once)\n")
+
+
 def test_verify_names_what_was_altered(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert _run(capsys, "collect", *_config(tmp_path))[0] == 0
