@@ -209,12 +209,19 @@ def _too_large(config: Config, facts: dict[str, Facts], memory: int | None) -> I
             yield f"{where}: {what} takes at least {size / 1e9:.0f} GB (expected at most the {most / 1e9:.0f} GB there are: {less})"
 
 
-def check(raw: dict[str, Any], cache: str | Path = CACHE, memory: int | None = None) -> dict[str, Facts]:
+def facts_of(raw: dict[str, Any], cache: str | Path = CACHE) -> dict[str, Facts]:
     """Each environment's observation_size, action_size, discrete and time_limit (None where it has none).
 
-    cache: a JSON file of what was found before: making environments takes seconds. memory: bytes that a job may fill; None:
-    this machine's. Raises ConfigError as ``gla.config.load`` does; warns of rollouts that need much memory, and of those that may
-    end before an episode does.
+    cache: a JSON file of what was found before: making environments takes seconds. Raises ConfigError as ``gla.config.load`` does.
+    """
+    return _all_facts(load(raw).environments, cache)
+
+
+def check(raw: dict[str, Any], cache: str | Path = CACHE, memory: int | None = None) -> dict[str, Facts]:
+    """``facts_of``, after asking whether all that a config stands for can be done.
+
+    memory: bytes that a job may fill; None: this machine's. Raises ConfigError as ``gla.config.load`` does; warns of rollouts that
+    need much memory, and of those that may end before an episode does.
     """
     config, problems = load(raw), []
     facts = _all_facts(config.environments, cache)
