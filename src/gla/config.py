@@ -725,7 +725,8 @@ Five kinds of entries refer to each other by name: an **environment** (with the 
 training), an **evaluation** (agents and baselines in an environment) and a **figure** (evaluations +
 style). A new study is a new entry. A changed entry rebuilds what depends on it and nothing else.
 
-Numbers such as `3.0e-4` need their point: YAML reads `3e-4` as text, and the config is refused.
+Numbers such as `3.0e-4` need their point: YAML reads `3e-4` as text, and the config is refused. So are keys that
+are there twice, dates, and whatever else YAML makes of text that has no quotes. Merged keys (`<<: *other`) may be overridden.
 This file and `workflow/schemas/config.schema.json` are written by `python -m gla.config`.
 """
 

@@ -24,21 +24,27 @@ def read(path: str | Path) -> dict[str, Any]:
     if len(data) > LARGEST:
         raise ConfigError(f"{path}: more than {LARGEST} bytes (expected a config file)")
     try:
-        raw = _parse(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}: line {line}: byte {data[error.start]:#04x} (expected text in UTF-8)") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: nested more than {DEEPEST} deep (expected less)") from None
-    except ConfigError as error:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+    raw = parse(text, path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: {shown(raw)} (expected a mapping with environments, agents, ...)")
     return raw
 
 
-def _parse(text: str) -> Any:
-    """What a document stands for. Raises ConfigError, and RecursionError where it is nested too deep."""
+def parse(text: str, name: str | Path) -> Any:
+    """What a document of YAML stands for. Raises ConfigError, each line of which begins with the document's name."""
+    try:
+        return _parsed(text)
+    except RecursionError:
+        raise ConfigError(f"{name}: nested more than {DEEPEST} deep (expected less)") from None
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
+
+
+def _parsed(text: str) -> Any:
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
