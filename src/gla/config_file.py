@@ -10,8 +10,8 @@ from gla.config import DEEPEST, MOST_VALUES, ConfigError, key_shown, shown
 
 LARGEST = 2**18  # bytes; reading as many takes seconds
 TAG = "tag:yaml.org,2002:"
-PLAIN = {"map", "seq", "str", "int", "float", "bool", "null"}  # of YAML's types, those that a config is made of
-MERGE = "<<"
+# Of YAML's types, those that a config is made of.
+PLAIN = {yaml.ScalarNode: {"str", "int", "float", "bool", "null"}, yaml.SequenceNode: {"seq"}, yaml.MappingNode: {"map"}}
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -70,11 +70,10 @@ def _faults(loader: yaml.SafeLoader, node: yaml.Node, where: str, above: tuple[i
         return
     sizes[id(node)] = 1
     kind = node.tag.removeprefix(TAG)
-    if kind not in PLAIN:
+    if kind not in PLAIN[type(node)]:
         value = shown(node.value) if isinstance(node, yaml.ScalarNode) else "a collection"
-        yield (
-            f"{here}: {value} is of type {kind} to YAML (expected text, a number, true, false, a list or a mapping; in quotes it is text)"
-        )
+        expected = "text, a number, true, false, a list or a mapping; in quotes it is text"
+        yield f"{here}: {value} is of type {key_shown(kind)} to YAML (expected {expected})"
     elif isinstance(node, yaml.ScalarNode):
         try:
             loader.construct_object(node)
@@ -88,6 +87,7 @@ def _faults(loader: yaml.SafeLoader, node: yaml.Node, where: str, above: tuple[i
 
 
 def _faults_of_keys(loader: yaml.SafeLoader, node: yaml.MappingNode, where: str, above: tuple[int, ...], sizes: dict[int, int]) -> Iterator[str]:
+    """``_faults`` of a mapping. above: the mapping is among them."""
     lines: dict[Any, int] = {}
     size = 0
     for key, value in node.value:
@@ -99,7 +99,7 @@ def _faults_of_keys(loader: yaml.SafeLoader, node: yaml.MappingNode, where: str,
         if faults := [] if merged else list(_faults(loader, key, path, above, {})):
             yield from faults
             continue
-        name = MERGE if merged else loader.construct_object(key)
+        name = key.tag if merged else loader.construct_object(key)
         if name in lines:
             expected = "once, [*one, *another] to merge both" if merged else "once"
             yield f"line {line}: {path}: in line {lines[name]} already (expected {expected})"
