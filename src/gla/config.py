@@ -405,13 +405,13 @@ def _check_values(raw: Any) -> None:
         left -= 1
         if left < 0 or depth > DEEPEST:
             found = f"more than {MOST_VALUES} values" if left < 0 else f"nested more than {DEEPEST} deep"
-            raise ConfigError(f"{'.'.join(where.split('.')[:3])}: {found} (expected fewer; do aliases repeat each other?)")
+            entry = ".".join(where.partition("[")[0].split(".")[:3])
+            raise ConfigError(f"{entry}: {found} (expected fewer; do aliases repeat each other?)")
         if isinstance(value, dict):
-            # The first is popped first.
-            stack += [(f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v, depth + 1) for key, v in reversed(value.items())]
+            stack += [(f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v, depth + 1) for key, v in value.items()]
             stack += [(where, key, depth) for key in value]
         elif isinstance(value, list):
-            stack += [(f"{where}[{i}]", v, depth + 1) for i, v in enumerate(value)][::-1]
+            stack += [(f"{where}[{i}]", v, depth + 1) for i, v in enumerate(value)]
         elif isinstance(value, float) and value != value:
             raise ConfigError(f"{where}: nan (expected a number)")
         elif isinstance(value, int) and value.bit_length() > MOST_BITS:
