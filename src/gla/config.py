@@ -490,7 +490,8 @@ def _too_many_jobs(c: Config):
     jobs = {}
     for name, e in c.environments.items():
         if e.ppo:
-            jobs[f"environments.{name}.lifetimes: {e.lifetimes} in blocks of {e.lifetimes_per_block}"] = -(-e.lifetimes // e.lifetimes_per_block)
+            blocks = -(-e.lifetimes // e.lifetimes_per_block)
+            jobs[f"environments.{name}.lifetimes: {e.lifetimes} in blocks of {e.lifetimes_per_block}"] = blocks
     for name, a in c.agents.items():
         # Training, a card, and rollouts.
         jobs[f"agents.{name}.seeds: {a.seeds}"] = a.seeds * (2 + sum(len(v.conditions) for v in c.evaluations.values() if name in v.agents))

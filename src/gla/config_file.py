@@ -62,7 +62,10 @@ def _parsed(text: str) -> Any:
 
 
 def _faults(loader: yaml.SafeLoader, node: yaml.Node, where: str, above: tuple[int, ...], sizes: dict[int, int]) -> Iterator[str]:
-    """A line for each fault in a node and what it holds. above: the nodes that hold it; sizes: keys of each that is done, merged ones too."""
+    """A line for each fault in a node and what it holds.
+
+    where: its path from the top. above: the nodes that hold it. sizes: how many keys each node that is done has, merged ones too.
+    """
     here = f"line {node.start_mark.line + 1}: {where or 'the document'}"
     if id(node) in above:
         yield f"{here}: holds itself (expected aliases of what is complete)"
@@ -86,7 +89,9 @@ def _faults(loader: yaml.SafeLoader, node: yaml.Node, where: str, above: tuple[i
         yield from _faults_of_keys(loader, node, where, (*above, id(node)), sizes)
 
 
-def _faults_of_keys(loader: yaml.SafeLoader, node: yaml.MappingNode, where: str, above: tuple[int, ...], sizes: dict[int, int]) -> Iterator[str]:
+def _faults_of_keys(
+    loader: yaml.SafeLoader, node: yaml.MappingNode, where: str, above: tuple[int, ...], sizes: dict[int, int]
+) -> Iterator[str]:
     """``_faults`` of a mapping. above: the mapping is among them."""
     lines: dict[Any, int] = {}
     size = 0

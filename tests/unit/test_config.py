@@ -286,7 +286,8 @@ def test_names_that_files_cannot_have_are_refused(kind):
 @pytest.mark.parametrize("results", ["", "a{b}", "<results>", "a\nb", "a\0", "x/" + "y" * 256, "x/" * 501])
 def test_results_go_where_a_path_can_lead(results):
     (line,) = _refused((("pathvars", "results"), results))
-    assert line.startswith("pathvars: {'results': ") and line.endswith("(expected results, where results go: a path that a file can have, without any of {}<>)")
+    assert line.startswith("pathvars: {'results': ")
+    assert line.endswith("(expected results, where results go: a path that a file can have, without any of {}<>)")
 
 
 def test_seeds_of_projections_and_of_environments_never_meet():
@@ -362,7 +363,8 @@ def test_an_alias_that_holds_itself_is_refused():
 
 def test_an_error_is_cut_and_names_are_one_line():
     (line,) = _refused(((*AGENT, "dataset"), "x" * 10**5))
-    assert line.startswith("agents.grid_gap1.dataset: 'xxx") and line.endswith("(expected one of datasets: grid, projected)") and len(line) < 1000
+    assert line.startswith("agents.grid_gap1.dataset: 'xxx") and line.endswith("(expected one of datasets: grid, projected)")
+    assert len(line) < 1000
     (line,) = _refused((("a\nb",), 1))
     assert line.startswith("'a\\nb': unknown key")
 

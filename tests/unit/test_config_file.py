@@ -61,7 +61,8 @@ def test_keys_that_are_equal_are_the_same_however_they_are_written(read, text):
 
 
 def test_two_merges_are_one_of_a_list(read):
-    assert read("a: &a {x: 1}\nb:\n  <<: *a\n  <<: *a\n") == ["line 4: b.<<: in line 3 already (expected once, [*one, *another] to merge both)"]
+    (line,) = read("a: &a {x: 1}\nb:\n  <<: *a\n  <<: *a\n")
+    assert line == "line 4: b.<<: in line 3 already (expected once, [*one, *another] to merge both)"
 
 
 @pytest.mark.parametrize(
