@@ -7,12 +7,19 @@
 # One target per stage: histories, manifests, references, agents, rollouts, figures, tables. ``all`` is all of them, so that
 # whatever is deleted is made anew; the figures alone ask for no more than they need.
 
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 # A --configfile stands instead of the default, not on top of it.
 if "environments" not in config:
+    if workflow.overwrite_configfiles:
+        raise WorkflowError(
+            "the config cannot be run:\nenvironments: missing in "
+            f"{', '.join(map(str, workflow.overwrite_configfiles))} (expected every entry "
+            "there, since it stands instead of the default config)"
+        )
 
     configfile: "config/config.yaml"
 

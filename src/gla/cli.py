@@ -32,17 +32,15 @@ EXAMPLES = {
 
 
 def _learn(a: argparse.Namespace) -> None:
-    import yaml
-
     if a.video and sys.platform.startswith("linux"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported
     sys.path.insert(0, os.getcwd())
     for module in a.imports:
         importlib.import_module(module)
-    from gla import api, watch
+    from gla import api, config_file, watch
     from gla.config import ConfigError
 
-    kwargs = yaml.safe_load(a.kwargs)
+    kwargs = config_file.parse(a.kwargs, "--kwargs")
     if not isinstance(kwargs, dict):
         raise ConfigError(f"--kwargs: {a.kwargs!r} (expected a mapping such as '{{goal: [2, 2]}}')")
     settings = {"kwargs": kwargs, "seed": a.seed, "temperature": a.temperature, "steps": a.steps}

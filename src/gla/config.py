@@ -8,6 +8,7 @@ plain YAML types, so that Snakemake compares the same text whatever the user lef
 import contextlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -31,8 +32,18 @@ class _Entry(BaseModel):
 
 
 Entry = TypeVar("Entry", bound=BaseModel)
-Positive = Annotated[int, Field(ge=1)]
+# Bounds that no run needs to pass: a slip of the finger is then no run of a year, and no number that a library cannot hold.
+Count = Annotated[int, Field(ge=1, le=10**6)]  # what is held at once
+MOST_STEPS = 10**9
+Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]  # what is done, or counted, one after the other
+Seed = Annotated[int, Field(ge=0, lt=2**30)]  # those of references and of online learners begin there (gla.reference, gla.evaluate)
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=1e3)]
+Weight = Annotated[float, Field(ge=0, le=1e9)]
+Limit = Annotated[float, Field(gt=0, le=1e9)]
+MOST_TASKS, MOST_JOBS, LONGEST_NAME = 10_000, 100_000, 100
+Text = Annotated[str, Field(max_length=200)]
+Tasks = Annotated[list[dict[str, Any]], Field(max_length=MOST_TASKS)]
 
 
 def _kinds(folder: str, *shared: str) -> list[str]:
@@ -53,15 +64,15 @@ def model_kinds() -> list[str]:
 class PPO(_Entry):
     """Proximal policy optimisation; the defaults are CleanRL's for continuous control."""
 
-    updates: Positive
+    updates: Steps
     """Updates in a lifetime. Update u is what policy u collected before it was improved."""
-    steps: Positive = 128
+    steps: Count = 128
     """Steps of each stream between two updates."""
-    epochs: Positive = 10
+    epochs: Count = 10
     """Passes over the data of one update."""
-    minibatches: Positive = 32
+    minibatches: Count = 32
     """Minibatches in a pass; divides streams * steps."""
-    learning_rate: Annotated[float, Field(gt=0)] = 3.0e-4
+    learning_rate: Rate = 3.0e-4
     """Adam's step size."""
     anneal_learning_rate: bool = True
     """Whether the step size falls linearly to 0 over the lifetime."""
@@ -69,62 +80,62 @@ class PPO(_Entry):
     """Discount per step."""
     gae_lambda: Fraction = 0.95
     """Exponent of generalised advantage estimation."""
-    clip: Annotated[float, Field(gt=0)] = 0.2
+    clip: Limit = 0.2
     """Clipping of the probability ratio and of the value's change."""
-    value_coefficient: Annotated[float, Field(ge=0)] = 0.5
+    value_coefficient: Weight = 0.5
     """Weight of the value loss."""
-    entropy_coefficient: Annotated[float, Field(ge=0)] = 0.0
+    entropy_coefficient: Weight = 0.0
     """Weight of the entropy bonus."""
-    max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
+    max_grad_norm: Limit = 0.5
     """Gradient norm of one lifetime above which its gradient is scaled down."""
-    hidden: Positive = 64
+    hidden: Count = 64
     """Width of the two tanh layers of the policy and of the value function."""
     normalize_observations: bool = True
     """Whether PPO sees observations by their running mean and variance (histories hold them raw)."""
     normalize_rewards: bool = True
     """Whether PPO sees rewards divided by the running deviation of the discounted return."""
-    snapshot_every: Positive = 1
+    snapshot_every: Steps = 1
     """Updates between two snapshots of the policy's weights in the store; the last is always kept."""
 
 
 class Reference(_Entry):
     """PPO trained for long on the tasks that are evaluated: what a score of 1 stands for."""
 
-    steps: Positive = 1_000_000
+    steps: Steps = 1_000_000
     """Environment steps of each run, rounded up to whole updates."""
-    runs: Positive = 3
+    runs: Count = 3
     """Independent runs on each task; their spread is part of every score's interval."""
     backend: Literal["gymnasium", "envpool"] = "gymnasium"
     """What steps the environment while it learns; it is always evaluated in Gymnasium's."""
-    streams: Positive = 16
+    streams: Count = 16
     """Copies of the environment in each run."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the runs."""
 
 
 class Environment(_Entry):
     """Where agents act, and where PPO histories come from."""
 
-    id: str
+    id: Text
     """A Gymnasium id, or dm_control/<domain>-<task>-v0."""
     kwargs: dict[str, Any] = {}
     """Keyword arguments of gymnasium.make."""
-    tasks: list[dict[str, Any]] = []
+    tasks: Tasks = []
     """Further keyword arguments that differ between tasks: lifetime (or test seed) k has tasks[k % n].
     {task: [0, 64]} stands for [{task: 0}, ..., {task: 63}]."""
-    validation_tasks: list[dict[str, Any]] = []
+    validation_tasks: Tasks = []
     """Tasks for evaluations of split validation, on which choices are made; those of tasks where empty."""
-    test_tasks: list[dict[str, Any]] = []
+    test_tasks: Tasks = []
     """Tasks for evaluations of split test, which are reported; those of tasks where empty."""
-    lifetimes: Positive = 16
+    lifetimes: Count = 16
     """Independent PPO runs."""
-    lifetimes_per_block: Positive = 16
+    lifetimes_per_block: Count = 16
     """Lifetimes that one job runs as a population and writes into one store."""
     backend: Literal["gymnasium", "envpool"] = "gymnasium"
     """What steps the environment while PPO learns: gymnasium; or envpool, in C++ and much faster (pip install '.[envpool]')."""
-    streams: Positive = 8
+    streams: Count = 8
     """Copies of the environment in each lifetime."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the collection."""
     ppo: PPO | None = None
     """How the source agents learn; needed where histories are collected, and not where agents only act."""
@@ -144,6 +155,8 @@ class Environment(_Entry):
             if isinstance(bounds, list) and len(bounds) == 2 and all(type(x) is int for x in bounds):
                 if bounds[0] >= bounds[1]:
                     raise ValueError(f"{value} is an empty range (expected [low, high] with low < high)")
+                if bounds[1] - bounds[0] > MOST_TASKS:
+                    raise ValueError(f"{shown(value)} are {bounds[1] - bounds[0]} tasks (expected at most {MOST_TASKS})")
                 return [{key: i} for i in range(*bounds)]
         return value
 
@@ -151,6 +164,11 @@ class Environment(_Entry):
     def _divisible(self):
         if self.ppo is None:
             return self
+        if self.ppo.updates * self.ppo.steps >= 2**31:  # windows count the steps of a stream in 32 bits
+            raise ValueError(
+                f"ppo.updates {self.ppo.updates} of ppo.steps {self.ppo.steps} are {self.ppo.updates * self.ppo.steps} steps "
+                f"of a stream (expected less than {2**31})"
+            )
         batch = self.streams * self.ppo.steps
         if batch % self.ppo.minibatches:
             raise ValueError(
@@ -170,9 +188,9 @@ class Projections(_Entry):
 
     kind: Literal["gaussian", "identity"] = "gaussian"
     """gaussian: random, drawn from a seed; identity: padding with zeros (a single task)."""
-    train: Positive = 16384
+    train: Annotated[int, Field(ge=1, le=2**40)] = 16384
     """Projections to train with (GPICL: about 2^14 before learning generalises)."""
-    validation: Positive = 1024
+    validation: Annotated[int, Field(ge=1, le=2**40)] = 1024
     """Projections for the held-out loss, disjoint from the training ones."""
 
 
@@ -183,7 +201,7 @@ class Dataset(_Entry):
     """Names of environments."""
     projections: Projections = Projections()
     """Augmentation."""
-    held_out_lifetimes: Annotated[float, Field(gt=0, lt=1)] = 0.125
+    held_out_lifetimes: Annotated[float, Field(ge=1e-6, lt=1)] = 0.125
     """Share of each environment's lifetimes kept for validation, rounded up."""
 
 
@@ -194,18 +212,18 @@ class Model(_Entry):
     """transformer: decoder-only, causal, pre-norm, rotary positions; equivariant: one whose outputs
     turn with its observations and actions, so that it need not learn to undo projections; or the name of
     another file in src/gla/models."""
-    layers: Positive = 3
+    layers: Steps = 3
     """Blocks."""
-    width: Positive = 64
+    width: Steps = 64
     """Dimensions of a token inside the model."""
-    heads: Positive = 4
+    heads: Steps = 4
     """Attention heads; width / heads must be even."""
-    key_heads: Positive | None = None
+    key_heads: Steps | None = None
     """transformer: heads of keys and values, which queries share (grouped-query attention): rollouts read that much
     less; divides heads. Default: as many as heads."""
-    channels: Positive = 4
+    channels: Steps = 4
     """equivariant: observation vectors, and action vectors, that a token carries."""
-    window: Positive | None = None
+    window: Steps | None = None
     """Tokens that attention reaches back; 1 leaves no context: behaviour cloning."""
 
     @model_validator(mode="after")
@@ -222,16 +240,16 @@ class Agent(_Entry):
 
     dataset: str
     """Name of a dataset."""
-    gap: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] | Literal["max"] = 1
+    gap: Steps | Annotated[list[Steps], Field(min_length=2, max_length=2)] | Literal["max"] = 1
     """PPO updates between a piece and the next; [low, high] draws one for each window; max: the last policy."""
     sampling: Literal["recorded", "relabelled"] = "recorded"
     """recorded: pieces of updates i, i+g, ... with the distributions they were sampled from;
     relabelled: pieces of rising quality, labelled by the policy g updates ahead, which needs a snapshot of each such policy."""
     switch: bool = True
     """relabelled: whether from a random piece on the pieces are those of the policy that was the target before it."""
-    pieces: Positive = 20
+    pieces: Count = 20
     """Pieces strung together in a training window."""
-    piece_steps: Positive = 10
+    piece_steps: Count = 10
     """Steps of a piece; the context has pieces * piece_steps tokens."""
     from_start: Fraction = 0.5
     """Share of training windows whose first piece is of the lifetime's first policy; others start anywhere."""
@@ -241,34 +259,34 @@ class Agent(_Entry):
     """What the model is told about the improvement that is expected (Section 2)."""
     normalize: bool = True
     """Whether observations and rewards are standardised by what the context has shown so far."""
-    log_std_floor: float = -3.0
+    log_std_floor: Annotated[float, Field(ge=-20, le=20)] = -3.0
     """Smallest log standard deviation of a target."""
     fixed_projection: Fraction = 0.0
     """Share of the first step's windows that are under one and the same projection; it falls linearly to 0 halfway
     through training (GPICL's way past the loss plateau)."""
-    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.0
+    auxiliary_weight: Weight = 0.0
     """Weight of predicting the next observation and reward; 0 leaves the heads out."""
     model: Model = Model()
     """Sizes."""
-    steps: Positive = 1000
+    steps: Steps = 1000
     """Optimiser steps."""
-    batch: Positive = 64
+    batch: Count = 64
     """Windows in a step."""
-    learning_rate: Annotated[float, Field(gt=0)] = 3.0e-3
+    learning_rate: Rate = 3.0e-3
     """AdamW's step size after warm-up; it falls to a tenth along a cosine."""
-    warmup: Annotated[int, Field(ge=0)] = 100
+    warmup: Annotated[int, Field(ge=0, le=10**9)] = 100
     """Steps of linear warm-up."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.01
     """AdamW's weight decay."""
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_grad_norm: Limit = 1.0
     """Gradient norm above which the gradient is scaled down."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the hardware multiplies matrices in it."""
-    evaluate_every: Positive = 200
+    evaluate_every: Steps = 200
     """Steps between two held-out losses and checkpoints."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Seed of the weights and the data order."""
-    seeds: Positive = 1
+    seeds: Count = 1
     """Networks that are trained, with seeds seed, seed + 1, ...: NAME, NAME.1, ... One network is one sample."""
 
 
@@ -292,17 +310,17 @@ class Evaluation(_Entry):
     ]
     """What stands beside the agents. online_*: learners from scratch at as many steps, with settings of their own; ppo_final:
     the last policies of the environment's histories; reference: PPO trained for long on the tasks that are evaluated."""
-    seeds: Positive = 64
+    seeds: Annotated[int, Field(ge=1, le=2**20)] = 64
     """Test seeds, side by side."""
-    episodes: Positive | None = None
+    episodes: Count | None = None
     """Episodes of each seed (either this or steps)."""
-    steps: Positive | None = None
+    steps: Steps | None = None
     """Environment steps of each seed (either this or episodes)."""
-    window: Positive = 4000
+    window: Steps = 4000
     """Transitions that attention reaches back (the paper: the last 4 thousand)."""
-    eta: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.0, 1.0]
+    eta: Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)] = [0.0, 1.0]
     """Conditioning at the first and at the last step, linear between; ignored without eta."""
-    temperature: Annotated[float, Field(ge=0)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=1e3)] = 1.0
     """Scale of the action noise (of the logits' inverse, for discrete actions)."""
     seed: Annotated[int, Field(ge=0, lt=2**20)] = 0
     """Seed of environments, projections and action noise."""
@@ -330,11 +348,11 @@ class Panel(_Entry):
 
     evaluation: str
     """Name of an evaluation."""
-    title: str = ""
+    title: Text = ""
     """Above the axes."""
     agents: list[str] = []
     """Agents to draw; all of the evaluation's where empty."""
-    labels: list[str] = []
+    labels: list[Text] = []
     """Their names in the legend."""
 
 
@@ -373,11 +391,11 @@ class Config(_Entry):
     """By name."""
 
 
-MOST_VALUES, DEEPEST = 200_000, 32
+MOST_VALUES, DEEPEST, MOST_BITS = 200_000, 32, 1024
 
 
-def _check_size(raw: Any) -> None:
-    """Raises ConfigError for a config that is too large or too deep to be one.
+def _check_values(raw: Any) -> None:
+    """Raises ConfigError for a config that is too large or too deep to be one, or holds what no file of results can hold.
 
     YAML's aliases let a few lines stand for billions of values, so that whoever walks them all never ends.
     """
@@ -387,25 +405,55 @@ def _check_size(raw: Any) -> None:
         left -= 1
         if left < 0 or depth > DEEPEST:
             found = f"more than {MOST_VALUES} values" if left < 0 else f"nested more than {DEEPEST} deep"
-            raise ConfigError(f"{where}: {found} (expected fewer; do aliases repeat each other?)")
+            entry = ".".join(where.partition("[")[0].split(".")[:3])
+            raise ConfigError(f"{entry}: {found} (expected fewer; do aliases repeat each other?)")
         if isinstance(value, dict):
-            names = (str(key)[:40] for key in value) if depth < 3 else ("" for _ in value)
-            inner = ((f"{where}.{name}".removeprefix("config."), v) for name, v in zip(names, value.values(), strict=True))
-            stack += [(path if depth < 3 else where, v, depth + 1) for path, v in inner]
+            stack += [(f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v, depth + 1) for key, v in value.items()]
+            stack += [(where, key, depth) for key in value]
         elif isinstance(value, list):
-            stack += [(where, v, depth + 1) for v in value]
+            stack += [(f"{where}[{i}]", v, depth + 1) for i, v in enumerate(value)]
+        elif isinstance(value, float) and value != value:
+            raise ConfigError(f"{where}: nan (expected a number)")
+        elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise ConfigError(f"{where}: an integer of {value.bit_length()} bits (expected at most {MOST_BITS})")
+        elif isinstance(value, str) and not value.isascii() and re.search("[\ud800-\udfff]", value):
+            raise ConfigError(f"{where}: {shown(value)} (expected text that UTF-8 can hold)")
+        elif not isinstance(value, str | int | float | None):
+            raise ConfigError(f"{where}: {shown(value)} (expected text, a number, true, false, a list or a mapping)")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value in an error, cut where it is long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python's own limit
+        text = "an integer of thousands of digits"
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def cut(line: str) -> str:
+    """An error without its middle, where it is long: it begins with the key and ends with what was expected."""
+    return line if len(line) <= 800 else f"{line[:400]} ... {line[-300:]}"
+
+
+def key_shown(key: Any) -> str:
+    """A key in an error: as it is, unless it is long or would break the line."""
+    text = str(key)
+    return text if text.isprintable() and len(text) <= 100 else shown(text)
 
 
 def _twice(where: str, names: list[str]):
     """A line for each name that is listed more than once."""
-    for name in sorted({n for n in names if names.count(n) > 1}):
-        yield f"{where}: {name!r} is listed {names.count(name)} times (expected once)"
+    for name, count in sorted(Counter(names).items()):
+        if count > 1:
+            yield f"{where}: {name!r} is listed {count} times (expected once)"
+
+
+def _frozen(value: Any) -> Any:
+    """What can be looked up in a set, and equals exactly what an equal value becomes."""
+    if isinstance(value, dict):
+        return frozenset((key, _frozen(v)) for key, v in value.items())
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _no_snapshot(agent: str, gap: int, environment: str, ppo: PPO):
@@ -429,12 +477,27 @@ def _trained_on(c: Config, name: str, evaluation: Evaluation, agent: str):
         return
     own = [(entry.id, entry.kwargs | task) for task in entry.tasks_of(evaluation.split) if task]
     trained = (c.environments[e] for e in c.datasets[dataset].environments if e in c.environments)
-    seen = [(e.id, e.kwargs | task) for e in trained for task in e.tasks_of("training")]
-    if both := [kwargs for kwargs in own if kwargs in seen]:
+    seen = {(e.id, _frozen(e.kwargs | task)) for e in trained for task in e.tasks_of("training")}
+    if both := [(id, kwargs) for id, kwargs in own if (id, _frozen(kwargs)) in seen]:
         yield (
             f"evaluations.{name}.agents: {agent!r} was trained on {len(both)} of the {len(own)} tasks of split {evaluation.split} of "
             f"{evaluation.environment!r}, {both[0][1]} among them (expected other {evaluation.split}_tasks there, or split training)"
         )
+
+
+def _too_many_jobs(c: Config):
+    """A line where Snakemake would have to plan for more jobs than it can."""
+    jobs = {}
+    for name, e in c.environments.items():
+        if e.ppo:
+            blocks = -(-e.lifetimes // e.lifetimes_per_block)
+            jobs[f"environments.{name}.lifetimes: {e.lifetimes} in blocks of {e.lifetimes_per_block}"] = blocks
+    for name, a in c.agents.items():
+        # Training, a card, and rollouts.
+        jobs[f"agents.{name}.seeds: {a.seeds}"] = a.seeds * (2 + sum(len(v.conditions) for v in c.evaluations.values() if name in v.agents))
+    if sum(jobs.values()) > MOST_JOBS:
+        most = max(jobs, key=lambda where: jobs[where])
+        yield f"{most}: {jobs[most]} jobs, of {sum(jobs.values())} in all (expected at most {MOST_JOBS} in all)"
 
 
 def _problems(c: Config):
@@ -448,16 +511,23 @@ def _problems(c: Config):
     for kind in ("environments", "datasets", "agents", "evaluations", "figures"):
         for name in getattr(c, kind):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "baseline":
-                yield f"{kind}.{name}: not a usable name (expected letters, digits, - and _; 'baseline' is taken)"
-    if not c.pathvars.get("results"):
-        yield f"pathvars: {c.pathvars} (expected results, where results go)"
+                yield f"{kind}.{key_shown(name)}: not a usable name (expected letters, digits, - and _; 'baseline' is taken)"
+            elif len(name) > LONGEST_NAME:  # two of them, and more, are the name of one file
+                yield f"{kind}.{key_shown(name)}: a name of {len(name)} characters (expected at most {LONGEST_NAME})"
+    results = c.pathvars.get("results", "")
+    # Braces and angle brackets are Snakemake's.
+    longest = max(map(len, results.encode().split(b"/")))
+    if not re.fullmatch(r"[^{}<>]+", results) or not results.isprintable() or len(results) > 1000 or longest > 255:
+        yield f"pathvars: {shown(c.pathvars)} (expected results, where results go: a path that a file can have, without any of {{}}<>)"
+    yield from _too_many_jobs(c)
     for name, e in c.environments.items():
         for split in ("validation", "test"):
             for other in ("training", "validation"):
                 # None of its own: those of training, which is checked where agents are evaluated.
                 if split == other or not getattr(e, f"{split}_tasks") or (other != "training" and not e.validation_tasks):
                     continue
-                both = [t for t in e.tasks_of(split) if t in e.tasks_of(other)]
+                others = {_frozen(t) for t in e.tasks_of(other)}
+                both = [t for t in e.tasks_of(split) if _frozen(t) in others]
                 if both:
                     yield f"environments.{name}.{split}_tasks: {both[0]} is a task of {other} too (expected none that is)"
     for name, d in c.datasets.items():
@@ -573,20 +643,20 @@ def _sentence(error: Any) -> str:
     """One line for one of pydantic's errors."""
     # Branches of a union carry the branch's type in their path, which is no key of the config.
     path = [p for p in error["loc"] if not (isinstance(p, str) and re.search(r"[\[(]|^(int|str|float)$|constrained", p))]
-    where = ".".join(str(p) for p in path) or "config"
+    where = ".".join(map(key_shown, path)) or "config"
     value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
-        return f"{where}: unknown key (value {_shown(value)}; expected one of those in config/README.md)"
+        return f"{where}: unknown key (value {shown(value)}; expected one of those in config/README.md)"
     if kind == "missing":
         return f"{where}: missing (expected a value)"
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = re.sub(r"^(Value error, |(Input|String|List|Dictionary) should (be|have) )", "", error["msg"])
     if kind == "value_error":
         return f"{where}: {message}"
     hint = ""
     if isinstance(value, str) and kind in ("float_type", "int_type"):
         with contextlib.suppress(ValueError):
             hint = f"; YAML reads {value} as text, write {_yaml_number(float(value), kind)}"
-    return f"{where}: {_shown(value)} (expected {message}{hint})"
+    return f"{where}: {shown(value)} (expected {message}{hint})"
 
 
 def _yaml_number(number: float, kind: str) -> str:
@@ -617,10 +687,10 @@ def load(raw: dict[str, Any]) -> Config:
 
     Raises ConfigError with one line for each fault: key, value, what was expected.
     """
-    _check_size(raw)
+    _check_values(raw)
     config = check(Config, raw)
     if problems := list(_problems(config)):
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(map(cut, problems)))
     return config
 
 
@@ -656,7 +726,8 @@ Five kinds of entries refer to each other by name: an **environment** (with the 
 training), an **evaluation** (agents and baselines in an environment) and a **figure** (evaluations +
 style). A new study is a new entry. A changed entry rebuilds what depends on it and nothing else.
 
-Numbers such as `3.0e-4` need their point: YAML reads `3e-4` as text, and the config is refused.
+Numbers such as `3.0e-4` need their point: YAML reads `3e-4` as text, and the config is refused. So are keys that
+are there twice, dates, and whatever else YAML makes of text that has no quotes. Merged keys (`<<: *other`) may be overridden.
 This file and `workflow/schemas/config.schema.json` are written by `python -m gla.config`.
 """
 

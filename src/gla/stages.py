@@ -219,18 +219,8 @@ def _kept(path: str, made_from: dict[str, Any]) -> bool:
 
 def load(path: str | Path) -> Stages:
     """The stages of a config file. Raises ConfigError naming the file or the entry that is wrong."""
-    import yaml
+    from gla import config_file, preflight
 
-    from gla import preflight
-
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror} (expected a config file)") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: {raw!r} (expected a mapping with environments, agents, ...)")
-    normalised = normalise(raw)
+    normalised = normalise(config_file.read(path))
     preflight.check(normalised)
     return Stages(normalised)

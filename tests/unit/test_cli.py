@@ -81,6 +81,9 @@ def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_p
         (["learn", "--agent", "nowhere", "--env", "Hopper-v5"], 1, "nowhere/agent.json: missing"),
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--seeds", "0"], 2, "seeds: 0 (expected"),
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "3"], 2, "--kwargs: '3' (expected a mapping"),
+        (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{a: 1, a: 2}"], 2, "--kwargs: line 1: a: in line 1 already"),
+        (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{a: 2024-01-01}"], 2, "--kwargs: line 1: a: '2024-01-01' is"),
+        (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{"], 2, "--kwargs: line 1: "),
         (["collect", "--config", "CONFIG", "nope"], 2, "environments: no 'nope' (expected one of grid, pendulum)"),
         (["train", "--config", "CONFIG", "grid_gap1"], 1, "0-1.json: missing"),
         (["evaluate", "--config", "CONFIG", "grid"], 1, "agent.json: missing"),
@@ -159,6 +162,13 @@ def test_a_config_is_checked_as_the_workflow_checks_it(tmp_path, monkeypatch, ca
     status, _, error = _run(capsys, "collect", *_config(tmp_path, kwargs={"colour": 1}, tasks=[]))
     assert status == 2 and "environments.grid.kwargs: " in error and "colour" in error
     assert not (tmp_path / "results").exists()
+
+
+def test_a_config_is_read_strictly(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text((ROOT / "config/smoke.yaml").read_text().replace("  pendulum:\n    id", "  grid:\n    id"))
+    status, _, error = _run(capsys, "collect", "--config", "c.yaml", "grid")
+    assert (status, error) == (2, "gla collect: error: c.yaml: line 17: environments.grid: in line 7 already (expected once)\n")
 
 
 def test_verify_names_what_was_altered(tmp_path, monkeypatch, capsys):

@@ -1,8 +1,11 @@
 import copy
+import datetime
 import inspect
+import itertools
 import json
 import random
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -217,6 +220,23 @@ def _refused(*edits):
         (("figures", "figure3", "panels", 0, "labels"), ["one"], "figures.figure3.panels[0].labels", "2 of them"),
         (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "none"),
         (("figures", "sources", "environments"), [], "figures.sources.environments", "at least one"),
+        # Out of every range
+        ((*GRID, "lifetimes"), 10**12, "environments.grid.lifetimes", "less than or equal to 1000000"),
+        ((*GRID, "streams"), 2**64, "environments.grid.streams", "less than or equal to 1000000"),
+        ((*GRID, "seed"), 2**30, "environments.grid.seed", "less than 1073741824"),
+        ((*GRID, "ppo", "updates"), 10**12, "environments.grid.ppo.updates", "less than or equal to 1000000000"),
+        ((*GRID, "ppo", "clip"), 1e300, "environments.grid.ppo.clip", "less than or equal to 1000000000"),
+        ((*GRID, "ppo", "updates"), 2**31 // 20 + 1, "environments.grid", "of a stream (expected less than 2147483648)"),
+        ((*GRID, "tasks"), {"task": [0, 10**12]}, "environments.grid.tasks", "(expected at most 10000)"),
+        (("datasets", "grid", "held_out_lifetimes"), 1e-300, "datasets.grid.held_out_lifetimes", "greater than or equal to"),
+        (("datasets", "grid", "projections", "train"), 2**40 + 1, "datasets.grid.projections.train", "equal to 1099511627776"),
+        (("datasets", "grid", "projections", "validation"), 2**40 + 1, "datasets.grid.projections.validation", "equal to 1099511627776"),
+        ((*AGENT, "seed"), 2**64, "agents.grid_gap1.seed", "less than 1073741824"),
+        ((*AGENT, "log_std_floor"), -1e300, "agents.grid_gap1.log_std_floor", "greater than or equal to -20"),
+        ((*AGENT, "learning_rate"), 1e38, "agents.grid_gap1.learning_rate", "less than or equal to 1000"),
+        (("evaluations", "grid", "seeds"), 2**20 + 1, "evaluations.grid.seeds", "less than or equal to 1048576"),
+        (("evaluations", "grid", "eta"), [0.0, 1e300], "evaluations.grid.eta.1", "less than or equal to 10"),
+        (("figures", "figure3", "panels", 0, "title"), "x" * 201, "figures.figure3.panels.0.title", "at most 200 characters"),
         # Evidence
         (("evaluations", "grid", "baselines"), ["ppo_final"], "evaluations.grid.baselines", "expected reference"),
         (("evaluations", "grid", "seeds"), 1, "evaluations.grid", "expected at least 2 seeds, or no rewards_shuffled"),
@@ -232,7 +252,8 @@ def test_a_fault_is_one_line_with_key_value_and_what_was_expected(path, value, k
     assert line.startswith(f"{key}: ") or (
         key == "minibatches" and "environments.grid" in line and "minibatches" in line
     )
-    assert str(shown) in line and "expected" in line and expected in line
+    shown = shown[1] if key.endswith(".1") else shown
+    assert str(shown)[:100] in line and "expected" in line and expected in line
 
 
 @pytest.mark.parametrize("path, key", [((*GRID, "id"), "environments.grid.id"), 
@@ -249,6 +270,103 @@ def test_names_that_cannot_be_paths_are_refused(kind, name):
     first = next(iter(_smoke()[kind].values()))
     (line,) = _refused(((kind, name), first))
     assert line.startswith(f"{kind}.{name}: ") and "expected" in line
+
+
+@pytest.mark.parametrize("kind", ["environments", "datasets", "agents", "evaluations", "figures"])
+def test_names_that_files_cannot_have_are_refused(kind):
+    """Of an evaluation, one of its agents and a condition one name of a file is made, of 255 characters at most."""
+    first, (longest, longer) = next(iter(_smoke()[kind].values())), ("x" * 100, "x" * 101)
+    raw = _smoke()
+    raw[kind][longest] = first
+    load(raw)
+    (line,) = _refused(((kind, longer), first))
+    assert line == f"{kind}.{longer!r}: a name of 101 characters (expected at most 100)"
+
+
+@pytest.mark.parametrize("results", ["", "a{b}", "<results>", "a\nb", "a\0", "x/" + "y" * 256, "x/" * 501])
+def test_results_go_where_a_path_can_lead(results):
+    (line,) = _refused((("pathvars", "results"), results))
+    assert line.startswith("pathvars: {'results': ")
+    assert line.endswith("(expected results, where results go: a path that a file can have, without any of {}<>)")
+
+
+def test_seeds_of_projections_and_of_environments_never_meet():
+    """At their bounds: training, validation and test, then collections, references and online learners."""
+    from gla import augment
+    from gla.config import Evaluation, Projections
+
+    most = {"train": 2**40, "validation": 2**40}
+    Projections(**most)
+    assert augment.TRAIN + most["train"] <= augment.VALIDATION and augment.VALIDATION + most["validation"] <= augment.TEST
+    drawn = {}
+    for split in ("test", "validation"):
+        for seed in (0, 1, 2**20 - 1):
+            v = Evaluation(environment="x", split=split, seed=seed, seeds=2**20, steps=1)
+            drawn[split, seed] = augment.TEST + v.split_seed * 2**20, augment.TEST + v.split_seed * 2**20 + v.seeds
+    ranges = sorted(drawn.values())
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(ranges)) and ranges[-1][1] < 2**64
+    entry = Environment(id="x", seed=2**30 - 1, reference={"seed": 2**30 - 1})
+    assert entry.seed < 2**30 and 2**30 + entry.reference.seed < 2**31  # as gla.reference and gla.evaluate add them
+
+
+@pytest.mark.parametrize(
+    "edits, line",
+    [
+        (
+            [((*PENDULUM, "lifetimes"), 10**6), ((*PENDULUM, "lifetimes_per_block"), 4)],
+            "environments.pendulum.lifetimes: 1000000 in blocks of 4: 250000 jobs, of 250026 in all (expected at most 100000 in all)",
+        ),
+        ([((*AGENT, "seeds"), 10**6)], "agents.grid_gap1.seeds: 1000000: 8000000 jobs, of 8000011 in all (expected at most 100000 in all)"),
+    ],
+)
+def test_more_jobs_than_can_be_planned_are_refused(edits, line):
+    assert _refused(*edits) == [line]
+
+
+def test_ten_thousand_tasks_and_names_take_no_time():
+    raw = _smoke()
+    raw["environments"]["random"] = {
+        "id": "gla/RandomControl-v0", "tasks": {"task": [0, 10_000]}, "test_tasks": {"task": [10_000, 20_000]},
+        "ppo": {"updates": 2}, "lifetimes": 10_000,
+    }  # fmt: skip
+    raw["datasets"]["random"] = {"environments": ["random"]}
+    raw["agents"]["random"] = {"dataset": "random"}
+    raw["evaluations"] |= {f"e{i}": {"environment": "random", "agents": ["random"], "steps": 40} for i in range(5)}
+    raw["figures"]["training"]["agents"] = ["grid_gap1"] * 50_000
+    start = time.monotonic()
+    with pytest.raises(ConfigError, match="'grid_gap1' is listed 50000 times"):
+        load(raw)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    "value, line",
+    [
+        (1 << 1024, "an integer of 1025 bits (expected at most 1024)"),
+        (float("nan"), "nan (expected a number)"),
+        ("\ud800", "'\\ud800' (expected text that UTF-8 can hold)"),
+        (datetime.date(2024, 1, 1), "datetime.date(2024, 1, 1) (expected text, a number, true, false, a list or a mapping)"),
+        ({1, 2}, "{1, 2} (expected text, a number, true, false, a list or a mapping)"),
+        (b"x", "b'x' (expected text, a number, true, false, a list or a mapping)"),
+    ],
+)
+def test_values_that_no_result_can_hold_are_refused(value, line):
+    assert _refused(((*GRID, "kwargs"), {"size": value})) == [f"environments.grid.kwargs.size: {line}"]
+
+
+def test_an_alias_that_holds_itself_is_refused():
+    kwargs = {}
+    kwargs["more"] = kwargs
+    (line,) = _refused(((*GRID, "kwargs"), kwargs))
+    assert line.startswith("environments.grid.kwargs: nested more than 32 deep")
+
+
+def test_an_error_is_cut_and_names_are_one_line():
+    (line,) = _refused(((*AGENT, "dataset"), "x" * 10**5))
+    assert line.startswith("agents.grid_gap1.dataset: 'xxx") and line.endswith("(expected one of datasets: grid, projected)")
+    assert len(line) < 1000
+    (line,) = _refused((("a\nb",), 1))
+    assert line.startswith("'a\\nb': unknown key")
 
 
 @pytest.mark.parametrize(

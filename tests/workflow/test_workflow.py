@@ -693,6 +693,43 @@ def test_an_unknown_environment_is_named(checkout):
     assert "Job stats" not in output and not (checkout / "results/broken").exists()
 
 
+def test_a_key_that_is_there_twice_is_refused_with_both_lines(checkout):
+    """Snakemake itself takes the last, and the agent that was to be copied would be gone."""
+    text = (checkout / "config/smoke.yaml").read_text()
+    (checkout / "twice.yaml").write_text(text.replace("  projected_max: {", "  grid_gap1: {"))
+    output, status = _snakemake(checkout, "--dry-run", "all", config="twice.yaml")
+    assert status != 0 and "twice.yaml: line 35: agents.grid_gap1: in line 34 already (expected once)" in output
+    assert "Traceback" not in output and "Job stats" not in output
+
+
+def test_a_config_without_environments_is_not_mixed_with_the_default(checkout):
+    (checkout / "part.yaml").write_text("pathvars: {results: results/part}\nagents: {}\n")
+    output, status = _snakemake(checkout, "--dry-run", "all", config="part.yaml")
+    assert status != 0 and "environments: missing in " in output and "part.yaml (expected every entry there" in output
+    assert "Traceback" not in output and "Job stats" not in output
+
+
+def test_a_value_on_the_command_line_goes_on_top_of_the_default(checkout):
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--config", "colour=1", "--cores", "1"]
+    environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode != 0 and "the config cannot be run:\ncolour: unknown key (value 1;" in done.stdout + done.stderr
+
+
+def test_memory_is_asked_for_where_jobs_run(checkout):
+    """Here; or, where their number is limited instead of cores, on machines of which nothing is known."""
+    def run(*options):
+        command = [sys.executable, "-m", "snakemake", "--configfile", "large.yaml", "--dry-run", *options, "--cores", "1", "agents"]
+        environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
+        return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+    raw = yaml.safe_load((checkout / "config/smoke.yaml").read_text())
+    raw["agents"]["grid_gap1"]["model"] = {"layers": 100, "width": 10_000, "heads": 2}  # 160 GB of weights and moments
+    (checkout / "large.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    assert "agents.grid_gap1: a step of 8 windows" in run().stdout
+    assert run("--jobs", "4").returncode == 0
+
+
 def test_the_default_config_can_be_scheduled(checkout):
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all"]
     environment = os.environ | {"PYTHONPATH": str(checkout / "src")}

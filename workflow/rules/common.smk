@@ -8,15 +8,26 @@ from contextlib import ExitStack
 
 from snakemake.exceptions import WorkflowError
 
-from gla import preflight
+from gla import config_file, preflight
 from gla.config import NOT_OF_HISTORIES, ONLINE, ConfigError, normalise
 from gla.files import Busy, writing
 from gla.stages import Stages
 
+# Of jobs that run on other machines the number is limited, and of those that run here the cores.
+_elsewhere = workflow.resource_settings.nodes is not None
 try:
-    _normalised = normalise(config)
-    # What was learned by making each environment once; a new or changed one takes seconds.
-    FACTS = preflight.check(_normalised)
+    if workflow.is_main_process:
+        # Of two equal keys Snakemake takes the last; here the files are read to be checked, and for nothing else.
+        for _path in workflow.configfiles:
+            config_file.read(_path)
+        _normalised = normalise(config)
+        # What was learned by making each environment once; a new or changed one takes seconds.
+        FACTS = preflight.check(
+            _normalised, memory=preflight.MOST_MEMORY if _elsewhere else None
+        )
+    else:  # a job of a config that was checked
+        _normalised = normalise(config)
+        FACTS = preflight.facts_of(_normalised)
 except ConfigError as error:
     raise WorkflowError(f"the config cannot be run:\n{error}") from None
 config.clear()

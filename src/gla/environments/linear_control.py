@@ -5,6 +5,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from gla.environments import MAX_OBSERVATION
+
 LIMIT = 3.0  # of each coordinate of the state
 
 
@@ -14,12 +16,15 @@ class LinearControl(gym.Env):
     s' = s + M s + B a, with M of entries N(0, 0.1^2 / size) and columns of B of length 0.3, all drawn
     from ``task``, and so is the hidden state: one that the system passes under random constant
     actions. Observation: s, (size,) float32. Action: (actions,) in [-1, 1]. Episodes begin near 0 and
-    end at the time limit alone. Raises ValueError for more actions than ``size``.
+    end at the time limit alone. Raises ValueError for more actions than ``size``, or a
+    size that is no agent's.
     """
 
     metadata = {"render_modes": []}
 
     def __init__(self, task: int = 0, size: int = 4, actions: int = 2):
+        if not 1 <= size <= MAX_OBSERVATION:
+            raise ValueError(f"size {size} (expected 1 to {MAX_OBSERVATION})")
         if not 1 <= actions <= size:
             raise ValueError(f"actions {actions} (expected 1 to size, {size})")
         rng = np.random.default_rng([task, size, actions])
