@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from gla import progress
+from gla import progress, watchdog
 from gla.config import ConfigError
 
 
@@ -29,7 +29,7 @@ def job(threads: int) -> Iterator[None]:
 
     Anything else keeps its traceback: it is a bug.
     """
-    progress.plain = True
+    progress.plain = watchdog.ends = True
     if "torch" in sys.modules:
         import torch
 

@@ -6,6 +6,7 @@ rule histories:
 rule collect:
     input:
         code=CODE_PPO,
+        own=lambda w: own_code(w.environment),
     output:
         # The store lies inside the declared folder, which Snakemake stamps with a file of its own.
         store=directory("<results>/histories/{environment}/{lifetimes}"),
