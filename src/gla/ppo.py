@@ -236,7 +236,7 @@ class Population:
             rollout.final_observation[t] = step.final_observation
             self._observation = step.observation
         rollout = Rollout(*(np.ascontiguousarray(x.swapaxes(0, 1)).reshape(k, e, t_max, *x.shape[2:]) for x in rollout))
-        for name in ("observation", "reward", "final_observation", "mean", "action"):
+        for name in ("observation", "mean", "action", "reward", "final_observation"):
             # In the type that is stored: a reward may be too large for it.
             self._check_finite(name.replace("_", " "), torch.from_numpy(getattr(rollout, name)).float(), steps=True)
         return rollout
