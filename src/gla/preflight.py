@@ -74,7 +74,8 @@ def _facts(name: str, entry: Environment) -> dict[str, Any]:
             raised = error.__context__  # by Gymnasium, by the environment's own code, or by nobody
             if isinstance(raised, TypeError | ValueError):
                 raise ConfigError(f"{where}: {error} (expected keyword arguments that it takes)") from None
-            raise ConfigError(f"{f'environments.{name}.id' if raised is None or isinstance(raised, gym.error.Error) else where}: {error}") from None
+            key = f"environments.{name}.id" if isinstance(raised, gym.error.Error | None) else where
+            raise ConfigError(f"{key}: {error}") from None
         spec, limit = envs.spec, time_limit(envs.envs[0])
         try:
             seen = {"first observation": envs.reset()}

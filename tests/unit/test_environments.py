@@ -237,7 +237,7 @@ class _Told(gym.Env):
 def told():
     """Two copies, the second of which tells something."""
     gym.register("gla-test/Told-v0", _Told)
-    yield lambda **kwargs: VectorEnv("gla-test/Told-v0", [{}, kwargs], 0, ["environment 'mine', lifetime 0", "environment 'mine', lifetime 1"])
+    yield lambda **kwargs: VectorEnv("gla-test/Told-v0", [{}, kwargs], 0, [f"environment 'mine', lifetime {i}" for i in range(2)])
     del gym.registry["gla-test/Told-v0"]
 
 
