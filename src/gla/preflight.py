@@ -65,11 +65,13 @@ def _facts(name: str, entry: Environment) -> dict[str, Any]:
     for key, i, task in ((key, i, task) for key, tasks in lists.items() for i, task in enumerate(tasks)):
         kwargs = entry.kwargs | task
         where = f"environments.{name}.{key}[{i}]" if task else f"environments.{name}.kwargs"
+        blamed = where if kwargs else f"environments.{name}.id"
         if kwargs.get("render_mode") not in (None, "rgb_array"):
-            said = "expected none, or rgb_array, which nothing looks at: jobs have no display; gla learn --video makes films"
-            raise ConfigError(f"{where}: render_mode {kwargs['render_mode']!r} ({said})")
+            expected = "none, or rgb_array: jobs have no display, and gla learn --video makes films"
+            raise ConfigError(f"{where}: render_mode {kwargs['render_mode']!r} (expected {expected})")
+        said = f"environment {entry.id!r} with {kwargs}" if kwargs else f"environment {entry.id!r}"
         try:
-            envs = VectorEnv(entry.id, [kwargs], 0, [f"environment {entry.id!r}"])
+            envs = VectorEnv(entry.id, [kwargs], 0, [said])
         except UnsupportedEnvironment as error:
             raised = error.__context__  # by Gymnasium, by the environment's own code, or by nobody
             if isinstance(raised, TypeError | ValueError):
@@ -81,11 +83,11 @@ def _facts(name: str, entry: Environment) -> dict[str, Any]:
             seen = {"first observation": envs.reset()}
             step = envs.step(np.zeros(1, np.int64) if spec.discrete else np.zeros((1, spec.action_size), np.float32))
         except UnsupportedEnvironment as error:
-            raise ConfigError(f"{where if task else f'environments.{name}.id'}: {error}") from None
+            raise ConfigError(f"{blamed}: {error}") from None
         envs.close()
         for what, value in (seen | {"observation of step 0": step.observation, "reward of step 0": step.reward}).items():
             if not np.isfinite(value).all():
-                raise ConfigError(f"{where}: environment {entry.id!r}: {what} {value[0].tolist()} (expected finite numbers)")
+                raise ConfigError(f"{blamed}: {said}: {what} {value[0].tolist()} (expected finite numbers)")
         if "envpool" in _backends(entry):
             from gla.environments.envpool import settings
 

@@ -131,7 +131,7 @@ def test_an_environment_of_ones_own_that_was_edited_is_asked_again(tmp_path):
     "found, made, said",
     [
         ("0.0, False", "'1', False", "mine.id: environment 'mymodule:Mine-v0', step 0: reward '1' (expected one"),
-        ("0.0, False", "np.nan, False", "mine.kwargs: environment 'mymodule:Mine-v0': reward of step 0 nan (expected finite"),
+        ("0.0, False", "np.nan, False", "mine.id: environment 'mymodule:Mine-v0': reward of step 0 nan (expected finite"),
         ("return np.zeros(3, np.float32), {}", "return np.zeros(3, np.float32)", "first reset: reset returned of shape (3,)"),
         ("return np.zeros(3, np.float32), {}", "raise OSError(2, 'gone')", "first reset: FileNotFoundError: [Errno 2] gone (expected"),
         ("import numpy as np", "raise SystemExit(0)", "SystemExit: 0 (expected one that can be made)"),
