@@ -124,8 +124,8 @@ class Policy:
         """An observation of the environment to an action inside its bounds. Raises ValueError for another shape."""
         if self.acted:
             raise RuntimeError("act: the last action's reward is not known yet (expected observe(reward, done) before)")
-        flat = np.asarray(gym.spaces.flatten(self.space, observation), dtype=np.float32)
-        if flat.shape != (self.spec.observation_size,) or not np.isfinite(flat).all():
+        flat = np.asarray(environments.flatten(self.space, observation), dtype=np.float32)
+        if not np.isfinite(flat).all():
             raise ValueError(f"act: observation {observation!r} (expected {self.spec.observation_size} finite numbers)")
         action = self.context.act(flat[None])[0]
         self.acted = True
@@ -135,9 +135,10 @@ class Policy:
         """What the last action earned, and whether it ended the episode."""
         if not self.acted:
             raise RuntimeError("observe: nothing was done yet (expected act(observation) before)")
-        if not np.isfinite(reward):
+        value, ended = environments.real_number(reward), environments.flag("done", done)
+        if not np.isfinite(value):
             raise ValueError(f"observe: reward {reward} (expected a finite number)")
-        self.context.observe(np.array([reward], dtype=np.float64), np.array([done]))
+        self.context.observe(np.array([value]), np.array([ended]))
         self.acted = False
 
 

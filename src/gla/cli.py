@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from gla import watchdog
+
 EXAMPLES = {
     None: """examples:
   gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --plot out.png
@@ -156,6 +158,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     a = parser().parse_args(arguments)
+    watchdog.ends = True
     try:
         return a.run(a) or 0
     except KeyboardInterrupt:

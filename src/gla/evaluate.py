@@ -82,8 +82,9 @@ class EpisodeRows:
 
 
 def _environments(entry: Environment, evaluation: Evaluation) -> VectorEnv:
-    tasks = entry.tasks_of(evaluation.split)
-    return VectorEnv(entry.id, [entry.kwargs | tasks[s % len(tasks)] for s in range(evaluation.seeds)], evaluation.split_seed)
+    tasks, seeds = entry.tasks_of(evaluation.split), range(evaluation.seeds)
+    kwargs, names = [entry.kwargs | tasks[s % len(tasks)] for s in seeds], [f"environment {entry.id!r}, seed {s}" for s in seeds]
+    return VectorEnv(entry.id, kwargs, evaluation.split_seed, names)
 
 
 def _most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
@@ -99,26 +100,26 @@ def _most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
     return evaluation.episodes * limit
 
 
+def _check_finite(where: str, what: str, value: np.ndarray, t: int) -> None:
+    """value: (N, ...) of N seeds, at step t. Raises NumericalError."""
+    # NaN compares false; rewards are tokens, and of their type.
+    bad = ~(np.abs(value.reshape(len(value), -1)) <= np.finfo(np.float32).max).all(1)
+    if bad.any():
+        raise NumericalError(f"evaluate: {where}, seed {int(np.flatnonzero(bad)[0])}, step {t}: {what} is not finite")
+
+
 def _run(envs: VectorEnv, evaluation: Evaluation, label: str, act, observe=lambda *_: None) -> EpisodeRows:
     """Step all seeds with ``act(observation, t) -> actions``; ``observe(step, actions, t)`` sees what followed."""
     rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), _most_steps(envs, evaluation)
     progress = Progress(label, total, "steps of each seed")
-    observation = envs.reset()
-
-    def check_finite(what: str, value: np.ndarray, t: int) -> None:
-        # NaN compares false; rewards are tokens, and of their type.
-        bad = ~(np.abs(value.reshape(len(value), -1)) <= np.finfo(np.float32).max).all(1)
-        if bad.any():
-            raise NumericalError(
-                f"evaluate: {label}, environment {envs.envs[0].spec.id!r}, seed {int(np.flatnonzero(bad)[0])}, step {t}: {what} is not finite"
-            )
-
+    observation, where = envs.reset(), f"{label}, environment {envs.envs[0].spec.id!r}"
+    _check_finite(where, "the first observation", observation, 0)
     for t in range(total):
         action = act(observation, t)
-        check_finite("action", action, t)
+        _check_finite(where, "action", action, t)
         step = envs.step(action)
-        check_finite("observation", step.observation, t)
-        check_finite("reward", step.reward, t)
+        _check_finite(where, "observation", step.observation, t)
+        _check_finite(where, "reward", step.reward, t)
         rows.add(step.reward, step.terminated | step.truncated)
         observe(step, action, t)
         observation = step.observation
@@ -170,6 +171,8 @@ class InContext:
         past = [previous[0], previous[1], previous[2].unsqueeze(1), previous[3].unsqueeze(1)]
         token = torch.cat([*past, projected, eta], 1).to(self.device)
         output = self.model.step(token, self.cache).cpu().unsqueeze(1)
+        # An integer that was drawn from what is no number would look like any other.
+        _check_finite(f"environment {evaluation.environment!r}", "the agent's output", output.numpy(), self.t)
         mean, log_std = (x.squeeze(1) for x in pull_back(output, self.a))
         discrete = self.spec.discrete
         action = sample_action(mean, None if discrete else log_std, self.generator, evaluation.temperature)
@@ -280,8 +283,9 @@ def _run_policies(policies: Policy, entry: Environment, evaluation: Evaluation, 
     policy = Policy(*(field[chosen] for field in policies))
     generator = torch.Generator().manual_seed(evaluation.split_seed)
 
-    def act(observation: np.ndarray, _t) -> np.ndarray:
+    def act(observation: np.ndarray, t: int) -> np.ndarray:
         mean = policy(torch.from_numpy(observation).unsqueeze(1)).squeeze(1)
+        _check_finite(f"{label}, environment {entry.id!r}", "the policy's output", mean.numpy(), t)
         return sample_action(mean, None if envs.spec.discrete else policy.log_std, generator, evaluation.temperature).numpy()
 
     try:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gla import files, progress
+from gla import files, progress, watchdog
 from gla.config import ConfigError
 
 
@@ -30,7 +30,7 @@ def job(threads: int, results: str | None = None) -> Iterator[None]:
     results: the folder that the job writes into, which no other run may touch meanwhile; one that is not there is a storage's.
     Anything else keeps its traceback: it is a bug.
     """
-    progress.plain = True
+    progress.plain = watchdog.ends = True
     if "torch" in sys.modules:
         import torch
 

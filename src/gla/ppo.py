@@ -156,9 +156,10 @@ class Population:
         self.ppo, self.steps, self.name, self.lifetimes = entry.ppo, steps, name or entry.id, lifetimes
         tasks = entry.tasks or [{}]
         kwargs = [entry.kwargs | tasks[i % len(tasks)] for i in lifetimes for _ in range(streams)]
+        names = [f"environment {self.name!r}, lifetime {i}, stream {s}" for i in lifetimes for s in range(streams)]
         sequence = np.random.SeedSequence([seed, lifetimes.start])
         env_seed, torch_seed = (int(s) for s in sequence.generate_state(2, np.uint32))
-        self.envs = vector_env(entry.backend, entry.id, kwargs, env_seed, torch.get_num_threads())
+        self.envs = vector_env(entry.backend, entry.id, kwargs, env_seed, torch.get_num_threads(), names)
         self.spec: EnvSpec = self.envs.spec
         self.generator = torch.Generator().manual_seed(torch_seed)
         k, d, a, h = len(lifetimes), self.spec.observation_size, self.spec.action_size, self.ppo.hidden
@@ -235,7 +236,7 @@ class Population:
             rollout.final_observation[t] = step.final_observation
             self._observation = step.observation
         rollout = Rollout(*(np.ascontiguousarray(x.swapaxes(0, 1)).reshape(k, e, t_max, *x.shape[2:]) for x in rollout))
-        for name in ("observation", "reward", "final_observation"):
+        for name in ("observation", "mean", "action", "reward", "final_observation"):
             # In the type that is stored: a reward may be too large for it.
             self._check_finite(name.replace("_", " "), torch.from_numpy(getattr(rollout, name)).float(), steps=True)
         return rollout

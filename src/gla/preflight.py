@@ -1,8 +1,10 @@
 """What only the environments themselves and Matplotlib can say about a config, asked before any job starts."""
 
 import contextlib
+import importlib.util
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -28,12 +30,31 @@ Facts = dict[str, Any]
 def _key(entry: Environment) -> str:
     """Of everything that decides what an environment is like."""
     versions = [version(p) for p in ("gymnasium", "mujoco", "dm-control", "shimmy")]
-    own = [sha256(p) for p in sorted(ENVIRONMENTS.glob("*.py"))]
+    own = [sha256(p) for p in (Path(__file__), *sorted(ENVIRONMENTS.glob("*.py")), *sources(entry.id))]
     if "envpool" in _backends(entry):
         with contextlib.suppress(PackageNotFoundError):
             versions.append(version("envpool"))
     tasks = [entry.tasks, entry.validation_tasks, entry.test_tasks]
     return fingerprint([entry.id, entry.kwargs, tasks, sorted(_backends(entry)), versions, own])
+
+
+def sources(env_id: str) -> list[str]:
+    """Files of the module that an id names, ``module:Name-v0``, or of the whole package that holds it; none for another id.
+
+    Below the current folder they are relative to it. The module is found and not imported, and what it imports
+    from elsewhere is not followed.
+    """
+    module, colon, _ = env_id.partition(":")
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0]) if colon else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:  # making the environment will say so
+        return []
+    folders = spec.submodule_search_locations
+    found = [spec.origin] if folders is None else [p for folder in folders for p in Path(folder).rglob("*.py")]
+    files, here = sorted({Path(p).absolute() for p in found if p and Path(p).is_file()}), Path.cwd()
+    return [os.fspath(p.relative_to(here) if p.is_relative_to(here) else p) for p in files]
 
 
 def _backends(entry: Environment) -> set[str]:
@@ -44,24 +65,39 @@ def _backends(entry: Environment) -> set[str]:
 def _facts(name: str, entry: Environment) -> dict[str, Any]:
     """An environment's sizes and time limit. Raises ConfigError where it cannot be used."""
     # Slow, and needed for new entries alone.
-    from gla.environments import UnsupportedEnvironment, env_spec, make, time_limit
+    import gymnasium as gym
+    import numpy as np
 
-    first: dict[str, Any] = {}
+    from gla.environments import UnsupportedEnvironment, VectorEnv, time_limit
+
+    first, actions = {}, None
     lists = {"tasks": entry.tasks or [{}], "validation_tasks": entry.validation_tasks, "test_tasks": entry.test_tasks}
     for key, i, task in ((key, i, task) for key, tasks in lists.items() for i, task in enumerate(tasks)):
         kwargs = entry.kwargs | task
         where = f"environments.{name}.{key}[{i}]" if task else f"environments.{name}.kwargs"
+        blamed = where if kwargs else f"environments.{name}.id"
+        if kwargs.get("render_mode") not in (None, "rgb_array"):
+            expected = "none, or rgb_array: jobs have no display, and gla learn --video makes films"
+            raise ConfigError(f"{where}: render_mode {kwargs['render_mode']!r} (expected {expected})")
+        said = f"environment {entry.id!r} with {kwargs}" if kwargs else f"environment {entry.id!r}"
         try:
-            env = make(entry.id, **kwargs)
-            spec, limit = env_spec(env), time_limit(env)
+            envs = VectorEnv(entry.id, [kwargs], 0, [said])
         except UnsupportedEnvironment as error:
-            if isinstance(error.__context__, TypeError | ValueError):
+            raised = error.__context__  # by Gymnasium, by the environment's own code, or by nobody
+            if isinstance(raised, TypeError | ValueError):
                 raise ConfigError(f"{where}: {error} (expected keyword arguments that it takes)") from None
-            raise ConfigError(f"environments.{name}.id: {error}") from None
-        except Exception as error:  # an environment's own code may raise anything
-            said = f"{entry.id!r} with {kwargs}: {type(error).__name__}: {error} (expected one that can be made)"
-            raise ConfigError(f"{where}: {said}") from None
-        env.close()
+            key = f"environments.{name}.id" if isinstance(raised, gym.error.Error | None) else where
+            raise ConfigError(f"{key}: {error}") from None
+        spec, limit = envs.spec, time_limit(envs.envs[0])
+        try:
+            seen = {"first observation": envs.reset()}
+            step = envs.step(np.zeros(1, np.int64) if spec.discrete else np.zeros((1, spec.action_size), np.float32))
+        except UnsupportedEnvironment as error:
+            raise ConfigError(f"{blamed}: {error}") from None
+        envs.close()
+        for what, value in (seen | {"observation of step 0": step.observation, "reward of step 0": step.reward}).items():
+            if not np.isfinite(value).all():
+                raise ConfigError(f"{blamed}: {said}: {what} {value[0].tolist()} (expected finite numbers)")
         if "envpool" in _backends(entry):
             from gla.environments.envpool import settings
 
@@ -74,9 +110,12 @@ def _facts(name: str, entry: Environment) -> dict[str, Any]:
                 said = f"{entry.id!r} with {kwargs}: {type(error).__name__}: {error} (expected one that EnvPool can make)"
                 raise ConfigError(f"environments.{name}.{key}: 'envpool' for {said}") from None
         facts = {"observation_size": spec.observation_size, "action_size": spec.action_size, "discrete": spec.discrete}
-        first = first or facts | {"time_limit": limit}
+        first, bounds = first or facts | {"time_limit": limit}, None if spec.discrete else np.stack([spec.low, spec.high]).tolist()
         if facts.items() - first.items():
             raise ConfigError(f"{where}: {task} has {facts} (expected what tasks[0] has, {first})")
+        actions = actions or bounds
+        if actions != bounds:
+            raise ConfigError(f"{where}: {task} has actions between {bounds} (expected what tasks[0] has, {actions})")
     return first
 
 

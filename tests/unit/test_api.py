@@ -112,13 +112,29 @@ def test_what_a_policy_cannot_take_is_said(agent):
     for bad in ([1.0, 2.0], [np.nan] * 4):
         with pytest.raises(ValueError, match="expected 4 finite numbers"):
             policy.act(np.array(bad))
+    for bad in ("abcd", np.zeros((2, 2)), np.zeros(4, complex), list("1234")):
+        with pytest.raises(ValueError, match="expected 4 finite numbers"):
+            policy.act(bad)
     policy.act(np.zeros(4))
-    with pytest.raises(ValueError, match="reward nan"):
-        policy.observe(np.nan, False)
+    for reward, done, said in ((np.nan, False, "reward nan"), ("1", False, "reward '1'"), (1.0, "False", "done 'False'")):
+        with pytest.raises(ValueError, match=said):
+            policy.observe(reward, done)
     seen = Corridor()
     seen.observation_space = gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)
     with pytest.raises(UnsupportedEnvironment, match="look like images"):
         agent.policy(seen)
+
+
+def test_an_environment_that_fails_is_named_with_the_seed_and_the_step(agent):
+    class Fails(Corridor):
+        def step(self, action):
+            if self.length == 3 and self.np_random.random() < 0.2:
+                raise ZeroDivisionError("no ground")
+            return super().step(action)
+
+    with pytest.raises(UnsupportedEnvironment, match=r"'gla-user/Fails-v0', seed \d, step \d+: ZeroDivisionError: no ground") as error:
+        agent.learn(Fails, steps=60, seeds=3)
+    assert isinstance(error.value.__cause__, ZeroDivisionError)  # with its traceback
 
 
 @pytest.mark.parametrize(

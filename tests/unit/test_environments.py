@@ -207,3 +207,106 @@ def test_linear_control_is_linear_and_its_task_decides_it():
     assert after[0][1] == pytest.approx(-np.linalg.norm(after[0][0] - envs[0].goal), abs=1e-6)
     with pytest.raises(UnsupportedEnvironment, match="actions 3 .expected 1 to size, 2"):
         make("gla/LinearControl-v0", size=2, actions=3)
+
+
+# Environments that lie (all kinds: tests/reliability/environments.py)
+
+
+class _Told(gym.Env):
+    """Three zeros and no reward, but for what is told at one step, or in the reset before it."""
+
+    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+
+    def __init__(self, told=None, reset=None, at=2, actions=None):
+        self.told, self.first, self.at, self.count = told or {}, reset, at, -1
+        self.action_space = actions or gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return (np.zeros(3, np.float32), {}) if self.first is None else self.first
+
+    def step(self, action):
+        self.count += 1
+        usual = {"observation": np.zeros(3, np.float32), "reward": 0.0, "terminated": False, "truncated": False, "info": {}}
+        told = usual | (self.told if self.count == self.at else {})
+        if isinstance(told["info"], BaseException):
+            raise told["info"]
+        return tuple(told.values())
+
+
+@pytest.fixture
+def told():
+    """Two copies, the second of which tells something."""
+    gym.register("gla-test/Told-v0", _Told)
+    yield lambda **kwargs: VectorEnv("gla-test/Told-v0", [{}, kwargs], 0, [f"environment 'mine', lifetime {i}" for i in range(2)])
+    del gym.registry["gla-test/Told-v0"]
+
+
+@pytest.mark.parametrize(
+    "lie, said",
+    [
+        ({"observation": np.zeros(1, np.float32)}, "observation of shape (1,) and type float32 (expected 3 finite numbers, of shape (3,))"),
+        ({"observation": np.zeros(3, complex)}, "observation of shape (3,) and type complex128 (expected 3"),
+        ({"observation": "abc"}, "observation 'abc' (expected 3"),
+        ({"reward": "1"}, "reward '1' (expected one finite number)"),
+        ({"reward": np.zeros(1)}, "reward of shape (1,) and type float64 (expected one finite number)"),
+        ({"terminated": "False"}, "terminated 'False' (expected True or False)"),
+        ({"truncated": np.nan}, "truncated nan (expected True or False)"),
+        ({"info": KeyError("two\nwords")}, "KeyError: 'two\\nwords' (expected what gymnasium.Env returns, and no exception)"),
+        ({"info": SystemExit(0)}, "SystemExit: 0 (expected"),
+    ],
+)  # fmt: skip
+def test_what_a_step_may_not_return_is_one_line_with_the_environment_and_the_step(told, lie, said):
+    envs = told(told=lie)
+    envs.reset()
+    for _ in range(2):
+        envs.step(np.zeros(2, int))
+    with pytest.raises(UnsupportedEnvironment) as error:
+        envs.step(np.zeros(2, int))
+    assert str(error.value).startswith(f"environment 'mine', lifetime 1, step 2: {said}") and "\n" not in str(error.value)
+    envs.close()
+
+
+@pytest.mark.parametrize("reset", [np.zeros(3, np.float32), (np.zeros(1, np.float32), {}), ("abc", {})])
+def test_what_a_reset_may_not_return_is_named(told, reset):
+    with pytest.raises(UnsupportedEnvironment, match=r"^environment 'mine', lifetime 1, first reset: .*\(expected "):
+        told(reset=reset).reset()
+
+
+def test_what_differs_from_the_usual_and_means_the_same_is_taken_for_it(told):
+    """Lists, other types of numbers, and observations beyond their bounds, as rounding makes them."""
+    kinds = [
+        {"observation": [0, 1.5, 0], "reward": 1, "terminated": np.False_}, {"observation": np.array([0, 1.5, 0]), "reward": np.float32(1)},
+        {"observation": np.array([0, 1.5, 0], np.float32)[:], "reward": np.array(1.0), "truncated": np.array(False)},
+        {"observation": np.array([0, 1.5, 0], np.float16), "reward": True},
+    ]  # fmt: skip
+    for kind in kinds:
+        envs = told(told=kind, at=0)
+        envs.reset()
+        step = envs.step(np.zeros(2, int))
+        assert step.observation[1].tolist() == [0, 1.5, 0] and step.reward[1] == 1 and not (step.terminated | step.truncated).any()
+
+
+@pytest.mark.parametrize(
+    "low, high, said",
+    [(1, -1, r"actions between \[1.0\] and \[-1.0\]"), (np.nan, 1, "nan"), (np.inf, np.inf, "inf"), (-2, 2, "expected that of the first")],
+)
+def test_bounds_that_no_action_lies_in_or_that_differ_are_named(told, low, high, said):
+    with pytest.raises(UnsupportedEnvironment, match=said):
+        box = gym.spaces.Box(-1, 1, (1,), np.float32)
+        other = gym.spaces.Box(-1, 1, (1,), np.float32)
+        other.low[:], other.high[:] = low, high
+        VectorEnv("gla-test/Told-v0", [{"actions": box}, {"actions": other}], 0)
+
+
+def test_integers_are_no_actions_of_a_policy(told):
+    with pytest.raises(UnsupportedEnvironment, match="a Box with one axis, of real numbers"):
+        told(actions=gym.spaces.Box(0, 3, (2,), np.int64))
+
+
+def test_the_parts_of_an_observation_are_checked_before_they_are_joined():
+    env = make("dm_control/cartpole-swingup-v0")
+    space, good = env.unwrapped.observation_space, env.unwrapped.observation_space.sample()
+    np.testing.assert_array_equal(environments.flatten(space, good), gym.spaces.flatten(space, good))
+    for bad in (good | {"velocity": np.zeros(3)}, good | {"velocity": ["1", "2"]}, {"velocity": good["velocity"]}, np.zeros(5)):
+        with pytest.raises(environments.WrongValue, match="expected"):
+            environments.flatten(space, bad)

@@ -355,6 +355,22 @@ def test_a_number_that_goes_wrong_is_named(monkeypatch):
         run_agent(_agent(), PENDULUM, _settings(), "agent", "x")
 
 
+def test_an_agent_whose_output_is_no_number_is_named_where_actions_are_integers():
+    agent = _agent()
+    torch.nn.init.constant_(agent.model.sequence.head.weight, torch.nan)
+    for entry, name in ((GRID, "grid"), (PENDULUM, "pendulum")):
+        with pytest.raises(NumericalError, match=f"environment '{name}', seed 0, step 0: the agent's output is not finite"):
+            run_agent(agent, entry, _settings(name), "agent", "x")
+
+
+def test_a_policy_whose_output_is_no_number_is_named_where_actions_are_integers(grid_store):
+    policy = histories.read(*grid_store).policy
+    policy = type(policy)(*(field[:, -1] for field in policy))
+    policy.b2[1] = torch.nan
+    with pytest.raises(NumericalError, match=f"x, environment '{GRID.id}', seed 1, step 0: the policy's output is not finite"):
+        evaluate._run_policies(policy, GRID, _settings("grid"), "x")
+
+
 def test_rows_survive_the_disk_and_damage_is_named(tmp_path):
     path, rows = tmp_path / "r.parquet", _baseline(GRID, _settings("grid"), "random", name="grid")
     evaluate.write_rows(rows, path)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gla.config import PPO, Environment
-from gla.environments import VectorEnv
+from gla.environments import UnsupportedEnvironment, VectorEnv
 from gla.ppo import NumericalError, Population, ReturnTracker, RunningMoments, advantages, sample_action, tanh_
 
 NEVER = torch.zeros(1, 5, dtype=torch.bool)
@@ -207,4 +207,18 @@ def test_a_number_that_goes_wrong_is_named(monkeypatch):
 
     monkeypatch.setattr(VectorEnv, "step", broken)
     with pytest.raises(NumericalError, match="environment 'reacher', lifetime 6, update 0, stream 0, step 0: reward is not finite"):
+        population.collect()
+
+
+def test_what_a_policy_puts_out_is_a_number():
+    population = Population(_entry("gla/GridWorld-v0"), range(5, 7), 1, 16, seed=0, name="e")
+    population.parameters["b2"][1] = torch.nan
+    with pytest.raises(NumericalError, match="environment 'e', lifetime 6, update 0, stream 0, step 0: mean is not finite"):
+        population.collect()
+
+
+def test_what_an_environment_raises_is_named():
+    population = Population(_entry(), range(5, 7), 2, 16, seed=0, name="reacher")
+    population.envs.envs[3].unwrapped.step = lambda _: 1 // 0
+    with pytest.raises(UnsupportedEnvironment, match="^environment 'reacher', lifetime 6, stream 1, step 0: ZeroDivisionError: "):
         population.collect()

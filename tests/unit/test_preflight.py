@@ -1,6 +1,7 @@
 """Mistakes in a config that only the environments themselves, Matplotlib and arithmetic can tell."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,9 @@ NO_TASKS = (*GRID, "tasks"), []  # they would stand for the goal
         ([((*PENDULUM, "id"), "Blackjack-v1")], "environments.pendulum.id", "Tuple", "a Box, or a Dict of Boxes"),
         ([((*PENDULUM, "id"), "FrozenLake-v1")], "environments.pendulum.id", "Discrete(16)", "a Box, or a Dict of Boxes"),
         ([((*GRID, "kwargs"), {"size": 9})], "environments.grid.id", "81 observation dimensions", "1 to 64"),
+        # Nobody looks on
+        ([(KWARGS, {"render_mode": "human"})], "environments.pendulum.kwargs", "'human'", "expected none, or rgb_array"),
+        ([((*GRID, "tasks"), [{"size": 3}, {"render_mode": "human"}])], "environments.grid.tasks[1]", "'human'", "expected none"),
         # Keyword arguments
         ([(KWARGS, {"colour": "red"})], "environments.pendulum.kwargs", "'colour': 'red'", "keyword arguments that it takes"),
         ([(KWARGS, {"max_episode_steps": "ten"})], "environments.pendulum.kwargs", "'ten'", "expected"),
@@ -138,6 +142,67 @@ def test_a_reference_that_envpool_cannot_step_is_named_where_its_sources_never_a
         preflight.check(_edited(((*PENDULUM, "reference"), {"backend": "envpool"}), ((*GRID, "reference"), {"backend": "envpool"})), cache)
     (line,) = str(error.value).splitlines()  # InvertedPendulum is among EnvPool's
     assert line.startswith("environments.grid.reference.backend: 'envpool' for environment 'gla/GridWorld-v0'"), line
+
+
+MODULE = """
+import gymnasium as gym
+import numpy as np
+
+class Mine(gym.Env):
+    observation_space, action_space = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(3, np.float32), {}
+    def step(self, action):
+        return np.zeros(3, np.float32), 0.0, False, False, {}
+
+gym.register("Mine-v0", Mine, max_episode_steps=LIMIT)
+"""
+
+
+def _check_mine(folder, module):
+    """Preflight of an environment of one's own, in a process that has not imported it."""
+    raw = {"environments": {"mine": {"id": "mymodule:Mine-v0"}}}
+    code = f"import json; from gla import preflight; print(json.dumps(preflight.check({raw}, 'cache.json')))"
+    (folder / "mymodule.py").write_text(module)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_environment_of_ones_own_that_was_edited_is_asked_again(tmp_path):
+    for limit in (10, 20):
+        done = _check_mine(tmp_path, MODULE.replace("LIMIT", str(limit)))
+        assert json.loads(done.stdout)["mine"]["time_limit"] == limit, done.stderr
+
+
+@pytest.mark.parametrize(
+    "found, made, said",
+    [
+        ("0.0, False", "'1', False", "mine.id: environment 'mymodule:Mine-v0', step 0: reward '1' (expected one"),
+        ("0.0, False", "np.nan, False", "mine.id: environment 'mymodule:Mine-v0': reward of step 0 nan (expected finite"),
+        ("return np.zeros(3, np.float32), {}", "return np.zeros(3, np.float32)", "first reset: reset returned of shape (3,)"),
+        ("return np.zeros(3, np.float32), {}", "raise OSError(2, 'gone')", "first reset: FileNotFoundError: [Errno 2] gone (expected"),
+        ("import numpy as np", "raise SystemExit(0)", "SystemExit: 0 (expected one that can be made)"),
+    ],
+)
+def test_an_environment_of_ones_own_is_tried_before_any_job(tmp_path, found, made, said):
+    done = _check_mine(tmp_path, MODULE.replace("LIMIT", "9").replace(found, made))
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("gla.config.ConfigError: environments.mine.") and said in line, done.stderr
+
+
+def test_an_environment_of_ones_own_is_found_and_not_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "single.py").write_text("raise RuntimeError")
+    (tmp_path / "whole/part").mkdir(parents=True)
+    for name in ("__init__.py", "mine.py", "part/__init__.py"):
+        (tmp_path / "whole" / name).write_text("raise RuntimeError")
+    assert preflight.sources("single:Mine-v0") == ["single.py"]
+    assert preflight.sources("whole.mine:Mine-v0") == ["whole/__init__.py", "whole/mine.py", "whole/part/__init__.py"]
+    elsewhere = preflight.sources("yaml:Mine-v0")
+    assert elsewhere and all(Path(p).is_absolute() for p in elsewhere)
+    for name in ("Reacher-v4", "nowhere:Mine-v0", ":Mine-v0", "a b:c", ".x:Mine-v0"):
+        assert preflight.sources(name) == []
 
 
 def test_every_fault_is_told_at_once(cache):

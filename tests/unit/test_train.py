@@ -203,7 +203,7 @@ def test_a_checkpoint_of_other_data_is_ignored(tmp_path, manifest, grid_store, m
 
 PACKAGE = Path(train_module.__file__).parent
 # What they hold decides no weight: sizes and defaults are in the config's own part of the fingerprint.
-UNDECIDING = {"__init__.py", "config.py", "files.py", "progress.py", "environments/envpool.py"}
+UNDECIDING = {"__init__.py", "config.py", "files.py", "progress.py", "watchdog.py", "environments/envpool.py"}
 
 
 def _imported(name):

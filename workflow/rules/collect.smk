@@ -11,6 +11,7 @@ rule histories:
 rule collect:
     input:
         code=CODE_PPO,
+        own=lambda w: own_code(w.environment),
     output:
         store=directory("<results>/histories/{environment}/{lifetimes}/history.zarr"),
         digest="<results>/histories/{environment}/{lifetimes}.json",

@@ -60,6 +60,16 @@ CODE_ENVIRONMENTS = code(
     "environments/ant_dir.py",
     "environments/envpool.py",
 )
+
+
+def own_code(environment):
+    """The module of an environment of one's own, whose id is MODULE:NAME; wherever it lies, it is no part of the package."""
+    return [
+        local(path)
+        for path in preflight.sources(config["environments"][environment]["id"])
+    ]
+
+
 CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
 LEARNERS = code(
     "learners/__init__.py",

@@ -13,6 +13,10 @@ def evaluated_environment(wildcards, *kept):
     return {"name": name} | {k: entry[k] for k in kept}
 
 
+def evaluated_own_code(wildcards):
+    return own_code(config["evaluations"][wildcards.evaluation]["environment"])
+
+
 def evaluation_settings(wildcards):
     return without(
         config["evaluations"][wildcards.evaluation],
@@ -37,6 +41,7 @@ rule evaluate_agent:
         # agent.json holds the weights' hash and says when they changed.
         weights=ancient("<results>/agents/{agent}/weights.safetensors"),
         code=CODE_ENVIRONMENTS + CODE_MODEL + code("evaluate.py"),
+        own=evaluated_own_code,
         model=model_code,
     output:
         "<results>/rollouts/{evaluation}/{agent}/{condition}.parquet",
@@ -95,6 +100,7 @@ def reference_settings(wildcards):
 rule refer:
     input:
         code=CODE_ENVIRONMENTS + code("ppo.py", "reference.py"),
+        own=lambda w: own_code(w.environment),
     output:
         policies="<results>/references/{environment}/{split}.safetensors",
         description="<results>/references/{environment}/{split}.json",
@@ -119,6 +125,7 @@ rule evaluate_baseline:
         stores=ancient(lambda w: last_policies(w, stores)),
         reference=trained_reference,
         code=CODE_PPO + code("evaluate.py"),
+        own=evaluated_own_code,
         kind=lambda w: LEARNERS if w.condition in ONLINE else [],
     output:
         "<results>/rollouts/{evaluation}/baseline/{condition}.parquet",

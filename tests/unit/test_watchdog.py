@@ -1,0 +1,66 @@
+"""What is said of a call that does not return, and what ends it."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gla import watchdog
+from gla.config import ConfigError
+
+
+class _Call(watchdog.Wait):
+    def __str__(self):
+        return f"call {self.at}"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(watchdog, "EVERY", 0.02)
+    monkeypatch.setattr(watchdog, "FIRST", 0.1)
+    monkeypatch.setenv("GLA_STEP_SECONDS", "0.4")
+
+
+def test_what_is_waited_for_is_said_and_then_interrupted(quick, capsys):
+    call = _Call()
+    with pytest.raises(KeyboardInterrupt), call:
+        call.at = 3
+        time.sleep(20)
+    said = capsys.readouterr().err
+    assert "call 3: waited for 0.1 s; given up after 0.4 s (GLA_STEP_SECONDS)" in said and "waited for 0.2 s" in said
+
+
+def test_many_calls_that_return_are_no_wait(quick, capsys):
+    call, start = _Call(), time.monotonic()
+    while time.monotonic() - start < 1:
+        with call:
+            for call.at in range(3):
+                time.sleep(0.01)
+    time.sleep(0.6)  # and nothing is waited for between them
+    assert capsys.readouterr().err == ""
+
+
+def test_a_job_that_heeds_no_interruption_is_ended_with_one_line():
+    code = """if True:
+        import signal, time
+        from gla import watchdog
+        watchdog.ends, watchdog.EVERY = True, 0.02
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        class Call(watchdog.Wait):
+            __str__ = lambda self: "the call"
+        with Call():
+            time.sleep(30)"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"GLA_STEP_SECONDS": "0.3"}, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: the call: nothing was returned for 0.3 s (expected an answer within GLA_STEP_SECONDS)\n"
+
+
+@pytest.mark.parametrize("value", ["", "soon", "0", "-1", "nan"])
+def test_a_limit_that_is_none_is_named(monkeypatch, value):
+    monkeypatch.setenv("GLA_STEP_SECONDS", value)
+    with pytest.raises(ConfigError, match=f"GLA_STEP_SECONDS: '{value}' .expected seconds"):
+        watchdog.limit()
