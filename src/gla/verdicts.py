@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from gla.config import CALM, ONLINE
-from gla.evaluate import read_rows
+from gla.evaluate import read_evaluation
 from gla.files import atomic, read_json
 from gla.statistics import bootstrap_interval, crossed_mean, crossed_test, holm, iqm, resampled, seeds_interval
 
@@ -249,7 +249,7 @@ def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]
 def table(evaluations: list[dict], path: str | Path) -> None:
     """Write the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has), ``agents`` (how
     many networks each has), ``conditions``, and the paths of its ``rollouts`` and of the descriptions of its ``references``."""
-    frame = judge([(one, pd.concat([read_rows(p) for p in one["rollouts"]], ignore_index=True)) for one in evaluations])
+    frame = judge([(one, read_evaluation(one["rollouts"])) for one in evaluations])
     with atomic(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from gla.config import ONLINE, Figure
-from gla.evaluate import read_rows
+from gla.evaluate import read_evaluation
 from gla.figures.panels import REFERENCES, seed_means, seeds_of
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
@@ -54,7 +54,7 @@ def table(
     """
     rows = []
     for number, (panel, paths, best, n) in enumerate(zip(entry.panels, rollouts, optimal, tasks, strict=True)):
-        frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
+        frame = read_evaluation(paths)
         environment = next(iter(frame["environment"]), "")
         frame = frame[~frame["condition"].isin(set(ONLINE) - {_online(frame)})]
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
