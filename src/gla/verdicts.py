@@ -32,7 +32,8 @@ import pandas as pd
 
 from gla.config import CALM, ONLINE
 from gla.evaluate import read_evaluation
-from gla.files import atomic, read_json
+from gla.files import atomic, read_description
+from gla.reference import Curve
 from gla.statistics import bootstrap_interval, crossed_mean, crossed_test, holm, iqm, resampled, seeds_interval
 
 CONTROLS = ("rewards_hidden", "rewards_shuffled")
@@ -150,7 +151,7 @@ def data_efficiency(frame: pd.DataFrame, last: float, references: list[str]) -> 
     The agent's are those at which its mean return over seeds first is ``last``. The reference learns from large batches: a learner
     of few steps is ``best_online``. NaN where the reference's mean never reaches it.
     """
-    bodies = [read_json(path) for path in references]
+    bodies = [read_description(path, Curve) for path in references]
     curves = np.array([[np.nan if x is None else x for x in row] for b in bodies for row in b["mean_return"]])
     curve = pd.DataFrame(curves).mean().ffill().to_numpy()
     reached = np.flatnonzero(curve >= last)

@@ -40,8 +40,9 @@ def rollouts(tmp_path):
 
 def _digest(folder, name, environment, curves):
     path = folder / f"{name}.json"
-    body = {"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10}
-    body |= {"format": 1, "files": {}, "config": {"tasks": []}}
+    body = {"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10, "updates": len(curves[0])}
+    body |= {"format": 1, "files": {}, "config": {"id": environment, "tasks": []}, "lifetimes": list(range(len(curves)))}
+    body |= {"observation_size": 4, "action_size": 2, "discrete": False}
     path.write_text(json.dumps(body | {"content": fingerprint(body)}))
     return str(path)
 
