@@ -6,14 +6,22 @@
 #
 # One target per stage: histories, manifests, agents, rollouts, figures, tables.
 
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
+
+def checkout(path):
+    """A file of this checkout, from the working directory, which --directory may put elsewhere."""
+    return os.path.relpath(os.path.join(workflow.basedir, path))
+
+
 # A --configfile stands instead of the default, not on top of it.
 if "environments" not in config:
 
-    configfile: "config/config.yaml"
+    configfile: checkout("config/config.yaml")
 
 
 include: "workflow/rules/common.smk"

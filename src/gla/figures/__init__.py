@@ -6,9 +6,11 @@ made from, its entry says: ``digests`` of the environments that it names, ``by_p
 ``rollouts``, ``optimal``, ``tasks`` and ``projections`` of the panels.
 """
 
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import matplotlib
 
@@ -29,6 +31,11 @@ def tabulate(entry: Figure, inputs: dict[str, list], path: str | Path) -> None:
         KINDS[entry.kind].table(entry, **inputs).to_csv(temporary, index=False)
 
 
+def styled(style: dict[str, Any]) -> AbstractContextManager:
+    """Drawing in the project's style and in ``style`` on top of it, whatever a matplotlibrc of the user's says."""
+    return plt.style.context([STYLE, style], after_reset=True)
+
+
 def plot(entry: Figure, table: str | Path, outputs: list[str | Path]) -> None:
     """Draw a figure's CSV into files whose endings name the formats."""
     # Names are text even where they look like numbers or missing values; other cells may be missing.
@@ -38,7 +45,7 @@ def plot(entry: Figure, table: str | Path, outputs: list[str | Path]) -> None:
         style = matplotlib.RcParams(entry.style)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"style: {error.args[0]} (expected Matplotlib's rc parameters)") from None
-    with plt.style.context([STYLE, dict(style)]):
+    with styled(dict(style)):
         figure = KINDS[entry.kind].draw(entry, frame)
         for path in outputs:
             with atomic(path) as temporary:
