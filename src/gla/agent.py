@@ -16,7 +16,6 @@ from gla.config import ConfigError
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
 from gla.files import CorruptFile, Description, check, read_description, sha256
 
-
 LAYERS = 1000  # of a model that is read
 
 

@@ -12,7 +12,7 @@ projection of one split can be drawn in another. Rollouts draw from TEST.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gla.config import ConfigError, Dataset, Positive, Projections
+from gla.config import ConfigError, Dataset, Positive
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
 from gla.files import CorruptFile, Description, atomic, fingerprint, read_csv, read_description, write_json
 from gla.histories import read_digest
@@ -41,10 +41,18 @@ class Source(Description):
     content: list[str]
 
 
+class Pools(Description):
+    """What a manifest's summary says of projections."""
+
+    kind: Literal["gaussian", "identity"]
+    train: Positive
+    validation: Positive
+
+
 class Summary(Description):
     """What a manifest's summary holds."""
 
-    projections: Projections
+    projections: Pools
     environments: Annotated[dict[str, Source], Field(min_length=1)]
     rows: dict[str, int]
     table: str

@@ -41,6 +41,7 @@ def _learn(a: argparse.Namespace) -> None:
         importlib.import_module(module)
     from gla import api, watch
     from gla.config import ConfigError
+    from gla.files import named
 
     kwargs = yaml.safe_load(a.kwargs)
     if not isinstance(kwargs, dict):
@@ -50,7 +51,8 @@ def _learn(a: argparse.Namespace) -> None:
     frame = agent.learn(a.env, episodes=a.episodes, seeds=a.seeds, conditions=a.conditions, **settings)
     print(watch.summary(frame))
     if a.rows:
-        frame.to_csv(a.rows, index=False)
+        with named(a.rows):
+            frame.to_csv(a.rows, index=False)
     if a.plot:
         watch.plot_returns(frame, a.plot)
     if a.video:

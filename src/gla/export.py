@@ -11,6 +11,7 @@ import numpy as np
 
 from gla import environments, histories
 from gla.config import ConfigError, Environment, check
+from gla.files import named
 from gla.watch import locate
 
 
@@ -35,8 +36,8 @@ def minari(store: str | Path, name: str, folder: str | Path | None = None) -> st
         parse_dataset_id(name)
     except ValueError as error:
         raise ConfigError(f"--id: {error}") from None
-    with _datasets_in(folder):
-        if (target := get_dataset_path(name)).exists():
+    with _datasets_in(folder), named(target := get_dataset_path(name)):
+        if target.exists():
             raise ConfigError(f"--id {name!r}: {target} exists (expected a new name, or a higher version)")
         body, history = histories.read_digest(digest), histories.read(path, digest)
         final = np.asarray(histories.arrays(path, body)["final_observation"][...])

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Folders of results, and how many names below each say what a file is; the deepest first, since an entry may bear their names.
 FOLDERS = {"rollouts": 3, "agents": 2, "histories": 2, "references": 2, "training": 2, "figures": 1, "manifests": 1, "tables": 1}
+
+LARGEST = 1e100  # number in a table
 
 
 class CorruptFile(ValueError):
@@ -217,17 +219,28 @@ def read_description(path: str | Path, model: type[Description], anywhere: bool 
     return body
 
 
-def read_csv(path: str | Path, **options: Any) -> "pd.DataFrame":
-    """Raises CorruptFile where the file is missing, is no table, or was altered."""
+def read_csv(path: str | Path, names: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any) -> "pd.DataFrame":
+    """Raises CorruptFile where the file is missing, is no table, was altered, or lacks a column.
+
+    names, numbers: columns that it must have; numbers may be missing, and none is beyond 1e100.
+    """
     import pandas as pd  # slow, and whoever starts Snakemake waits for this module
 
     try:
         check(path)
-        return pd.read_csv(path, **options)
+        frame = pd.read_csv(path, **options)
+        if missing := [name for name in (*names, *numbers) if name not in frame]:
+            raise ValueError(f"no column {missing[0]!r}")
+        for name in numbers:
+            column = frame[name] if len(frame) else pd.Series(dtype=float)  # of no rows no type is known
+            if column.dtype.kind not in "iuf" or (column.abs() > LARGEST).any():
+                raise ValueError(f"column {name!r} holds something else than numbers up to {LARGEST}")
     except CorruptFile:
         raise
-    except (OSError, ValueError) as error:
-        raise CorruptFile(f"{path}: not readable as CSV ({error}); delete it to have it made anew") from None
+    except (OSError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise CorruptFile(f"{path}: not readable as CSV ({said}); delete it to have it made anew") from None
+    return frame
 
 
 def sha256(path: str | Path) -> str:

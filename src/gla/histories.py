@@ -41,8 +41,17 @@ from zarr.storage import MemoryStore
 from gla.config import NOT_OF_HISTORIES, Environment, Positive
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
 from gla.files import (
-    CorruptFile, Description, exclusive, fingerprint, named, place, read_description, sha256, sync_folder, write_json,
-)  # fmt: skip
+    CorruptFile,
+    Description,
+    exclusive,
+    fingerprint,
+    named,
+    place,
+    read_description,
+    sha256,
+    sync_folder,
+    write_json,
+)
 from gla.ppo import Policy, Population, ReturnTracker
 from gla.progress import Progress
 
@@ -58,7 +67,7 @@ class Source(Description):
     """What histories were collected in."""
 
     id: str
-    tasks: list[dict[str, Any]] = []
+    tasks: list[dict[str, Any]]
 
 
 class Digest(Description):
@@ -168,7 +177,7 @@ def collect(entry: Environment, name: str, lifetimes: range, store: str | Path, 
     """
     store, digest = Path(store), Path(digest)
     store.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(store.parent):
+    with exclusive(store.parent), named(store):
         _collect(entry, name, lifetimes, store, digest)
 
 

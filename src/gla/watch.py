@@ -11,7 +11,7 @@ import pandas as pd
 from gla import environments, histories
 from gla.config import ConfigError, Figure, Panel
 from gla.environments import UnsupportedEnvironment, time_limit
-from gla.files import CorruptFile, atomic
+from gla.files import CorruptFile, atomic, named
 from gla.statistics import mean_interval
 
 STATES = 100_000  # observations that a drawing of state coverage takes at most
@@ -42,7 +42,7 @@ def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
     name = str(frame["environment"].iloc[0])
     ragged = frame.groupby(["condition", "seed"]).size().nunique() > 1
     entry = Figure(kind="in_context", x="env_steps" if ragged else "episode", panels=[Panel(evaluation=name)])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, named(folder):
         rows, table = f"{folder}/rows.parquet", f"{folder}/table.csv"
         frame.to_parquet(rows, index=False)
         figures.tabulate(entry, {"rollouts": [[rows]], "optimal": [None], "tasks": [1]}, table)

@@ -3,7 +3,8 @@
 ``table(entry, inputs) -> DataFrame`` gathers the numbers that are drawn, and ``draw(entry, table) ->
 Figure`` draws them and nothing else, so that a change of style needs no rollouts. Which inputs a table is
 made from, its entry says: ``digests`` of the environments that it names, ``by_position`` of the agents, or
-``rollouts``, ``optimal``, ``tasks`` and ``projections`` of the panels.
+``rollouts``, ``optimal``, ``tasks`` and ``projections`` of the panels. Where the file has ``COLUMNS``, a table that lacks one of
+them, or holds something else than numbers in one that is not in ``NAMES``, is not drawn.
 """
 
 from contextlib import AbstractContextManager
@@ -40,7 +41,11 @@ def plot(entry: Figure, table: str | Path, outputs: list[str | Path]) -> None:
     """Draw a figure's CSV into files whose endings name the formats."""
     # Names are text even where they look like numbers or missing values; other cells may be missing.
     others = [c for c in read_csv(table, nrows=0).columns if c not in NAMES]
-    frame = read_csv(table, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values={c: [""] for c in others})
+    columns = getattr(KINDS[entry.kind], "COLUMNS", ())
+    frame = read_csv(
+        table, [c for c in columns if c in NAMES], [c for c in columns if c not in NAMES],
+        dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values={c: [""] for c in others},
+    )  # fmt: skip
     try:
         style = matplotlib.RcParams(entry.style)
     except (KeyError, ValueError) as error:

@@ -10,6 +10,7 @@ from gla.figures.panels import REFERENCES, seed_means, seeds_of
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
 
+COLUMNS = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")
 CURVES = ("agent", "rewards_hidden", "rewards_shuffled", "context_wiped", *ONLINE)
 LEARNERS = {"online_ppo": "PPO", "online_linear": "linear", "online_ars": "random search"}
 CONTROLS = {"rewards_hidden": "--", "rewards_shuffled": ":", "context_wiped": "-."}
@@ -70,8 +71,7 @@ def table(
                     rows.append((*head, x, *seeds_interval(values[..., i], n), count))
         if best is not None:
             rows.append((number, panel.evaluation, environment, "baseline", "optimal", np.nan, best, best, best, 0))
-    columns = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> None:

@@ -14,6 +14,8 @@ from gla.figures.panels import REFERENCES, seed_means, seeds_of
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
 
+COLUMNS = ("panel", "evaluation", "agent", "condition", "x", "mean", "low", "high", "seeds")
+
 
 def table(
     entry: Figure, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list[dict[str, int]]
@@ -39,8 +41,7 @@ def table(
             rows.append((number, panel.evaluation, agent, condition, x, *seeds_interval(values, n), values.size))
         if best is not None:
             rows.append((number, panel.evaluation, "baseline", "optimal", np.nan, best, best, best, 0))
-    columns = ("panel", "evaluation", "agent", "condition", "x", "mean", "low", "high", "seeds")
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
