@@ -223,6 +223,18 @@ def test_style_reaches_the_figure_and_stays_there(tmp_path, drawable):
     assert dict(plt.rcParams) == before
 
 
+def test_a_users_own_matplotlibrc_changes_nothing(tmp_path, drawable, monkeypatch):
+    entry, inputs = drawable["training"]
+    figures.tabulate(entry, inputs, tmp_path / "t.csv")
+    for name in "ab":
+        figures.plot(entry, tmp_path / "t.csv", [tmp_path / f"{name}.pdf", tmp_path / f"{name}.png"])
+        for key, value in {"lines.linestyle": "--", "axes.facecolor": "red", "savefig.facecolor": "blue", "pdf.compression": 0}.items():
+            monkeypatch.setitem(plt.rcParams, key, value)
+    for ending in ("pdf", "png"):
+        assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+    assert plt.rcParams["axes.facecolor"] == "red"  # theirs again
+
+
 def test_labels_stand_in_the_legend_and_titles_above(tmp_path, rollouts):
     entry = Figure(
         kind="in_context", panels=[{"evaluation": "v", "title": "Grid", "agents": ["x"], "labels": ["ours"]}]
