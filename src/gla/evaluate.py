@@ -47,8 +47,8 @@ COLUMNS = (
     "rewards_vary",
 )  # fmt: skip
 NAMES, COUNTS = COLUMNS[:3], (*COLUMNS[3:7], "episode_length")
-# What rollouts may claim to hold: five times the rows for a byte that the emptiest ones have, and names of some hundred letters.
-MOST_ROWS, ROWS_PER_BYTE, NAME_BYTES, NETWORKS, SEEDS = 5_000_000, 16, 1000, 2**10, 2**20
+# What rollouts may claim to hold: three times the rows for a byte that the emptiest ones have.
+MOST_ROWS, ROWS_PER_BYTE, NAMES_BYTES, NETWORKS, SEEDS = 5_000_000, 16, 2**28, 2**10, 2**20
 
 
 class EpisodeRows:
@@ -348,11 +348,17 @@ def _check_claims(path: str | Path) -> None:
     if rows > most or rows != sum(g.num_rows for g in groups):
         raise CorruptFile(f"{path}: {rows} rows in {os.path.getsize(path)} bytes (expected at most {most})")
     for column in (g.column(i) for g in groups for i in range(g.num_columns)):
-        size = rows + NAME_BYTES if column.path_in_schema in NAMES else 32 * rows + NAME_BYTES
+        size = 1000 + rows * (1 if column.path_in_schema in NAMES else 32)
         if column.compression != "SNAPPY" or not {"PLAIN", "RLE", "RLE_DICTIONARY"}.issuperset(column.encodings):
             raise CorruptFile(f"{path}: column {column.path_in_schema!r} is packed by {column.compression} of {column.encodings} (expected SNAPPY)")
         if column.total_uncompressed_size > size:
             raise CorruptFile(f"{path}: column {column.path_in_schema!r} has {column.total_uncompressed_size} bytes (expected at most {size})")
+    # A name of a megabyte is there once, and then in every row.
+    names = pq.read_table(path, columns=list(NAMES), read_dictionary=list(NAMES)) if rows else pa.table({})
+    parts = [part for column in names.columns for part in column.chunks]
+    letters = sum(len(part) * max(map(len, part.dictionary.to_pylist()), default=0) for part in parts)
+    if letters > NAMES_BYTES:
+        raise CorruptFile(f"{path}: names of {letters} letters in all (expected at most {NAMES_BYTES})")
 
 
 def _check_rows(frame: pd.DataFrame, path: str | Path) -> None:

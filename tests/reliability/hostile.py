@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -194,6 +195,15 @@ def _many_rows() -> None:
     _rehash(Path(ROLLOUT))
 
 
+def _long_names() -> None:
+    """A name of 400 kB that is there once, in half a million rows."""
+    frame = pd.concat([_rows()] * 125_000, ignore_index=True).assign(seed=np.arange(500_000))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    name = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(frame), np.int32)), pa.array(["a" * 400_000]))
+    pq.write_table(table.set_column(0, "agent", name), ROLLOUT, store_schema=False)
+    _rehash(Path(ROLLOUT))
+
+
 def _deltas() -> None:
     """Long names that each share a prefix with the one before: bytes that are not there."""
     table = pa.Table.from_pandas(_rows(agent="a" * 10**6), preserve_index=False)
@@ -351,7 +361,7 @@ CASES: list[tuple[Make, Make, str]] = [
     *[(partial(_weights, header), _load_agent, WEIGHTS) for header in (b"x", b"[]", b"{" * 50_000)],
     (partial(_tensor, "sequence.head.weight", None), _load_agent, WEIGHTS), (partial(_tensor, "more", torch.zeros(1)), _load_agent, WEIGHTS),
     (partial(_tensor, "sequence.head.weight", torch.zeros(3)), _load_agent, WEIGHTS),
-    (_many_rows, _tabulate, ROLLOUT), (_deltas, _tabulate, ROLLOUT), (partial(_rollout, "zstd"), _tabulate, ROLLOUT),
+    (_many_rows, _tabulate, ROLLOUT), (_long_names, _tabulate, ROLLOUT), (_deltas, _tabulate, ROLLOUT), (partial(_rollout, "zstd"), _tabulate, ROLLOUT),
     *[(partial(_rollout, drop=column), _tabulate, ROLLOUT) for column in ("seed", "episode_return")],
     *[(partial(_rollout, **{column: v}), _tabulate, ROLLOUT) for column, v in
       (("agent", "other"), ("agent", "a" * 10**6), ("agent", None), ("condition", "rewards_hidden"), ("training_seed", 3), ("training_seed", 10**9),

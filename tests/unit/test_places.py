@@ -56,6 +56,15 @@ def test_results_may_be_moved_and_files_copied_out_of_them(results, tmp_path):
     assert read_json(tmp_path / "elsewhere/x.json") == "a"
 
 
+@pytest.mark.parametrize("name", ["agents", "rollouts", "figures"])
+def test_a_folder_of_results_may_bear_the_name_of_one_in_it(tmp_path, name):
+    for folder in (name, "results"):
+        write_json(tmp_path / folder / "manifests/a.json", "a")
+        (tmp_path / folder).rename(tmp_path / {name: "other", "results": name}[folder])
+    for folder in (name, "other"):
+        assert read_json(tmp_path / folder / "manifests/a.json") == "a"
+
+
 def test_sha256sum_checks_a_hash_with_a_place(results):
     folder = results / "manifests"
     assert hash_file(folder / "a.json").read_text().startswith("# manifests/a.json\n")
