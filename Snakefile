@@ -7,10 +7,18 @@
 # One target per stage: histories, manifests, references, agents, rollouts, figures, tables. ``all`` is all of them, so that
 # whatever is deleted is made anew; the figures alone ask for no more than they need.
 
+import os
+
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.27")
+
+
+def checkout(path):
+    """A file of this checkout, from the working directory, which --directory may put elsewhere."""
+    return os.path.relpath(os.path.join(workflow.basedir, path))
+
 
 # A --configfile stands instead of the default, not on top of it.
 if "environments" not in config:
@@ -21,7 +29,7 @@ if "environments" not in config:
             "there, since it stands instead of the default config)"
         )
 
-    configfile: "config/config.yaml"
+    configfile: checkout("config/config.yaml")
 
 
 include: "workflow/rules/common.smk"

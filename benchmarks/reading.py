@@ -25,7 +25,6 @@ from table import interleaved, put_ratio
 from gla import augment, histories
 from gla.config import Agent, Dataset
 from gla.files import fingerprint, write_json
-from gla.ppo import Policy
 from gla.windows import Windows
 
 WINDOW, BATCH, STREAMS, UPDATES, OBSERVATION, ACTION = 1024, 32, 8, 32, 50, 4
@@ -36,31 +35,19 @@ FIELDS = ("observation", "action", "mean", "reward", "done")
 def write_store(folder: Path, lifetimes: int) -> tuple[str, str]:
     """A dataset over one store of random numbers: table and summary."""
     store, digest, rng = folder / "h.zarr", folder / "d.json", np.random.default_rng(0)
-    group, rows = zarr.open_group(store, mode="w", zarr_format=3), {"lifetime": lifetimes, "stream": STREAMS, "step": UPDATES * WINDOW}
-
-    def save(name: str, dtype: str, **axes: int) -> None:
-        array = histories._create(group, name, dtype, **axes)
-        for k in range(lifetimes):
-            shape = array.shape[1:]
-            array[k] = rng.standard_normal(shape, np.float32) if dtype == "float32" else np.zeros(shape, dtype)
-
-    save("observation", "float32", **rows, observation=OBSERVATION)
-    for name in ("action", "mean"):
-        save(name, "float32", **rows, action=ACTION)
-    save("reward", "float32", **rows)
-    for name in ("terminated", "truncated"):
-        save(name, "bool", **rows)
-    save("log_std", "float32", lifetime=lifetimes, update=UPDATES, action=ACTION)
-    save("mean_return", "float32", lifetime=lifetimes, update=UPDATES)
-    histories._create(group, "snapshot_update", "int64", snapshot=1)[...] = UPDATES - 1
-    for field in Policy._fields:  # recorded targets ask no policy
-        save(f"policy_{field}", "float32", lifetime=lifetimes, snapshot=1, size=1)
-    group.attrs.update({"format": histories.FORMAT, "steps_per_update": WINDOW, "discrete": False})
+    group = zarr.open_group(store, mode="w", zarr_format=3)
     body = {
         "format": histories.FORMAT, "environment": "random", "lifetimes": list(range(lifetimes)), "streams": STREAMS,
-        "observation_size": OBSERVATION, "action_size": ACTION, "discrete": False, "updates": UPDATES,
-        "steps_per_update": WINDOW, "mean_return": [[0.0] * UPDATES] * lifetimes, "files": histories._hashes(store),
+        "config": {"id": "random", "tasks": []}, "observation_size": OBSERVATION, "action_size": ACTION, "discrete": False,
+        "updates": UPDATES, "steps_per_update": WINDOW, "mean_return": [[0.0] * UPDATES] * lifetimes,
     }  # fmt: skip
+    for name, (dtype, axes) in histories._layout(body, snapshots=1, hidden=1).items():  # recorded targets ask no policy
+        array = histories._create(group, name, dtype, **axes)
+        for k in range(array.shape[0]):
+            shape = array.shape[1:]
+            array[k] = rng.standard_normal(shape, np.float32) if dtype == "float32" else np.zeros(shape, dtype)
+    group.attrs.update({"format": histories.FORMAT, "steps_per_update": WINDOW, "discrete": False})
+    body["files"] = histories._hashes(store)
     write_json(digest, body | {"content": fingerprint(body)})
     paths = str(folder / "m.csv"), str(folder / "m.json")
     augment.write_manifest(Dataset(environments=["random"]), [(str(store), str(digest))], *paths)

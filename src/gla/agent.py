@@ -1,17 +1,49 @@
 """The in-context agent: its model, tokens in and policy outputs out, and its folder on disk."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import safetensors
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gla import models
+from gla.augment import Summary
 from gla.config import Agent as AgentConfig
+from gla.config import ConfigError
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
-from gla.files import CorruptFile, read_json, sha256
+from gla.files import ANEW, CorruptFile, Description, check, read_description, sha256
+
+LAYERS = 1000  # of a model that is read
+
+
+class Training(Description):
+    """How an agent was trained."""
+
+    parameters: int
+    tokens: int
+    precision: str
+    torch: str
+    validation_loss: float
+    constant_loss: float
+
+
+class Weights(Description):
+    """The file that holds an agent's weights."""
+
+    file: Literal["weights.safetensors"]
+    sha256: str
+
+
+class AgentDescription(Description):
+    """What agent.json holds."""
+
+    config: AgentConfig
+    manifest: Summary
+    training: Training
+    weights: Weights
 
 
 class AgentModel(nn.Module):
@@ -60,28 +92,41 @@ def describe(config: AgentConfig, manifest: dict, weights: Path, training: dict)
     }
 
 
-def load(folder: str | Path) -> Agent:
-    """An agent from its folder. Raises CorruptFile naming the file that is missing or altered."""
-    folder = Path(folder)
-    body = read_json(folder / "agent.json")
-    path = folder / "weights.safetensors"
-    try:
-        config = AgentConfig.model_validate(body["config"])
-        expected, manifest = body["weights"]["sha256"], body["manifest"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFile(f"{folder / 'agent.json'}: not an agent's description ({error!r})") from None
-    if not path.is_file():
-        raise CorruptFile(f"{path}: missing (expected the weights that {folder / 'agent.json'} describes); Snakemake makes it anew")
-    if sha256(path) != expected:
-        raise CorruptFile(f"{path}: altered or cut off (its hash is not the one in {folder / 'agent.json'}); delete it to have it made anew")
+def read_described(folder: str | Path, anywhere: bool = False) -> dict[str, Any]:
+    """The content of agent.json. Raises CorruptFile where it, or the weights beside it, is missing, altered or another agent's.
+
+    anywhere: whether the folder may be a copy that has another name in a folder of results.
+    """
+    described, weights = Path(folder) / "agent.json", Path(folder) / "weights.safetensors"
+    body = read_description(described, AgentDescription, anywhere)
+    if not weights.is_file():
+        raise CorruptFile(f"{weights}: missing (expected the weights that {described} describes); Snakemake makes it anew")
+    check(weights, anywhere)
+    if sha256(weights) != body["weights"]["sha256"]:
+        raise CorruptFile(f"{weights}: altered or cut off (its hash is not the one in {described}); {ANEW}")
+    return body
+
+
+def load(folder: str | Path, anywhere: bool = False) -> Agent:
+    """An agent from its folder. Raises CorruptFile as ``read_described`` does, and where the weights are not the model's."""
+    body, path = read_described(folder, anywhere), Path(folder) / "weights.safetensors"
+    config = AgentConfig.model_validate(body["config"])
     try:
         with safetensors.safe_open(path, "pt") as file:
             held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        # A layer has a matrix of width * width at least: no memory is taken for a model that is not in the file.
-        if config.model.layers * config.model.width**2 > sum(math.prod(shape) for shape in held.values()):
-            raise RuntimeError(f"it is too small for {config.model.layers} layers of width {config.model.width}")
+        # Compared before memory is taken: a model of shapes alone costs nothing but its layers.
+        if config.model.layers > min(LAYERS, len(held)):
+            raise RuntimeError(f"it is too small for {config.model.layers} layers")
+        with torch.device("meta"):
+            expected = {name: list(x.shape) for name, x in AgentModel(config).state_dict().items()}
+        for name in sorted(held.keys() | expected.keys()):
+            if held.get(name) != expected.get(name):
+                raise RuntimeError(f"{name} is of shape {held.get(name)}; expected {expected.get(name)}")
         model = AgentModel(config)
         model.load_state_dict(load_file(path))
-    except (safetensors.SafetensorError, RuntimeError) as error:
-        raise CorruptFile(f"{path}: does not hold this agent's weights ({error})") from None
-    return Agent(model.eval(), config, manifest)
+    except ConfigError as error:
+        raise ConfigError(f"{Path(folder) / 'agent.json'}: {error}") from None
+    except (safetensors.SafetensorError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise CorruptFile(f"{path}: does not hold this agent's weights ({said}); {ANEW}") from None
+    return Agent(model.eval(), config, body["manifest"])

@@ -143,5 +143,5 @@ class Policy:
 
 
 def load(folder: str | Path) -> Agent:
-    """An agent from its folder. Raises CorruptFile naming the file that is missing or altered."""
-    return Agent(**vars(agent.load(folder)), name=Path(folder).resolve().name)
+    """An agent from its folder, which may bear any name. Raises CorruptFile naming the file that is missing or altered."""
+    return Agent(**vars(agent.load(folder, anywhere=True)), name=Path(folder).resolve().name)

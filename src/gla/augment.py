@@ -12,19 +12,51 @@ projection of one split can be drawn in another. Rollouts draw from TEST.
 
 import os
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from gla.config import ConfigError, Dataset
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
-from gla.files import CorruptFile, atomic, fingerprint, read_csv, read_json, write_json
+from gla.files import ANEW, CorruptFile, Description, atomic, fingerprint, read_csv, read_description, write_json
 from gla.histories import read_digest
 
 TRAIN, VALIDATION, TEST = 0, 2**40, 2**41  # first projection seed of each split
 COLUMNS = ("split", "environment", "store", "digest", "lifetime", "stream", "projection_low", "projection_high")
+
+
+class Source(Description):
+    """What a manifest's summary says of an environment."""
+
+    observation_size: Annotated[int, Field(ge=1, le=MAX_OBSERVATION)]
+    action_size: Annotated[int, Field(ge=1, le=MAX_ACTION)]
+    discrete: bool
+    updates: PositiveInt
+    return_first: float
+    return_last: float
+    content: list[str]
+
+
+class Pools(Description):
+    """What a manifest's summary says of projections."""
+
+    kind: Literal["gaussian", "identity"]
+    train: PositiveInt
+    validation: PositiveInt
+
+
+class Summary(Description):
+    """What a manifest's summary holds."""
+
+    projections: Pools
+    environments: Annotated[dict[str, Source], Field(min_length=1)]
+    rows: dict[str, int]
+    table: str
+    content: str
 
 
 def projection(seed: int, observation_size: int, action_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,17 +133,23 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
     write_json(summary, body | {"content": fingerprint(body)})
 
 
-def read_manifest(table: str | Path, summary: str | Path) -> tuple[pd.DataFrame, dict]:
-    """Table, its paths usable from here, and summary. Raises CorruptFile where the two do not belong together or a
-    file is cut off."""
-    body = read_json(summary)
-    content = {key: value for key, value in body.items() if key != "content"}
-    if body.get("content") != fingerprint(content):
-        raise CorruptFile(f"{summary}: altered (its content is not what its own hash says); delete it to have it made anew")
+def read_manifest(table: str | Path, summary: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Table, its paths usable from here, and summary. Raises CorruptFile where the two do not belong together, a file is cut off,
+    or one is none of ``write_manifest``'s."""
+    body = read_description(summary, Summary)
     # Names are text even where they look like numbers or missing values.
     frame = read_csv(table, dtype=dict.fromkeys(COLUMNS[:4], str), keep_default_na=False)
-    if tuple(frame.columns) != COLUMNS or fingerprint(frame.to_dict("list")) != body.get("table"):
-        raise CorruptFile(f"{table}: not the table that {summary} describes; delete it to have it made anew")
+    if tuple(frame.columns) != COLUMNS or fingerprint(frame.to_dict("list")) != body["table"]:
+        raise CorruptFile(f"{table}: not the table that {summary} describes; {ANEW}")
+    numbers = frame[list(COLUMNS[4:])]
+    if any(kind != np.int64 for kind in numbers.dtypes) or (numbers < 0).any(axis=None) or numbers.to_numpy().max(initial=0) > 2 * TEST:
+        raise CorruptFile(f"{table}: a number is out of its range (expected lifetimes, streams and seeds of projections); {ANEW}")
+    if (frame["projection_low"] >= frame["projection_high"]).any():
+        raise CorruptFile(f"{table}: no projection between projection_low and projection_high (expected low below high); {ANEW}")
+    for name in body["environments"]:
+        for split in ("train", "validation"):
+            if not ((frame["environment"] == name) & (frame["split"] == split)).any():
+                raise CorruptFile(f"{table}: no row of {name!r} for {split} (expected one of each environment in {summary}); {ANEW}")
     for column in ("store", "digest"):
         frame[column] = [os.path.normpath(Path(table).parent / path) for path in frame[column]]
     return frame, body

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pandas as pd
 
+from gla.agent import AgentDescription
 from gla.evaluate import read_rows
-from gla.files import CorruptFile, atomic, read_csv, read_json
+from gla.files import CorruptFile, atomic, read_csv, read_description
 from gla.stages import network
 from gla.statistics import mean_interval
 
+NAMES = ("agent", "evaluation", "split", "verdict")
+NUMBERS = (
+    "first_episode", "last", "control_last", "beats_online", "beats_online_low", "beats_online_high", "score_above_calm",
+    "score_above_calm_low", "score_above_calm_high", "training_seeds", "seeds",
+)  # fmt: skip
 OVERFITTED = (
     ", less: **of lifetimes that it was not trained on it predicts nothing**, and what it does well it knows by heart from the others"
 )
@@ -19,8 +25,8 @@ def write(folder: str | Path, rollouts: Sequence[str] = (), verdicts: str | Path
     """Write README.md in an agent's folder. rollouts: Parquet files that it reports. verdicts: the table of verdicts, of which it
     reports the agent's rows. Raises CorruptFile."""
     path = Path(folder) / "README.md"
-    table = None if verdicts is None else read_csv(verdicts, dtype={"agent": str, "evaluation": str})
-    text = render(Path(folder).name, read_json(path.with_name("agent.json")), [read_rows(r) for r in rollouts], table)
+    table = None if verdicts is None else read_csv(verdicts, NAMES, NUMBERS, dtype=dict.fromkeys(NAMES, str))
+    text = render(Path(folder).name, read_description(path.with_name("agent.json"), AgentDescription), [read_rows(r) for r in rollouts], table)
     with atomic(path) as temporary:
         temporary.write_text(text)
     return path

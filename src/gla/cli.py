@@ -41,6 +41,7 @@ def _learn(a: argparse.Namespace) -> None:
         importlib.import_module(module)
     from gla import api, config_file, watch
     from gla.config import ConfigError
+    from gla.files import named
 
     kwargs = config_file.parse(a.kwargs, "--kwargs")
     if not isinstance(kwargs, dict):
@@ -50,7 +51,8 @@ def _learn(a: argparse.Namespace) -> None:
     frame = agent.learn(a.env, episodes=a.episodes, seeds=a.seeds, conditions=a.conditions, **settings)
     print(watch.summary(frame))
     if a.rows:
-        frame.to_csv(a.rows, index=False)
+        with named(a.rows):
+            frame.to_csv(a.rows, index=False)
     if a.plot:
         watch.plot_returns(frame, a.plot)
     if a.video:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
-import zarr
 
 from gla import environments, histories
-from gla.config import ConfigError, Environment
+from gla.config import ConfigError, Environment, check
+from gla.files import named
 from gla.watch import locate
 
 
@@ -36,12 +36,12 @@ def minari(store: str | Path, name: str, folder: str | Path | None = None) -> st
         parse_dataset_id(name)
     except ValueError as error:
         raise ConfigError(f"--id: {error}") from None
-    with _datasets_in(folder):
-        if (target := get_dataset_path(name)).exists():
+    with _datasets_in(folder), named(target := get_dataset_path(name)):
+        if target.exists():
             raise ConfigError(f"--id {name!r}: {target} exists (expected a new name, or a higher version)")
         body, history = histories.read_digest(digest), histories.read(path, digest)
-        final = zarr.open_group(path, mode="r")["final_observation"][...]
-        entry = Environment.model_validate(body["config"])
+        final = np.asarray(histories.arrays(path, body)["final_observation"][...])
+        entry = check(Environment, body["config"])
         tasks = f" Lifetime k has task k % {len(entry.tasks)} of {entry.tasks}." if entry.tasks else ""
         env = environments.make(entry.id, **(entry.kwargs | (entry.tasks[0] if entry.tasks else {})))
         try:

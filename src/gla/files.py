@@ -1,6 +1,7 @@
 """Writing files so that nothing half-written is ever read, and nothing altered goes unnoticed.
 
-Beside every file NAME that ``atomic`` writes stands its hash, ``.NAME.sha256``, as ``sha256sum`` writes it.
+Beside every file NAME that ``atomic`` writes stands its hash, ``.NAME.sha256``, as ``sha256sum`` writes it, and above it,
+in a comment that ``sha256sum`` skips, where in a folder of results it was written (``place``).
 """
 
 import contextlib
@@ -10,12 +11,24 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import reprlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# Folders of results, and how many names below each say what a file is; the deepest first, since an entry may bear their names.
+FOLDERS = {"rollouts": 3, "agents": 2, "histories": 2, "references": 2, "training": 2, "figures": 1, "manifests": 1, "tables": 1}
+
+LARGEST = 1e100  # number in a table
+
+
+ANEW = "delete it to have it made anew"  # by Snakemake, for ``all``
 
 
 class CorruptFile(ValueError):
@@ -83,6 +96,17 @@ def writing(results: str | Path, by: Literal["run", "command", "job"]) -> Iterat
 
 
 @contextlib.contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Give an OSError that has no file's name this one: a full disk does not say which file it has no room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:  # one that is a sentence says what it has to
+            error.filename = error.filename or str(path)
+        raise
+
+
+@contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path``; on success flushes it, writes its hash and renames it; on failure removes it.
 
@@ -91,7 +115,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    with exclusive(temporary):
+    with exclusive(temporary), named(path):
         try:
             yield temporary
             with open(temporary, "rb+") as f:
@@ -103,9 +127,6 @@ def atomic(path: str | Path) -> Iterator[Path]:
             sync_folder(path.parent)
             if old:
                 _write_hashes(path, [new])
-        except OSError as error:  # a full disk does not say which file it has no room for
-            error.filename = error.filename or str(path)
-            raise
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -116,34 +137,58 @@ def hash_file(path: str | Path) -> Path:
     return path.with_name(f".{path.name}.sha256")
 
 
+def place(path: str | Path) -> str:
+    """Where a file lies in a folder of results, as ``rollouts/EVALUATION/AGENT/CONDITION.parquet``; empty where in none."""
+    parts = Path(os.path.abspath(path)).parts
+    for folder, names in FOLDERS.items():
+        if parts[-names - 1 : -names] == (folder,):
+            return "/".join(parts[-names - 1 :])
+    return ""
+
+
 def hashes(path: str | Path) -> list[str]:
     """What a file may hash to: one value, or two while it is being replaced; none where no hash stands beside it."""
+    return _recorded(path)[1]
+
+
+def _recorded(path: str | Path) -> tuple[str, list[str]]:
+    """The place where a file was written, and its hashes."""
     try:
         text = hash_file(path).read_text(errors="replace")
     except FileNotFoundError:
-        return []
+        return "", []
     line = rf"([0-9a-f]{{64}})  {re.escape(Path(path).name)}\n"
     # Anything but the lines that are written here is the hash of no file.
-    return re.findall(line, text) if re.fullmatch(f"({line}){{1,2}}", text) else [""]
+    whole = re.fullmatch(rf"(?:# (.+)\n)?(?:{line}){{1,2}}", text)
+    return (whole[1] or "", re.findall(line, text)) if whole else ("", [""])
 
 
 def _write_hashes(path: Path, values: list[str]) -> None:
     target = hash_file(path)
     temporary = target.with_name(f"{target.name}.partial")
+    where = place(path)
     with open(temporary, "w") as f:
+        f.write(f"# {where}\n" if where else "")
         f.write("".join(f"{value}  {path.name}\n" for value in values))
         f.flush()
         os.fsync(f.fileno())
     os.replace(temporary, target)
 
 
-def check(path: str | Path) -> None:
-    """Raises CorruptFile where a file is not what was written. A file with no hash beside it, such as a copy, passes."""
-    expected = hashes(path)
+def check(path: str | Path, anywhere: bool = False) -> None:
+    """Raises CorruptFile where a file is not what was written, or was written elsewhere in a folder of results.
+
+    anywhere: whether it may have another place now. A file with no hash beside it, such as a copy, passes.
+    """
+    written, expected = _recorded(path)
     if expected and sha256(path) not in expected:
         raise CorruptFile(
-            f"{path}: altered or cut off (its SHA-256 is not the one in {hash_file(path)}); delete it to have it made anew"
+            f"{path}: altered or cut off (its SHA-256 is not the one in {hash_file(path)}); {ANEW}"
         )
+    where = place(path)
+    # A folder of results may itself be called as one of those in it: what is of another kind then was moved with its folder.
+    if where != written and not anywhere and where.split("/")[0] == written.split("/")[0]:
+        raise CorruptFile(f"{path}: a copy of {written} (expected what was made for this place); {ANEW}")
 
 
 def remove(path: str | Path) -> None:
@@ -166,28 +211,70 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Raises CorruptFile where the file is missing, is no JSON, or was altered."""
+def read_json(path: str | Path, anywhere: bool = False) -> Any:
+    """Raises CorruptFile where the file is missing, is no JSON, or as ``check`` does."""
     try:
-        check(path)
+        check(path, anywhere)
         return json.loads(Path(path).read_text())
-    except FileNotFoundError:
-        raise CorruptFile(f"{path}: missing (expected a JSON file that an earlier stage writes)") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CorruptFile(f"{path}: not readable as JSON ({error}); delete it to have it made anew") from None
+    except CorruptFile:
+        raise
+    except (FileNotFoundError, NotADirectoryError):
+        raise CorruptFile(f"{path}: missing (expected a JSON file that an earlier stage writes); Snakemake makes it anew") from None
+    except (ValueError, RecursionError) as error:
+        raise CorruptFile(f"{path}: not readable as JSON ({error}); {ANEW}") from None
 
 
-def read_csv(path: str | Path, **options: Any) -> "pd.DataFrame":
-    """Raises CorruptFile where the file is missing, is no table, or was altered."""
+class Description(BaseModel):
+    """What a JSON file of results must hold; it may hold more."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+def read_description(path: str | Path, model: type[Description], anywhere: bool = False) -> dict[str, Any]:
+    """A JSON file that holds what a model says, and whose ``content``, if it has one, is the hash of everything else.
+
+    Raises CorruptFile, in one line for the first of its faults, where it does not, and as ``read_json`` does.
+    """
+    body = read_json(path, anywhere)
+    try:
+        model.model_validate(body)
+        whole = "content" not in body or body["content"] == fingerprint({k: v for k, v in body.items() if k != "content"})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where, expected = ".".join(map(str, fault["loc"])) or "it", fault["msg"].removeprefix("Value error, ")
+        found = "is missing" if fault["type"] == "missing" else f"is {reprlib.repr(fault['input'])}"
+        raise CorruptFile(f"{path}: {where} {found} (expected: {expected}); {ANEW}") from None
+    except RecursionError:
+        raise CorruptFile(f"{path}: nested too deep (expected what this package writes); {ANEW}") from None
+    if not whole:
+        raise CorruptFile(f"{path}: altered (its content is not what its own hash says); {ANEW}")
+    return body
+
+
+def read_csv(path: str | Path, names: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any) -> "pd.DataFrame":
+    """Raises CorruptFile where the file is missing, is no table, was altered, or lacks a column.
+
+    names, numbers: columns that it must have; numbers may be missing, and none is beyond 1e100.
+    """
     import pandas as pd  # slow, and whoever starts Snakemake waits for this module
 
     try:
         check(path)
-        return pd.read_csv(path, **options)
+        frame = pd.read_csv(path, **options)
+        if missing := [name for name in (*names, *numbers) if name not in frame]:
+            raise ValueError(f"no column {missing[0]!r}")
+        for name in numbers:
+            column = frame[name] if len(frame) else pd.Series(dtype=float)  # of no rows no type is known
+            if column.dtype.kind not in "iuf" or (column.abs() > LARGEST).any():
+                raise ValueError(f"column {name!r} holds something else than numbers up to {LARGEST}")
     except CorruptFile:
         raise
-    except (OSError, ValueError) as error:
-        raise CorruptFile(f"{path}: not readable as CSV ({error}); delete it to have it made anew") from None
+    except FileNotFoundError:
+        raise CorruptFile(f"{path}: missing (expected a table that an earlier stage writes); Snakemake makes it anew") from None
+    except (OSError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise CorruptFile(f"{path}: not readable as CSV ({said}); {ANEW}") from None
+    return frame
 
 
 def sha256(path: str | Path) -> str:

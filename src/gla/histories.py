@@ -19,6 +19,7 @@ bits, cut-off files and missing chunks are all noticed. The digest is written la
 without a digest that fits is no store.
 """
 
+import itertools
 import math
 import os
 import platform
@@ -28,22 +29,70 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import zarr
+from pydantic import Field, PositiveInt, model_validator
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
 
 from gla.config import NOT_OF_HISTORIES, Environment
-from gla.files import CorruptFile, exclusive, fingerprint, read_json, sha256, sync_folder, write_json
+from gla.environments import MAX_ACTION, MAX_OBSERVATION
+from gla.files import (
+    ANEW,
+    CorruptFile,
+    Description,
+    exclusive,
+    fingerprint,
+    named,
+    place,
+    read_description,
+    sha256,
+    sync_folder,
+    write_json,
+)
 from gla.ppo import Policy, Population, ReturnTracker
 from gla.progress import Progress
 
 FORMAT = 1  # version of the layout above
 CHUNK_ROWS = 1024  # rows of one stream that are compressed together
 MOST_COMPRESSED = 1000  # times; LZ4 reaches 255
+CHECKSUM = 4  # bytes, of a chunk and of a shard's index
 SHARD_ROWS = 32768  # rows of one lifetime that share a file
 PACKAGES = ("gla", "torch", "numpy", "gymnasium", "mujoco", "dm-control", "zarr")  # that decide a store's bytes
+
+
+class Source(Description):
+    """What histories were collected in."""
+
+    id: str
+    tasks: list[dict[str, Any]]
+
+
+class Digest(Description):
+    """What a store's digest holds."""
+
+    format: Literal[1]  # FORMAT
+    environment: str
+    lifetimes: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    config: Source
+    observation_size: Annotated[int, Field(ge=1, le=MAX_OBSERVATION)]
+    action_size: Annotated[int, Field(ge=1, le=MAX_ACTION)]
+    discrete: bool
+    updates: PositiveInt
+    steps_per_update: PositiveInt
+    streams: PositiveInt
+    mean_return: list[list[float | None]]
+    files: dict[str, str]
+    content: str
+
+    @model_validator(mode="after")
+    def _a_return_for_each_update(self):
+        if [len(row) for row in self.mean_return] != [self.updates] * len(self.lifetimes):
+            raise ValueError(f"mean_return of {len(self.lifetimes)} lifetimes and {self.updates} updates")
+        return self
 
 
 @dataclass(frozen=True)
@@ -95,6 +144,32 @@ def _create(group: zarr.Group, name: str, dtype: str, **axes: int) -> zarr.Array
     )
 
 
+def _layout(digest: dict[str, Any], snapshots: int, hidden: int) -> dict[str, tuple[str, dict[str, int]]]:
+    """Type and named axes of every array of a store. hidden: width of the policies' layers."""
+    k, d, a, h = len(digest["lifetimes"]), digest["observation_size"], digest["action_size"], hidden
+    rows = {"lifetime": k, "stream": digest["streams"], "step": digest["updates"] * digest["steps_per_update"]}
+    updates, discrete = {"lifetime": k, "update": digest["updates"]}, digest["discrete"]
+    layout = {
+        "observation": ("float32", rows | {"observation": d}),
+        "final_observation": ("float32", rows | {"observation": d}),
+        "action": ("int64", rows) if discrete else ("float32", rows | {"action": a}),
+        "logits" if discrete else "mean": ("float32", rows | {"action": a}),
+        "reward": ("float32", rows),
+        "terminated": ("bool", rows),
+        "truncated": ("bool", rows),
+        "mean_return": ("float32", updates),
+        "env_steps": ("int64", {"update": digest["updates"]}),
+        "snapshot_update": ("int64", {"snapshot": snapshots}),
+    }
+    if not discrete:
+        layout["log_std"] = ("float32", updates | {"action": a})
+    policy = Policy((d, h), (1, h), (h, h), (1, h), (h, a), (1, a), (a,), (d,), (d,))
+    for field, sizes in policy._asdict().items():
+        inner = {f"{field}_{i}": size for i, size in enumerate(sizes)}
+        layout[f"policy_{field}"] = ("float32", {"lifetime": k, "snapshot": snapshots} | inner)
+    return layout
+
+
 def collect(entry: Environment, name: str, lifetimes: range, store: str | Path, digest: str | Path) -> None:
     """Run one block of lifetimes and write its store and digest.
 
@@ -103,7 +178,7 @@ def collect(entry: Environment, name: str, lifetimes: range, store: str | Path, 
     """
     store, digest = Path(store), Path(digest)
     store.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(store.parent):
+    with exclusive(store.parent), named(store):
         _collect(entry, name, lifetimes, store, digest)
 
 
@@ -135,19 +210,18 @@ def _write(entry: Environment, population: Population, store: Path, label: str) 
     ppo, spec, k, e = entry.ppo, population.spec, population.k, entry.streams
     d, a, t_max, s_max = spec.observation_size, spec.action_size, ppo.steps, ppo.updates * ppo.steps
     group = zarr.open_group(store, mode="w", zarr_format=3)
-    rows = {"lifetime": k, "stream": e, "step": s_max}
     output = "logits" if spec.discrete else "mean"
-    arrays = {
-        "observation": _create(group, "observation", "float32", **rows, observation=d),
-        "final_observation": _create(group, "final_observation", "float32", **rows, observation=d),
-        "action": _create(group, "action", "int64", **rows)
-        if spec.discrete
-        else _create(group, "action", "float32", **rows, action=a),
-        output: _create(group, output, "float32", **rows, action=a),
-        "reward": _create(group, "reward", "float32", **rows),
-        "terminated": _create(group, "terminated", "bool", **rows),
-        "truncated": _create(group, "truncated", "bool", **rows),
+    taken = [u for u in range(ppo.updates) if u % ppo.snapshot_every == 0 or u == ppo.updates - 1]
+    facts = {
+        "observation_size": d,
+        "action_size": a,
+        "discrete": spec.discrete,
+        "updates": ppo.updates,
+        "steps_per_update": t_max,
+        "streams": e,
     }
+    layout = _layout(facts | {"lifetimes": population.lifetimes}, len(taken), ppo.hidden)
+    arrays = {name: _create(group, name, dtype, **axes) for name, (dtype, axes) in layout.items() if "step" in axes}
     # Rows are gathered until they fill a shard of every array, so that no shard is written twice.
     shard = arrays["observation"].shards[2]
     buffers = {n: np.empty((*x.shape[:2], shard, *x.shape[3:]), x.dtype) for n, x in arrays.items()}
@@ -159,16 +233,15 @@ def _write(entry: Environment, population: Population, store: Path, label: str) 
             array[:, :, written : written + filled] = buffers[name][:, :, :filled]
         written, filled = written + filled, 0
 
-    snapshots, snapshot_update, log_std = [], [], []
+    snapshots, log_std = [], []
     mean_return = np.full((k, ppo.updates), np.nan, np.float32)
     returns, progress = ReturnTracker(k, e), Progress(label, k * e * s_max, "steps")
     log = SummaryWriter(str(store.parent / "tensorboard"))  # beside the store, and no part of it
     for u in range(ppo.updates):
         policy = population.policy()
         log_std.append(policy.log_std.numpy())
-        if u % ppo.snapshot_every == 0 or u == ppo.updates - 1:
+        if u == taken[len(snapshots)]:
             snapshots.append(policy)
-            snapshot_update.append(u)
         rollout = population.collect()
         ended = returns.add(rollout.reward, rollout.terminated | rollout.truncated)
         mean_return[:, u] = [np.mean(r) if r else np.nan for r in ended]
@@ -195,30 +268,16 @@ def _write(entry: Environment, population: Population, store: Path, label: str) 
     if filled:
         flush()
 
-    def save(name: str, value: np.ndarray, **axes: int) -> None:
-        _create(group, name, str(value.dtype), **axes)[...] = value
-
-    updates = {"lifetime": k, "update": ppo.updates}
+    values = {f"policy_{f}": np.stack([getattr(p, f).numpy() for p in snapshots], 1) for f in Policy._fields}
+    values |= {"mean_return": mean_return, "env_steps": np.arange(ppo.updates) * e * t_max, "snapshot_update": np.array(taken)}
     if not spec.discrete:
-        save("log_std", np.stack(log_std, 1), **updates, action=a)
-    save("mean_return", mean_return, **updates)
-    save("env_steps", np.arange(ppo.updates, dtype=np.int64) * e * t_max, update=ppo.updates)
-    save("snapshot_update", np.array(snapshot_update, np.int64), snapshot=len(snapshots))
-    for field in Policy._fields:
-        value = np.stack([getattr(p, field).numpy() for p in snapshots], 1)
-        inner = {f"{field}_{i}": size for i, size in enumerate(value.shape[2:])}
-        save(f"policy_{field}", value, lifetime=k, snapshot=len(snapshots), **inner)
+        values["log_std"] = np.stack(log_std, 1)
+    for name, value in values.items():
+        dtype, axes = layout[name]
+        _create(group, name, dtype, **axes)[...] = value
     group.attrs.update({"format": FORMAT, "steps_per_update": t_max, "discrete": spec.discrete})
-    return {
-        "observation_size": d,
-        "action_size": a,
-        "discrete": spec.discrete,
-        "updates": ppo.updates,
-        "steps_per_update": t_max,
-        "streams": e,
-        # What figures and manifests read without opening the store.
-        "mean_return": [[None if np.isnan(x) else round(float(x), 6) for x in row] for row in mean_return],
-    }
+    # What figures and manifests read without opening the store.
+    return facts | {"mean_return": [[None if np.isnan(x) else round(float(x), 6) for x in row] for row in mean_return]}
 
 
 def _cpu_flags() -> list[str]:
@@ -242,16 +301,18 @@ def _hashes(store: Path) -> dict[str, str]:
     return hashes
 
 
-def read_digest(path: str | Path) -> dict:
-    """A store's digest. Raises CorruptFile where it is missing, is none, or was altered."""
-    body = read_json(path)
-    if not isinstance(body, dict) or not isinstance(body.get("files"), dict):
-        raise CorruptFile(f"{path}: no list of files (expected a digest of a history store)")
-    if body.get("format") != FORMAT:
-        raise CorruptFile(f"{path}: format {body.get('format')!r} (expected {FORMAT}); delete it to have it made anew")
-    if body.get("content") != fingerprint({key: value for key, value in body.items() if key != "content"}):
-        raise CorruptFile(f"{path}: altered (its content is not what its own hash says); delete it to have it made anew")
+def read_digest(path: str | Path) -> dict[str, Any]:
+    """A store's digest. Raises CorruptFile where it is missing, is none, was altered, or is that of another store."""
+    body = read_description(path, Digest)
+    own = f"histories/{body['environment']}/{body['lifetimes'][0]}-{body['lifetimes'][-1]}.json"
+    if (where := place(path)).startswith("histories/") and where != own:
+        raise CorruptFile(f"{path}: a digest of {own} (expected that of the histories here); {ANEW}")
     return body
+
+
+def _anew(store: str | Path) -> str:
+    """What mends a store, of which no part is made alone."""
+    return f"delete {store} to have it made anew"
 
 
 def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str | None]]:
@@ -265,7 +326,7 @@ def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str 
     # A link could lead out of the store; none is ever written. Snakemake stamps the folders that it made.
     inside = (p for p in store.rglob("*") if (p.is_symlink() or p.is_file()) and p != store / ".snakemake_timestamp")
     present = {p.relative_to(store).as_posix(): p.is_symlink() for p in inside}
-    anew = f"delete {store} to have it made anew"
+    anew = _anew(store)
     for name in sorted(expected.keys() | present.keys()):
         path = store / name
         if name not in present:
@@ -287,25 +348,84 @@ def verify(store: str | Path, digest: str | Path) -> None:
             raise CorruptFile(problem)
 
 
+def arrays(store: str | Path, digest: dict[str, Any]) -> dict[str, zarr.Array]:
+    """A store's arrays by name, unread. digest: what ``read_digest`` returns.
+
+    Raises CorruptFile naming one that is not of the type, the sizes and the codecs that ``collect`` writes.
+    """
+    found, scratch, path = {}, zarr.open_group(MemoryStore(), mode="w", zarr_format=3), Path(store)
+    try:
+        # Format 2 knows a codec that unpickles, and metadata that are consolidated may differ from the arrays' own.
+        group = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False)
+        for name in _layout(digest, 1, 1):
+            path = Path(store) / name
+            found[name] = group[name]
+        snapshots, hidden = found["snapshot_update"].shape[0], found["policy_w1"].shape[-1]
+        for name, (dtype, axes) in _layout(digest, snapshots, hidden).items():
+            path = Path(store) / name
+            expected = _create(scratch, name, dtype, **axes)
+            if found[name].metadata.to_dict() != expected.metadata.to_dict():
+                raise ValueError(f"not {dtype} of {axes} in this package's chunks and codecs")
+    except Exception as error:  # Zarr raises a dozen kinds for metadata that it did not write
+        said = " ".join(str(error).split())[:200]
+        raise CorruptFile(f"{path}: {said} (expected an array as its digest says); {_anew(store)}") from None
+    return found
+
+
+def _check_chunks(path: Path, array: zarr.Array) -> None:
+    """Raises CorruptFile where a chunk is missing or would fill more memory than the array has for it. path: of the array."""
+    anew = _anew(path.parent)
+    whole, size = array.shards or array.chunks, math.prod(array.chunks) * array.dtype.itemsize
+    held, per_file = 0, math.prod(n // m for n, m in zip(whole, array.chunks, strict=True)) if array.shards else 0
+    for index in itertools.product(*(range(-(-n // m)) for n, m in zip(array.shape, whole, strict=True))):
+        file = path.joinpath("c", *map(str, index))
+        data = np.memmap(file, np.uint8, "r") if file.is_file() and file.stat().st_size else np.empty(0, np.uint8)
+        held += len(data)
+        frames = np.array([[0, len(data)]], np.uint64)  # where each begins, and its length
+        if per_file:
+            frames = np.array(data[max(0, len(data) - 16 * per_file - CHECKSUM) : -CHECKSUM])
+            frames = frames.view("<u8").reshape(-1, 2) if len(frames) == 16 * per_file else np.empty((0, 2), np.uint64)
+            frames = frames[(frames != np.iinfo(np.uint64).max).any(1) | (len(frames) == 0)]  # past the array's end there are none
+        fits = len(data) > 0 and (not per_file or len(frames) > 0)
+        fits = fits and bool((frames <= len(data)).all() and (frames.sum(1) <= len(data)).all() and frames[:, 1].sum() <= len(data))
+        if fits and (frames[:, 1] >= 16 + CHECKSUM).all():
+            # A frame of Blosc says in its header how long it is unpacked and packed.
+            said = np.array(data[frames[:, :1].astype(np.int64) + np.arange(16)]).view("<u4")
+            if (said[:, 1] == size).all() and (said[:, 3] == frames[:, 1] - CHECKSUM).all():
+                continue
+        raise CorruptFile(f"{file}: not a chunk of {size} bytes, packed (expected as in {path}/zarr.json); {anew}")
+    if array.nbytes > MOST_COMPRESSED * held:
+        raise CorruptFile(f"{path}: {held} bytes claim to hold {array.nbytes} (expected at most {MOST_COMPRESSED} times); {anew}")
+
+
 def read(store: str | Path, digest: str | Path) -> History:
-    """A whole store in memory, after ``verify``; raises what that raises."""
+    """A whole store in memory, after ``verify``; raises what that raises, and CorruptFile for what ``collect`` never writes."""
     verify(store, digest)
-    group = zarr.open_group(store, mode="r", zarr_format=3)  # format 2 knows a codec that unpickles
-    for name, array in group.arrays():
-        held = sum(p.stat().st_size for p in (Path(store) / name).rglob("*") if p.is_file())
-        claimed = max(array.nbytes, math.prod(array.chunks) * array.dtype.itemsize)
-        if claimed > MOST_COMPRESSED * held:
-            raise CorruptFile(f"{Path(store) / name}: {held} bytes claim to hold {claimed} (expected at most {MOST_COMPRESSED} times)")
-    discrete = bool(group.attrs["discrete"])
-    policy = Policy(*(torch.from_numpy(group[f"policy_{f}"][...]) for f in Policy._fields))
+    body, anew = read_digest(digest), _anew(store)
+    found, values = arrays(store, body), {}
+    discrete, output = body["discrete"], "logits" if body["discrete"] else "mean"
+    for name, array in found.items():
+        path = Path(store) / name
+        chunks = math.prod(-(-n // m) for n, m in zip(array.shape, array.shards or array.chunks, strict=True))
+        if chunks > len(body["files"]):
+            raise CorruptFile(f"{path}: {chunks} chunks (expected no more than the {len(body['files'])} files in {digest}); {anew}")
+        _check_chunks(path, array)
+        if name in ("final_observation", "env_steps"):
+            continue
+        try:
+            values[name] = np.asarray(array[...])
+        except (ValueError, RuntimeError) as error:
+            raise CorruptFile(f"{path}: not readable ({error}); {anew}") from None
+    update, action = values["snapshot_update"], values["action"]
+    if update[0] < 0 or update[-1] >= body["updates"] or (np.diff(update) <= 0).any():
+        raise CorruptFile(f"{store}/snapshot_update: {update[:5]} ... (expected rising numbers of {body['updates']} updates); {anew}")
+    if discrete and (action.min() < 0 or action.max() >= body["action_size"]):
+        raise CorruptFile(f"{store}/action: {action.min()} to {action.max()} (expected 0 to {body['action_size'] - 1}); {anew}")
     return History(
         discrete=discrete,
-        steps_per_update=int(group.attrs["steps_per_update"]),
-        mean=group["logits" if discrete else "mean"][...],
-        log_std=None if discrete else group["log_std"][...],
-        policy=policy,
-        **{
-            n: group[n][...]
-            for n in ("observation", "action", "reward", "terminated", "truncated", "mean_return", "snapshot_update")
-        },
+        steps_per_update=body["steps_per_update"],
+        mean=values.pop(output),
+        log_std=values.pop("log_std", None),
+        policy=Policy(*(torch.from_numpy(values.pop(f"policy_{f}")) for f in Policy._fields)),
+        **values,
     )

@@ -10,13 +10,16 @@ import os
 import shlex
 import socket
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
 
 from gla.config import ConfigError
+from gla.files import Busy, exclusive
 
 
 def launch(count: int, machines: int = 1, command: str = "") -> None:
@@ -80,13 +83,31 @@ class Processes:
 
 
 @contextlib.contextmanager
+def free_gpu() -> Iterator[int]:
+    """The index of a GPU that no other job of this user's trains on, on this machine; the first where there is none left.
+
+    What a scheduler hides (CUDA_VISIBLE_DEVICES) is not looked at.
+    """
+    count, index = torch.cuda.device_count(), 0
+    visible = [x for x in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if x]
+    with contextlib.ExitStack() as stack:
+        for i, name in enumerate(visible[:count] if visible else map(str, range(count))):
+            with contextlib.suppress(Busy):
+                stack.enter_context(exclusive(Path(tempfile.gettempdir()) / f"gla-{os.getuid()}-gpu-{name}.lock"))
+                index = i
+                break
+        yield index
+
+
+@contextlib.contextmanager
 def processes(device: str) -> Iterator[Processes]:
     """This process, connected with the others."""
     own = Processes(device)
-    if own.count > 1:
-        distributed.init_process_group("nccl" if own.device.type == "cuda" else "gloo")
-    try:
-        yield own
-    finally:
+    with contextlib.ExitStack() as stack:
         if own.count > 1:
-            distributed.destroy_process_group()
+            distributed.init_process_group("nccl" if own.device.type == "cuda" else "gloo")
+            stack.callback(distributed.destroy_process_group)
+        elif own.device.type == "cuda":  # several jobs of one machine would all take the first
+            own.device = torch.device("cuda", stack.enter_context(free_gpu()))
+            torch.cuda.set_device(own.device)
+        yield own

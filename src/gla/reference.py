@@ -5,16 +5,54 @@ policies (safetensors), with a description beside it (JSON) that holds its learn
 """
 
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import torch
+from pydantic import PositiveInt, model_validator
 from safetensors.torch import load, save
 
 from gla.config import PPO, Environment
-from gla.files import CorruptFile, atomic, check, fingerprint, read_json, sha256, write_json
+from gla.files import (
+    ANEW,
+    CorruptFile,
+    Description,
+    atomic,
+    check,
+    fingerprint,
+    place,
+    read_description,
+    sha256,
+    write_json,
+)
 from gla.ppo import Policy, Population, ReturnTracker
 from gla.progress import Progress
 
 STEPS = 128  # of a stream between two updates
+
+
+class Curve(Description):
+    """The learning curve in a reference's description."""
+
+    mean_return: list[list[float | None]]
+    streams: PositiveInt
+    steps_per_update: PositiveInt
+
+    @model_validator(mode="after")
+    def _as_long(self):
+        if len({len(row) for row in self.mean_return}) != 1 or not self.mean_return[0]:
+            raise ValueError("a mean_return for each update in every row")
+        return self
+
+
+class ReferenceDescription(Curve):
+    """What stands beside a reference's policies."""
+
+    environment: str
+    split: Literal["training", "validation", "test"]
+    tasks: PositiveInt
+    sha256: str
+    content: str
 
 
 def settings(updates: int) -> PPO:
@@ -61,21 +99,35 @@ def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
     write_json(Path(path).with_suffix(".json"), body | {"content": fingerprint(body)})
 
 
-def read(path: str | Path) -> list[Policy]:
-    """Policies of each run, (tasks, ...) each. Raises CorruptFile naming the file that is missing or altered."""
+def read_described(path: str | Path) -> dict[str, Any]:
+    """The description beside policies. Raises CorruptFile where either is missing, altered, or another environment's or split's."""
     described = Path(path).with_suffix(".json")
-    body = read_json(described)
-    try:
-        check(path)
-        data = Path(path).read_bytes()
-        fields = load(data)
-        policy, tasks = Policy(*(fields[f] for f in Policy._fields)), int(body["tasks"])
-    except FileNotFoundError:
-        raise CorruptFile(f"{path}: missing (expected the policies that {described} describes); Snakemake makes it anew") from None
-    except CorruptFile:
-        raise
-    except Exception as error:  # safetensors raises its own kinds
-        raise CorruptFile(f"{path}: does not hold policies ({error}); delete it to have it made anew") from None
+    body = read_description(described, ReferenceDescription)
+    own = f"references/{body['environment']}/{body['split']}.json"
+    if (where := place(described)).startswith("references/") and where != own:
+        raise CorruptFile(f"{described}: a description of {own} (expected that of the policies here); {ANEW}")
+    if not Path(path).is_file():
+        raise CorruptFile(f"{path}: missing (expected the policies that {described} describes); Snakemake makes it anew")
+    check(path)
     if sha256(path) != body["sha256"]:
-        raise CorruptFile(f"{path}: not the policies that {described} describes; delete it to have it made anew")
-    return [Policy(*(x[i : i + tasks] for x in policy)) for i in range(0, len(policy.w0), tasks)]
+        raise CorruptFile(f"{path}: not the policies that {described} describes; {ANEW}")
+    return body
+
+
+def read(path: str | Path) -> list[Policy]:
+    """Policies of each run, (tasks, ...) each. Raises CorruptFile as ``read_described`` does, and where they are no policies."""
+    tasks = read_described(path)["tasks"]
+    try:
+        fields = load(Path(path).read_bytes())
+        policy = Policy(*(fields[f] for f in Policy._fields))
+        (n, d, h), a = policy.w0.shape, policy.w2.shape[-1]
+        sizes = Policy((n, d, h), (n, 1, h), (n, h, h), (n, 1, h), (n, h, a), (n, 1, a), (n, a), (n, d), (n, d))
+        for name, x, size in zip(Policy._fields, policy, sizes, strict=True):
+            if x.dtype != torch.float32 or tuple(x.shape) != size:
+                raise ValueError(f"{name} is {x.dtype} of {tuple(x.shape)}; expected {size}")
+        if not n or n % tasks:
+            raise ValueError(f"{n} policies; expected a multiple of {tasks} tasks")
+    except Exception as error:  # safetensors raises its own kinds
+        said = " ".join(str(error).split())[:300]
+        raise CorruptFile(f"{path}: does not hold policies ({said}); {ANEW}") from None
+    return [Policy(*(x[i : i + tasks] for x in policy)) for i in range(0, n, tasks)]

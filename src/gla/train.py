@@ -20,7 +20,9 @@ import signal
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -33,7 +35,7 @@ from gla.config import Agent as AgentConfig
 from gla.config import ConfigError
 from gla.distributions import divergence, pull_back
 from gla.environments import MAX_ACTION
-from gla.files import CorruptFile, atomic, check, exclusive, fingerprint, remove, sha256, write_json
+from gla.files import CorruptFile, atomic, check, exclusive, fingerprint, named, remove, sha256, write_json
 from gla.models.tokens import tokens
 from gla.ppo import NumericalError
 from gla.processes import Processes, processes
@@ -207,6 +209,14 @@ class _Trainer:
         return {name: self.own.mean(value).cpu() for name, value in total.items()}
 
 
+def _read_checkpoint(path: Path, own: Processes) -> dict[str, Any]:
+    """What ``torch.save`` wrote. Raises CorruptFile for an archive that holds more than it is long."""
+    with zipfile.ZipFile(path) as archive:
+        if any(part.file_size > part.compress_size for part in archive.infolist()):
+            raise CorruptFile(f"{path}: a packed archive (expected a checkpoint, which is not)")
+    return dict(torch.load(path, weights_only=True, map_location=own.device))
+
+
 def _code(kind: str) -> dict[str, str]:
     folder = Path(__file__).parent
     return {name: sha256(folder / name) for name in (*CODE, f"models/{kind}.py")}
@@ -233,6 +243,7 @@ def train(
         if own.first:
             Path(folder).mkdir(parents=True, exist_ok=True)
             stack.enter_context(exclusive(folder))
+        stack.enter_context(named(scratch))
         _train(config, name, table, summary, Path(folder), Path(scratch), own)
 
 
@@ -253,17 +264,15 @@ def _train(
     if checkpoint.exists():
         try:
             check(checkpoint)
-            state = dict(torch.load(checkpoint, weights_only=True, map_location=own.device))
-        except CorruptFile as error:
-            print(f"[train {name}] {error}; starting afresh", file=sys.stderr)
-            state = {}
+            state = _read_checkpoint(checkpoint, own)
+            if fits := state.get("fingerprint") == identity:
+                trainer.restore(state)
         except Exception as error:  # torch raises a dozen kinds for a file that it did not write
-            print(f"[train {name}] {checkpoint}: not readable ({type(error).__name__}); starting afresh", file=sys.stderr)
-            state = {}
+            said = error if isinstance(error, CorruptFile) else f"{checkpoint}: not readable ({type(error).__name__})"
+            print(f"[train {name}] {said}; starting afresh", file=sys.stderr)
+            trainer, fits = _Trainer(config, own), False
         own.wait()  # until all have read it
-        if state.get("fingerprint") == identity:
-            trainer.restore(state)
-        elif own.first:
+        if own.first and not fits:
             shutil.rmtree(scratch)
 
     def save_checkpoint() -> None:

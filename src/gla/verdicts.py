@@ -31,8 +31,9 @@ import numpy as np
 import pandas as pd
 
 from gla.config import CALM, ONLINE
-from gla.evaluate import read_rows
-from gla.files import atomic, read_json
+from gla.evaluate import read_evaluation
+from gla.files import atomic, read_description
+from gla.reference import Curve
 from gla.statistics import bootstrap_interval, crossed_mean, crossed_test, holm, iqm, resampled, seeds_interval
 
 CONTROLS = ("rewards_hidden", "rewards_shuffled")
@@ -150,7 +151,7 @@ def data_efficiency(frame: pd.DataFrame, last: float, references: list[str]) -> 
     The agent's are those at which its mean return over seeds first is ``last``. The reference learns from large batches: a learner
     of few steps is ``best_online``. NaN where the reference's mean never reaches it.
     """
-    bodies = [read_json(path) for path in references]
+    bodies = [read_description(path, Curve) for path in references]
     curves = np.array([[np.nan if x is None else x for x in row] for b in bodies for row in b["mean_return"]])
     curve = pd.DataFrame(curves).mean().ffill().to_numpy()
     reached = np.flatnonzero(curve >= last)
@@ -249,7 +250,7 @@ def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]
 def table(evaluations: list[dict], path: str | Path) -> None:
     """Write the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has), ``agents`` (how
     many networks each has), ``conditions``, and the paths of its ``rollouts`` and of the descriptions of its ``references``."""
-    frame = judge([(one, pd.concat([read_rows(p) for p in one["rollouts"]], ignore_index=True)) for one in evaluations])
+    frame = judge([(one, read_evaluation(one["rollouts"])) for one in evaluations])
     with atomic(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")
 

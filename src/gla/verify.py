@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gla import augment, histories
-from gla.files import CorruptFile, check, hash_file, hashes, read_json, sha256
+from gla import agent, augment, evaluate, histories, reference
+from gla.files import ANEW, CorruptFile, check, hash_file, hashes, place
 from gla.progress import Progress
 
 LOGS = {"benchmarks", "tensorboard", ".snakemake", ".snakemake_timestamp"}
-OF_AN_AGENT = ("weights.safetensors", "metrics.jsonl", "by_position.csv")
+DESCRIBING = (".json", ".parquet")  # files that say what they are, and what belongs to them
+OF_AN_AGENT = ("metrics.jsonl", "by_position.csv")  # beside its weights
 
 
 def _is_ours(path: Path) -> bool:
@@ -30,7 +31,7 @@ def _file(path: Path) -> str | None:
     if not path.is_file():
         return f"{path}: missing (expected it beside {hash_file(path)}); Snakemake makes it anew"
     if not hashes(path):
-        return f"{path}: no hash beside it (expected {hash_file(path)}); delete it to have it made anew"
+        return f"{path}: no hash beside it (expected {hash_file(path)}); {ANEW}"
     try:
         check(path)
     except CorruptFile as error:
@@ -39,32 +40,24 @@ def _file(path: Path) -> str | None:
 
 
 def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
-    """What a digest or a description says of other files: a file, and its problem."""
+    """What a file says of itself and of others: a file, and its problem."""
+    kind = place(path).split("/")[0]
     try:
-        body = read_json(path)
-        if not isinstance(body, dict):
-            return
-        if "files" in body:
+        if kind == "histories":
             yield from histories.problems(_store(path), path)
-        elif "table" in body:
-            yield from _belonging(path, path.with_suffix(".csv"))
-            if path.with_suffix(".csv").is_file():
-                augment.read_manifest(path.with_suffix(".csv"), path)
-        elif "weights" in body:
+        elif kind == "manifests":
+            augment.read_manifest(path.with_suffix(".csv"), path)
+        elif kind == "references":
+            reference.read_described(path.with_suffix(".safetensors"))
+        elif kind == "rollouts":
+            evaluate.read_rows(path)
+        elif kind == "agents":
             for name in OF_AN_AGENT:
-                yield from _belonging(path, path.with_name(name), body["weights"]["sha256"] if name == OF_AN_AGENT[0] else None)
-        elif "sha256" in body:
-            yield from _belonging(path, path.with_suffix(".safetensors"), body["sha256"])
+                if not path.with_name(name).is_file():
+                    yield path.with_name(name), f"{path.with_name(name)}: missing (expected it beside {path}); Snakemake makes it anew"
+            agent.read_described(path.parent)
     except CorruptFile as error:
         yield path, str(error)
-
-
-def _belonging(description: Path, path: Path, expected: str | None = None) -> Iterator[tuple[Path, str]]:
-    """A file that a description says is there, with this hash if it holds one, where it is not."""
-    if not path.is_file():
-        yield path, f"{path}: missing (expected it beside {description}); Snakemake makes it anew"
-    elif expected and sha256(path) != expected:
-        yield path, f"{path}: not what {description} describes; delete it to have it made anew"
 
 
 def _store(digest: Path) -> Path:
@@ -88,7 +81,7 @@ def verify(folder: str | Path) -> list[str]:
     ours |= {p.parent.with_suffix(".json") for p in everything if p.name == "history.zarr"}
     found: dict[str, None] = {}  # in order, each once
     for path in sorted(ours):
-        problems = [(path, _file(path)), *(_described(path) if path.suffix == ".json" and path.is_file() else ())]
+        problems = [(path, _file(path)), *(_described(path) if path.suffix in DESCRIBING and path.is_file() else ())]
         for named, problem in problems:
             if problem:
                 found[problem] = None

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import zarr
 
 from gla import environments, histories
 from gla.config import ConfigError, Figure, Panel
 from gla.environments import UnsupportedEnvironment, time_limit
-from gla.files import CorruptFile, atomic
+from gla.files import CorruptFile, atomic, named
 from gla.statistics import mean_interval
 
 STATES = 100_000  # observations that a drawing of state coverage takes at most
@@ -43,7 +42,7 @@ def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
     name = str(frame["environment"].iloc[0])
     ragged = frame.groupby(["condition", "seed"]).size().nunique() > 1
     entry = Figure(kind="in_context", x="env_steps" if ragged else "episode", panels=[Panel(evaluation=name)])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, named(folder):
         rows, table = f"{folder}/rows.parquet", f"{folder}/table.csv"
         frame.to_parquet(rows, index=False)
         figures.tabulate(entry, {"rollouts": [[rows]], "optimal": [None], "tasks": [1]}, table)
@@ -138,7 +137,7 @@ def schema(store: str | Path) -> str:
     """What a history is of, and its arrays with their axes, as text."""
     path, digest = locate(store)
     body = histories.read_digest(digest)
-    group = zarr.open_group(path, mode="r")
+    arrays = histories.arrays(path, body)
     returns = pd.DataFrame(body["mean_return"], dtype=float).ffill(axis=1).bfill(axis=1)
     lines = [
         f"{path}",
@@ -147,7 +146,7 @@ def schema(store: str | Path) -> str:
         f"mean return {returns.iloc[:, 0].mean():.4g} in the first update, {returns.iloc[:, -1].mean():.4g} in the last",
         "",
     ]
-    for name, array in sorted(group.arrays()):
+    for name, array in sorted(arrays.items()):
         axes = ", ".join(f"{axis} {size}" for axis, size in zip(array.metadata.dimension_names, array.shape, strict=True))
         lines.append(f"{name:<26} {array.dtype!s:<8} ({axes})")
     return "\n".join(lines)
@@ -155,10 +154,10 @@ def schema(store: str | Path) -> str:
 
 def plot_history(store: str | Path, path: str | Path) -> None:
     """Draw a history: returns and action noise by update, and which states were seen."""
-    from gla.figures import STYLE, plt
+    from gla.figures import plt, styled
 
     h = histories.read(*locate(store))
-    with plt.style.context(STYLE):
+    with styled({}):
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8, 2.4), layout="constrained")
         left.plot(h.mean_return.T, color="0.7", linewidth=0.5)
         left.plot(pd.DataFrame(h.mean_return).mean())

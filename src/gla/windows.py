@@ -33,6 +33,7 @@ from gla import augment, histories
 from gla.config import Agent, ConfigError
 from gla.distributions import LOG_STD_MIN
 from gla.environments import MAX_ACTION
+from gla.files import ANEW, CorruptFile, named
 from gla.ppo import Policy
 
 STANDARD_CLIP = 5.0  # deviations
@@ -120,6 +121,12 @@ def memory_limit() -> int:
     return left
 
 
+def _alike(history: histories.History) -> tuple:
+    """What the stores of one environment have in common: steps, sizes and snapshots."""
+    rows = history.observation.shape[2:], history.mean.shape[2:], history.discrete, history.steps_per_update
+    return *rows[0], *rows[1:], *history.snapshot_update, *(field.shape[1:] for field in history.policy)
+
+
 class _Source:
     """The streams of one environment that belong to a split, rows flattened over lifetimes and streams.
 
@@ -127,7 +134,8 @@ class _Source:
     """
 
     def __init__(self, rows: pd.DataFrame, summary: dict, device: torch.device, folder: Path | None):
-        first = histories.read_digest(rows["digest"].iloc[0])
+        store, filled = [rows["store"].iloc[0], rows["digest"].iloc[0]], 0
+        first, history = histories.read_digest(store[1]), histories.read(*store)  # before memory is taken for what they claim
         self.discrete, self.t, self.updates = first["discrete"], first["steps_per_update"], first["updates"]
         self.streams, self.steps, a = len(rows), self.updates * self.t, first["action_size"]
         self.projection_range = int(rows["projection_low"].iloc[0]), int(rows["projection_high"].iloc[0])
@@ -138,12 +146,17 @@ class _Source:
         # Steps at which the episode that step s belongs to began, and at which the first at or after s begins.
         self.episode_start, self.next_episode_start = self._array(np.int32), self._array(np.int32)
         policies, log_std, returns, self.stream_lifetime = [], [], [], []
-        store, filled = None, 0
+        alike = _alike(history)
         for number, ((*paths, k), group) in enumerate(rows.groupby(["store", "digest", "lifetime"], sort=False)):
             if paths != store:
                 history = None  # one at a time in memory
                 store, history = paths, histories.read(*paths)
             streams = group["stream"].to_numpy()
+            if k >= len(history.reward) or streams.max() >= history.reward.shape[1] or _alike(history) != alike:
+                raise CorruptFile(
+                    f"{paths[1]}: no lifetime {k} with stream {streams.max()} of {alike[0]} steps (expected what the manifest says "
+                    f"of it, and stores of one environment alike); {ANEW}"
+                )
             part = slice(filled, filled + len(streams))
             for array, values in zip((observation, action, mean, reward), (history.observation, history.action, history.mean, history.reward), strict=True):
                 array[part] = values[k, streams]
@@ -186,11 +199,8 @@ class _Source:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         # It has no name, so that it goes with the process; its blocks are taken now, so that a full disk is an OSError.
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            try:
+            with named(self.folder):
                 os.posix_fallocate(file.fileno(), 0, size)
-            except OSError as error:
-                error.filename = error.filename or str(self.folder)
-                raise
             mapped = mmap.mmap(file.fileno(), size)
         mapped.madvise(mmap.MADV_RANDOM)  # or the disk reads megabytes around each window
         return np.frombuffer(mapped, dtype).reshape(shape)

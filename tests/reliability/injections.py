@@ -767,6 +767,10 @@ def bad_configs() -> Outcome:
 
 
 def _items(tree: Tree, folder: Path) -> dict[str, Callable[[], Outcome]]:
+    import configs  # these import this module
+    import environments
+    import hostile as forged
+
     items: dict[str, Callable[[], Outcome]] = {
         "a bit flipped": lambda: damaged(tree, folder, _flip, 200),
         "a file cut off": lambda: damaged(tree, folder, _cut, 200),
@@ -786,7 +790,10 @@ def _items(tree: Tree, folder: Path) -> dict[str, Callable[[], Outcome]]:
     items["a checkpoint of another config, manifest or code"] = lambda: old_checkpoints(tree, folder)
     items["a number that is not finite"] = lambda: wrong_numbers(tree, folder)
     items["a hostile file"] = lambda: hostile(tree, folder)
+    items["a forged or misplaced file"] = lambda: forged.refused(tree, folder)
+    items["an environment that lies"] = lambda: environments.lies(tree, folder)
     items["a mistake in a config"] = bad_configs
+    items["a wrong config, as users write it"] = lambda: configs.wrong_configs(folder)
     return items
 
 

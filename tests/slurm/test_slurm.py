@@ -17,6 +17,7 @@ import yaml
 pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).parents[2]
 CONFIG = Path("/etc/slurm/slurm.conf"), Path("/etc/slurm/gres.conf")  # the one place where jobs look for it
+MARK = "# Written by tests/slurm/test_slurm.py, which removes it.\n"
 OUTPUTS = ("weights.safetensors", "metrics.jsonl", "by_position.csv", "agent.json")
 AGENT = "results/smoke/agents/grid_gap1"
 
@@ -37,6 +38,16 @@ def _wait(what, seconds=120):
     raise TimeoutError(what.__qualname__)
 
 
+def _end_leftover(config):
+    """End the daemons of a test that was killed."""
+    for path in re.findall(r"^Slurmc?t?l?dPidFile=(.+)$", config, re.MULTILINE):
+        for pid in (Path(path.replace("%n", node)) for node in ("one", "two")):
+            running = Path("/proc") / pid.read_text().strip() / "comm" if pid.exists() else pid
+            if running.name == "comm" and running.exists() and running.read_text().startswith("slurm"):
+                os.kill(int(running.parent.name), signal.SIGTERM)
+                _wait(lambda path=running: not path.exists())
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A controller and two nodes, each with a GPU that nothing opens; jobs that end stay in its records for a day."""
@@ -46,11 +57,13 @@ def cluster(tmp_path_factory):
         _run("apt-get", "update")
         _run("apt-get", "install", "--yes", "--no-install-recommends", "slurm-wlm", "munge")
     if CONFIG[0].exists():
-        pytest.fail(f"{CONFIG[0]} exists: this machine has a cluster, and the test would start another")
+        if not CONFIG[0].read_text().startswith(MARK):
+            pytest.fail(f"{CONFIG[0]} exists: this machine has a cluster, and the test would start another")
+        _end_leftover(CONFIG[0].read_text())
     folder, name = tmp_path_factory.mktemp("slurm"), _run("hostname").strip()
     (folder / "state").mkdir()
     CONFIG[0].write_text(f"""\
-ClusterName=test
+{MARK}ClusterName=test
 SlurmctldHost={name}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge

@@ -77,8 +77,8 @@ def _digest(folder, name, environment, lifetimes, updates=8, returns=None):
     path = folder / f"{name}.json"
     row = returns or [float(u) for u in range(updates)]
     body = {"environment": environment, "lifetimes": list(range(lifetimes)), "streams": 2, "observation_size": 4,
-            "action_size": 2, "discrete": False, "updates": updates, "mean_return": [row] * lifetimes, "name": name,
-            "format": 1, "files": {}}  # fmt: skip
+            "action_size": 2, "discrete": False, "updates": len(row), "mean_return": [row] * lifetimes, "name": name,
+            "format": 1, "files": {}, "steps_per_update": 8, "config": {"id": environment, "tasks": []}}  # fmt: skip
     path.write_text(json.dumps(body | {"content": fingerprint(body)}))
     return f"{name}.zarr", str(path)
 

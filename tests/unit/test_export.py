@@ -2,6 +2,7 @@ import os
 
 import numpy as np
 import pytest
+import zarr
 
 from gla import environments, export, histories
 from gla.config import ConfigError
@@ -49,7 +50,7 @@ def test_an_episodes_rows_are_the_stores(exported):
     spec = environments.env_spec(dataset.recover_environment())
     expected = h.action[0, 0, :n] if h.discrete else np.clip(h.action[0, 0, :n], spec.low, spec.high)
     np.testing.assert_array_equal(first.actions, expected)
-    final = export.zarr.open_group(store, mode="r")["final_observation"][0, 0, n - 1]
+    final = zarr.open_group(store, mode="r")["final_observation"][0, 0, n - 1]
     np.testing.assert_array_equal(first.observations[-1].astype(np.float32), final)
     assert set(first.infos["lifetime"]) == {0} and first.infos["update"][0] == 0
 

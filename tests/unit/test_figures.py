@@ -40,8 +40,9 @@ def rollouts(tmp_path):
 
 def _digest(folder, name, environment, curves):
     path = folder / f"{name}.json"
-    body = {"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10}
-    body |= {"format": 1, "files": {}, "config": {"tasks": []}}
+    body = {"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10, "updates": len(curves[0])}
+    body |= {"format": 1, "files": {}, "config": {"id": environment, "tasks": []}, "lifetimes": list(range(len(curves)))}
+    body |= {"observation_size": 4, "action_size": 2, "discrete": False}
     path.write_text(json.dumps(body | {"content": fingerprint(body)}))
     return str(path)
 
@@ -220,6 +221,18 @@ def test_style_reaches_the_figure_and_stays_there(tmp_path, drawable):
         figures.plot(entry.model_copy(update={"style": style}), tmp_path / "t.csv", [tmp_path / f"{name}.png"])
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
     assert dict(plt.rcParams) == before
+
+
+def test_a_users_own_matplotlibrc_changes_nothing(tmp_path, drawable, monkeypatch):
+    entry, inputs = drawable["training"]
+    figures.tabulate(entry, inputs, tmp_path / "t.csv")
+    for name in "ab":
+        figures.plot(entry, tmp_path / "t.csv", [tmp_path / f"{name}.pdf", tmp_path / f"{name}.png"])
+        for key, value in {"lines.linestyle": "--", "axes.facecolor": "red", "savefig.facecolor": "blue", "pdf.compression": 0}.items():
+            monkeypatch.setitem(plt.rcParams, key, value)
+    for ending in ("pdf", "png"):
+        assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+    assert plt.rcParams["axes.facecolor"] == "red"  # theirs again
 
 
 def test_labels_stand_in_the_legend_and_titles_above(tmp_path, rollouts):

@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from gla.config import Agent, ConfigError, Model
-from gla.processes import Processes
+from gla.processes import Processes, free_gpu
 
 OUTPUTS = ("weights.safetensors", "metrics.jsonl", "by_position.csv", "agent.json")
 TINY = Agent(
@@ -137,3 +137,17 @@ def test_more_processes_than_gpus_are_named(monkeypatch):
         monkeypatch.setenv(name, str(value))
     with pytest.raises(ConfigError, match=r"100 processes on a machine with \d+ GPUs"):
         Processes("cuda")
+
+
+@pytest.mark.parametrize("visible", ["", "4,6", "GPU-a,GPU-b"])
+def test_jobs_of_one_machine_take_a_gpu_each_while_there_are_any(tmp_path, monkeypatch, visible):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with free_gpu() as first, free_gpu() as second, free_gpu() as third:
+        assert (first, second, third) == (0, 1, 0)
+    with free_gpu() as first:  # as long as it is used, and no longer
+        assert first == 0
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "9")  # what a scheduler gave to this job alone
+        with free_gpu() as other:
+            assert other == 0

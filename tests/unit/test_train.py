@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -290,6 +291,22 @@ def test_damaged_inputs_are_named_and_nothing_is_written(tmp_path, manifest, gri
     with pytest.raises(CorruptFile, match="h.zarr/reward/zarr.json: missing"):
         _train(TINY, paths, tmp_path)
     assert not any((tmp_path / name).exists() for name in OUTPUTS)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_forged_checkpoint_is_left_aside(tmp_path, undisturbed, manifest, monkeypatch, capsys, packed):
+    """One that says it fits and holds nothing, and one that would unpack to more than it is long."""
+    path = tmp_path / "scratch/checkpoint.pt"
+    path.parent.mkdir()
+    monkeypatch.setattr("gla.train.fingerprint", lambda _: "forged")
+    torch.save({"fingerprint": "forged"}, path)
+    if packed:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("archive/data/0", bytes(10**6))
+    _train(TINY, manifest, tmp_path)
+    assert _bytes(tmp_path) == _bytes(undisturbed)
+    said = "a packed archive" if packed else "checkpoint.pt: not readable (KeyError)"
+    assert said in capsys.readouterr().err
 
 
 def test_an_agent_is_loaded_as_it_was_written(undisturbed, manifest):

@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from gla import config_file, preflight
 from gla.config import NOT_OF_HISTORIES, ONLINE, ConfigError, normalise
-from gla.files import Busy, writing
+from gla.files import Busy, CorruptFile, check, writing
 from gla.stages import Stages
 
 # Of jobs that run on other machines the number is limited, and of those that run here the cores.
@@ -47,8 +47,8 @@ wildcard_constraints:
 
 def code(*modules):
     """The package's modules that decide a stage's numbers; as inputs they are compared by content."""
-    # They lie in the checkout even where results lie in a storage.
-    return [local(f"src/gla/{module}") for module in modules]
+    # They lie in the checkout even where results lie in a storage, or in another --directory.
+    return [local(checkout(f"src/gla/{module}")) for module in modules]
 
 
 CODE_ENVIRONMENTS = code(
@@ -122,3 +122,17 @@ stores, digests, rollouts = paths.stores, paths.digests, paths.rollouts
 def without(entry, *keys):
     """An entry less the keys that do not decide a stage's output."""
     return {k: v for k, v in entry.items() if k not in keys}
+
+
+def verified(category):
+    """The category of a report's file. Snakemake asks for it before it embeds the file, and a damaged one stops the report."""
+
+    def checked(wildcards, output):
+        try:
+            for path in output:
+                check(path)
+        except CorruptFile as error:
+            raise WorkflowError(str(error)) from None
+        return category(wildcards) if callable(category) else category
+
+    return checked

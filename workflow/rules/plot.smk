@@ -101,7 +101,7 @@ rule tabulate:
         report(
             "<results>/figures/{figure}.csv",
             caption="../report/figure.rst",
-            category=figure_kind,
+            category=verified(figure_kind),
             labels={"figure": "{figure}", "as": "numbers"},
         ),
     conda:
@@ -123,7 +123,7 @@ rule plot:
         png=report(
             "<results>/figures/{figure}.png",
             caption="../report/figure.rst",
-            category=figure_kind,
+            category=verified(figure_kind),
             labels={"figure": "{figure}", "as": "drawing"},
         ),
     conda:

@@ -14,7 +14,7 @@ rule software:
         report(
             "<results>/software.csv",
             caption="../report/software.rst",
-            category="provenance",
+            category=verified("provenance"),
             labels={"figure": "software", "as": "numbers"},
         ),
     conda:

@@ -5,11 +5,12 @@ import numpy as np
 import pandas as pd
 
 from gla.config import ONLINE, Figure
-from gla.evaluate import read_rows
+from gla.evaluate import read_evaluation
 from gla.figures.panels import REFERENCES, seed_means, seeds_of
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
 
+COLUMNS = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")
 CURVES = ("agent", "rewards_hidden", "rewards_shuffled", "context_wiped", *ONLINE)
 LEARNERS = {"online_ppo": "PPO", "online_linear": "linear", "online_ars": "random search"}
 CONTROLS = {"rewards_hidden": "--", "rewards_shuffled": ":", "context_wiped": "-."}
@@ -54,7 +55,7 @@ def table(
     """
     rows = []
     for number, (panel, paths, best, n) in enumerate(zip(entry.panels, rollouts, optimal, tasks, strict=True)):
-        frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
+        frame = read_evaluation(paths)
         environment = next(iter(frame["environment"]), "")
         frame = frame[~frame["condition"].isin(set(ONLINE) - {_online(frame)})]
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
@@ -70,8 +71,7 @@ def table(
                     rows.append((*head, x, *seeds_interval(values[..., i], n), count))
         if best is not None:
             rows.append((number, panel.evaluation, environment, "baseline", "optimal", np.nan, best, best, best, 0))
-    columns = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> None:

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from gla.config import Figure
-from gla.evaluate import read_rows
+from gla.evaluate import read_evaluation
 from gla.figures.panels import REFERENCES, seed_means, seeds_of
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
+
+COLUMNS = ("panel", "evaluation", "agent", "condition", "x", "mean", "low", "high", "seeds")
 
 
 def table(
@@ -28,7 +30,7 @@ def table(
     for number, (panel, paths, best, n, size) in enumerate(
         zip(entry.panels, rollouts, optimal, tasks, projections, strict=True)
     ):
-        frame = pd.concat([read_rows(p) for p in paths], ignore_index=True)
+        frame = read_evaluation(paths)
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
             if condition == "agent":
                 values, x = fifths(own, seeds_of(own))[1], size[agent]
@@ -39,8 +41,7 @@ def table(
             rows.append((number, panel.evaluation, agent, condition, x, *seeds_interval(values, n), values.size))
         if best is not None:
             rows.append((number, panel.evaluation, "baseline", "optimal", np.nan, best, best, best, 0))
-    columns = ("panel", "evaluation", "agent", "condition", "x", "mean", "low", "high", "seeds")
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:

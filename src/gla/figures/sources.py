@@ -10,6 +10,8 @@ from gla.figures.panels import panels
 from gla.histories import read_digest
 from gla.statistics import mean_interval
 
+COLUMNS = ("environment", "env_steps", "mean", "low", "high", "lifetimes")
+
 
 def table(entry: Figure, digests: list[str]) -> pd.DataFrame:
     """Columns environment, env_steps, mean, low, high, lifetimes. digests: of all blocks that are drawn."""
@@ -23,7 +25,7 @@ def table(entry: Figure, digests: list[str]) -> pd.DataFrame:
             count = int(np.isfinite(returns[:, u]).sum())
             if count:
                 rows.append((name, (u + 1) * per_update, *mean_interval(returns[:, u], tasks), count))
-    return pd.DataFrame(rows, columns=("environment", "env_steps", "mean", "low", "high", "lifetimes"))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:

@@ -7,12 +7,15 @@ from gla.config import Figure
 from gla.figures.panels import panels
 from gla.files import read_csv
 
+LOSSES = ("position", "train_loss", "validation_loss", "constant_loss")
+COLUMNS = ("agent", *LOSSES)
+
 
 def table(entry: Figure, by_position: list[str]) -> pd.DataFrame:
-    """Columns agent, position, train_loss, validation_loss, constant_loss. by_position: each agent's CSV, in order."""
-    frames = [read_csv(p).assign(agent=a) for a, p in zip(entry.agents, by_position, strict=True)]
+    """COLUMNS. by_position: each agent's CSV, in order."""
+    frames = [read_csv(p, numbers=LOSSES).assign(agent=a) for a, p in zip(entry.agents, by_position, strict=True)]
     frame = pd.concat(frames, ignore_index=True)
-    return frame[["agent", "position", "train_loss", "validation_loss", "constant_loss"]]
+    return frame[list(COLUMNS)]
 
 
 def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:

@@ -6,7 +6,8 @@ log-deviations (``gla.distributions.pull_back``). Each depends on no later token
 last ``window`` tokens. ``cache(batch, length)`` makes an empty state for step-by-step decoding that
 remembers the last ``length`` tokens and has ``forget(streams)``, which empties the context of the
 streams (B,) bool that are true; ``step(x, cache)`` maps the next token of each stream (B, TOKEN) to
-its policy outputs (B, 32). A fresh model's outputs are 0.
+its policy outputs (B, 32). A fresh model's outputs are 0. It can be made on the meta device: before weights are read, their
+shapes are compared with those of a model that has no more than shapes.
 """
 
 from importlib import import_module

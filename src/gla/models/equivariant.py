@@ -109,7 +109,7 @@ class SequenceModel(nn.Module):
         self.blocks = nn.ModuleList(Block(config.width, config.heads, c) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width)
         for name, p in self.named_parameters():
-            if p.dim() == 2 and ".gates." not in name:
+            if p.dim() == 2 and ".gates." not in name and not p.is_meta:  # there it would do nothing, in seconds
                 residual = ".out" in name or ".down" in name  # small, so that depth does not scale the streams
                 nn.init.normal_(p, std=p.shape[1] ** -0.5 / ((2 * config.layers) ** 0.5 if residual else 1.0))
         self.head = nn.Linear(config.width, c + 1)

@@ -48,7 +48,7 @@ class SequenceModel(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.key_heads or config.heads) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
         for name, p in self.blocks.named_parameters():
-            if p.dim() == 2:
+            if p.dim() == 2 and not p.is_meta:  # there it would do nothing, in seconds
                 # Residual branches start small, so that depth does not scale the stream (GPT-2).
                 scale = 0.02 if not name.endswith(("out.weight", "down.weight")) else 0.02 / (2 * layers) ** 0.5
                 nn.init.normal_(p, std=scale * (768 / width) ** 0.5)

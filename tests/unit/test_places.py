@@ -1,0 +1,147 @@
+"""A file that is whole and lies where another one belongs is refused; one that was moved with what is around it is not."""
+
+import errno
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import gla
+from gla import agent, evaluate, histories
+from gla.evaluate import COLUMNS
+from gla.files import Busy, CorruptFile, atomic, check, hash_file, named, place, read_json, write_json
+
+
+@pytest.mark.parametrize(
+    "path, expected",
+    [("results/rollouts/grid/a.1/agent.parquet", "rollouts/grid/a.1/agent.parquet"), ("results/tables/verdicts.csv", "tables/verdicts.csv"),
+     ("/x/agents/y/results/manifests/grid.json", "manifests/grid.json"), ("rollouts/agents/a/agent.parquet", "rollouts/agents/a/agent.parquet"),
+     ("agents/figures/agent.json", "agents/figures/agent.json"), ("results/software.csv", ""), ("agent.json", ""), ("agents/agent.json", "")],
+)  # fmt: skip
+def test_a_place_is_what_the_path_says_below_the_results(tmp_path, monkeypatch, path, expected):
+    monkeypatch.chdir(tmp_path)
+    assert place(path) == expected
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two tables in a folder of results."""
+    for name in "ab":
+        write_json(tmp_path / f"results/manifests/{name}.json", name)
+    return tmp_path / "results"
+
+
+def _copy(source, target):
+    """A file and its hash, as one who copies both and fits the name would."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+    hash_file(target).write_text(hash_file(source).read_text().replace(f"  {source.name}", f"  {target.name}"))
+
+
+def test_a_file_in_another_ones_place_is_refused(results):
+    _copy(results / "manifests/a.json", results / "manifests/b.json")
+    with pytest.raises(CorruptFile, match=r"manifests/b.json: a copy of manifests/a.json \(expected what was made for this place\)"):
+        read_json(results / "manifests/b.json")
+    check(results / "manifests/b.json", anywhere=True)
+    write_json(results / "manifests/b.json", "b")  # made anew
+    assert read_json(results / "manifests/b.json") == "b"
+
+
+def test_results_may_be_moved_and_files_copied_out_of_them(results, tmp_path):
+    results.rename(tmp_path / "other")
+    assert read_json(tmp_path / "other/manifests/a.json") == "a"
+    _copy(tmp_path / "other/manifests/a.json", tmp_path / "elsewhere/x.json")
+    assert read_json(tmp_path / "elsewhere/x.json") == "a"
+
+
+@pytest.mark.parametrize("name", ["agents", "rollouts", "figures"])
+def test_a_folder_of_results_may_bear_the_name_of_one_in_it(tmp_path, name):
+    for folder in (name, "results"):
+        write_json(tmp_path / folder / "manifests/a.json", "a")
+        (tmp_path / folder).rename(tmp_path / {name: "other", "results": name}[folder])
+    for folder in (name, "other"):
+        assert read_json(tmp_path / folder / "manifests/a.json") == "a"
+
+
+def test_sha256sum_checks_a_hash_with_a_place(results):
+    folder = results / "manifests"
+    assert hash_file(folder / "a.json").read_text().startswith("# manifests/a.json\n")
+    subprocess.run(["sha256sum", "--check", "--strict", ".a.json.sha256"], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_hash_without_a_place_is_as_good(results):
+    path = results / "manifests/a.json"
+    hash_file(path).write_text(hash_file(path).read_text().split("\n", 1)[1])
+    assert read_json(path) == "a"
+
+
+@pytest.fixture
+def shipped(tmp_path, agent_folder):
+    """An agent as training writes it into a folder of results."""
+    folder = tmp_path / "results/agents/tiny"
+    for path in (agent_folder / "weights.safetensors", agent_folder / "agent.json"):
+        with atomic(folder / path.name) as temporary:
+            shutil.copy(path, temporary)
+    return folder
+
+
+def test_an_agent_is_loaded_under_any_name_and_evaluated_under_its_own(shipped, tmp_path):
+    other = shutil.copytree(shipped, shipped.with_name("other"))
+    with pytest.raises(CorruptFile, match="other/agent.json: a copy of agents/tiny/agent.json"):
+        agent.load(other)
+    assert gla.load(other).name == "other"
+    away = shutil.copytree(shipped, tmp_path / "downloads/mine")
+    assert agent.load(away).config == gla.load(away).config == agent.load(shipped).config
+
+
+def test_a_digest_of_other_histories_is_refused(tmp_path, grid_store):
+    for name, fits in (("grid/0-3", True), ("grid/4-7", False), ("other/0-3", False)):
+        path = tmp_path / f"histories/{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(grid_store[1], path)  # whose hash stays behind, as in a storage
+        if fits:
+            assert histories.read_digest(path)["environment"] == "grid"
+        else:
+            with pytest.raises(CorruptFile, match=f"{name}.json: a digest of histories/grid/0-3.json"):
+                histories.read_digest(path)
+
+
+def _rows(agent="a", environment="e", condition="agent", network=0):
+    rows = [(agent, environment, condition, network, s, i, i + 1, 1.0, 1, True) for s in range(2) for i in range(3)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "where, rows, fits",
+    [("v/a/agent", {}, True), ("v/a.1/agent", {"network": 1}, True), ("v/a/agent", {"network": 1}, False), ("v/b/agent", {}, False),
+     ("v/a/rewards_hidden", {}, False), ("v/baseline/reference", {"agent": "baseline", "condition": "reference", "network": 2}, True)],
+)  # fmt: skip
+def test_rollouts_are_those_that_their_path_says(tmp_path, where, rows, fits):
+    path = tmp_path / f"rollouts/{where}.parquet"
+    evaluate.write_rows(_rows(**rows), path)
+    if fits:
+        assert len(evaluate.read_rows(path)) == 6
+    else:
+        with pytest.raises(CorruptFile, match=r"agent.parquet: rollouts of a|rewards_hidden.parquet: rollouts of a"):
+            evaluate.read_rows(path)
+
+
+def test_rollouts_of_one_evaluation_are_in_one_environment(tmp_path):
+    paths = [tmp_path / f"rollouts/v/a/{c}.parquet" for c in ("agent", "rewards_hidden")]
+    for path, environment in zip(paths, ("e", "f"), strict=True):
+        evaluate.write_rows(_rows(condition=path.stem, environment=environment), path)
+    with pytest.raises(CorruptFile, match=r"rewards_hidden.parquet: rollouts in 'f' \(expected 'e'"):
+        evaluate.read_evaluation(paths)
+    evaluate.write_rows(_rows(condition="rewards_hidden"), paths[1])
+    assert np.array_equal(evaluate.read_evaluation(paths)["condition"].unique(), ["agent", "rewards_hidden"])
+
+
+def test_an_error_without_a_file_is_given_one():
+    with pytest.raises(OSError, match="No space left on device: 'x'"), named("x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="y"), named("x"):
+        raise OSError(errno.ENOSPC, "No space left on device", "y")
+    with pytest.raises(Busy, match="^a sentence$"), named("x"):
+        raise Busy("a sentence")

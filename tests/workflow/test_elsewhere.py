@@ -1,0 +1,58 @@
+"""A checkout that nothing is written to, and a report of what is whole."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TARGET = "results/smoke/software.csv"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("workflow", "config", "src", "profiles", "envs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(ROOT / "Snakefile", folder)
+    return folder
+
+
+def _snakemake(checkout, *arguments):
+    """Output and exit status."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(checkout / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return done.stdout + done.stderr, done.returncode
+
+
+@pytest.fixture(scope="module")
+def elsewhere(checkout, tmp_path_factory):
+    """A folder in which one file was made from the checkout, and what that wrote into the checkout."""
+    folder, before = tmp_path_factory.mktemp("elsewhere"), sorted(checkout.rglob("*"))
+    output, status = _snakemake(checkout, "--configfile", "config/smoke.yaml", "--directory", str(folder), TARGET)
+    assert status == 0, output
+    return folder, sorted(set(checkout.rglob("*")) - set(before))
+
+
+def test_results_are_made_elsewhere_and_nothing_in_the_checkout(checkout, elsewhere):
+    folder, written = elsewhere
+    assert (folder / TARGET).exists() and written == []
+    output, status = _snakemake(checkout, "--directory", str(folder), "--dry-run", "all")  # the default config
+    assert status == 0 and "train" in output, output
+
+
+def test_a_report_with_a_damaged_file_is_refused(checkout, elsewhere):
+    folder = elsewhere[0]
+    arguments = ("--configfile", "config/smoke.yaml", "--directory", str(folder), "--report", "report.html", TARGET)
+    output, status = _snakemake(checkout, *arguments)
+    assert status == 0 and (folder / "report.html").exists(), output
+    (folder / "report.html").unlink()
+    content = (folder / TARGET).read_text()
+    (folder / TARGET).write_text(content.replace("torch", "tOrch"))
+    output, status = _snakemake(checkout, *arguments)
+    assert status != 0 and f"{TARGET}: altered or cut off" in output and not (folder / "report.html").exists(), output
+    (folder / TARGET).write_text(content)
