@@ -103,7 +103,7 @@ def read_described(folder: str | Path, anywhere: bool = False) -> dict[str, Any]
         raise CorruptFile(f"{weights}: missing (expected the weights that {described} describes); Snakemake makes it anew")
     check(weights, anywhere)
     if sha256(weights) != body["weights"]["sha256"]:
-        raise CorruptFile(f"{weights}: altered or cut off (its hash is not the one in {described}); {ANEW}")
+        raise CorruptFile(f"{weights}: not what {described} describes; {ANEW}")
     return body
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Folders of results, and how many names below each say what a file is; the deepest first, since an entry may bear their names.
 FOLDERS = {"rollouts": 3, "agents": 2, "histories": 2, "references": 2, "training": 2, "figures": 1, "manifests": 1, "tables": 1}
 
+LOCKS = ".run.lock", ".jobs.lock"  # in a folder of results
 LARGEST = 1e100  # number in a table
 
 
@@ -79,17 +80,17 @@ def writing(results: str | Path, by: Literal["run", "command", "job"]) -> Iterat
     itself, jobs of an earlier run that was killed included; commands write side by side, each into a place of its own.
     Raises Busy where a run meets anything else, or a command meets a run.
     """
-    folder = Path(results)
+    folder, (run, jobs) = Path(results), LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         try:
             if by != "job":
-                held.enter_context(exclusive(folder / ".run.lock", shared=by == "command"))
+                held.enter_context(exclusive(folder / run, shared=by == "command"))
             if by == "run":
-                with exclusive(folder / ".jobs.lock"):
+                with exclusive(folder / jobs):
                     pass
             else:
-                held.enter_context(exclusive(folder / ".jobs.lock", shared=True))
+                held.enter_context(exclusive(folder / jobs, shared=True))
         except Busy:
             raise Busy(f"{folder}: a run of Snakemake or a command of gla is writing there (wait for it, or stop it)") from None
         yield

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gla import agent, augment, evaluate, histories, reference
-from gla.files import ANEW, CorruptFile, check, hash_file, hashes, place
+from gla.files import ANEW, LOCKS, CorruptFile, check, hash_file, hashes, place
 from gla.progress import Progress
 
-LOGS = {"benchmarks", "tensorboard", ".snakemake", ".snakemake_timestamp"}
+LOGS = {"benchmarks", "tensorboard", ".snakemake", ".snakemake_timestamp", *LOCKS}
 DESCRIBING = (".json", ".parquet")  # files that say what they are, and what belongs to them
 OF_AN_AGENT = ("metrics.jsonl", "by_position.csv")  # beside its weights
 
@@ -81,7 +81,9 @@ def verify(folder: str | Path) -> list[str]:
     ours |= {p.parent.with_suffix(".json") for p in everything if p.name == "history.zarr"}
     found: dict[str, None] = {}  # in order, each once
     for path in sorted(ours):
-        problems = [(path, _file(path)), *(_described(path) if path.suffix in DESCRIBING and path.is_file() else ())]
+        problems = [(path, _file(path))]
+        if problems[0][1] is None and path.suffix in DESCRIBING:  # a damaged file is not asked what it says
+            problems += _described(path)
         for named, problem in problems:
             if problem:
                 found[problem] = None

@@ -19,13 +19,13 @@ import contextlib
 import math
 import mmap
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from torch import Tensor
 
@@ -104,13 +104,16 @@ class RunningStandardiser:
             x[rows] = 0
 
 
+def _extend(descriptor: int, _offset: int, size: int) -> None:
+    """What comes closest where no blocks can be taken beforehand."""
+    os.truncate(descriptor, size)
+
+
 def memory_limit() -> int:
     """Bytes that this process may still fill: what the machine has left, or its control group if that is less."""
-    try:
-        left = int(re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)[1]) * 1024
+    left, groups = psutil.virtual_memory().available, []
+    with contextlib.suppress(OSError):  # Linux alone has them
         groups = [line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines()]
-    except (OSError, TypeError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for controllers, path in groups:
         if controllers not in ("", "memory"):  # version 2, or 1
             continue
@@ -200,7 +203,7 @@ class _Source:
         # It has no name, so that it goes with the process; its blocks are taken now, so that a full disk is an OSError.
         with tempfile.TemporaryFile(dir=self.folder) as file:
             with named(self.folder):
-                os.posix_fallocate(file.fileno(), 0, size)
+                getattr(os, "posix_fallocate", _extend)(file.fileno(), 0, size)
             mapped = mmap.mmap(file.fileno(), size)
         mapped.madvise(mmap.MADV_RANDOM)  # or the disk reads megabytes around each window
         return np.frombuffer(mapped, dtype).reshape(shape)

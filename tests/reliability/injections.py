@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import gymnasium as gym
 import numpy as np
@@ -763,6 +764,23 @@ def bad_configs() -> Outcome:
     return Outcome(injected, noticed, 0)
 
 
+# Repairs
+
+
+def repairs(folder: Path) -> Outcome:
+    """Damage and delete a file of each kind in a finished run, and obey what is said of it, as the workflow's tests do.
+
+    noticed: the message was right, and `snakemake all` then ended well; lost: not with the same bytes.
+    """
+    found, tests = folder.with_suffix(".xml"), Path(__file__).parents[1] / "workflow/test_workflow.py"
+    names = "test_a_repair_that_a_message_orders or test_what_is_deleted_is_made_anew"
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-k", names, f"--junitxml={found}", str(tests)]
+    subprocess.run(command, cwd=tests.parents[2], check=False)
+    (suite,) = ElementTree.parse(found).getroot()
+    failed = int(suite.get("failures")) + int(suite.get("errors"))
+    return Outcome(int(suite.get("tests")), int(suite.get("tests")) - failed, failed)
+
+
 # The table
 
 
@@ -790,6 +808,7 @@ def _items(tree: Tree, folder: Path) -> dict[str, Callable[[], Outcome]]:
     items["a checkpoint of another config, manifest or code"] = lambda: old_checkpoints(tree, folder)
     items["a number that is not finite"] = lambda: wrong_numbers(tree, folder)
     items["a hostile file"] = lambda: hostile(tree, folder)
+    items["a message obeyed to the letter, for each kind of file"] = lambda: repairs(folder)
     items["a forged or misplaced file"] = lambda: forged.refused(tree, folder)
     items["an environment that lies"] = lambda: environments.lies(tree, folder)
     items["a mistake in a config"] = bad_configs

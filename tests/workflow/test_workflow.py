@@ -361,13 +361,13 @@ def test_an_edited_caption_schedules_nothing(smoke):
     [
         ("figures/figure3.png", "all", {"plot figure3"}),
         ("figures/figure3.csv", "all", _draw("figure3")),
-        # What no job needs is not made again, unless it is asked for.
-        ("rollouts/grid/baseline/random.parquet", "all", set()),
+        # What no job needs is not made again, unless it is asked for, as "all" does.
+        ("rollouts/grid/baseline/random.parquet", "figures", set()),
         ("rollouts/grid/baseline/random.parquet", "rollouts", {"evaluate_baseline grid random"}),
-        ("references/grid/test.safetensors", "all", set()),
+        ("references/grid/test.safetensors", "tables", set()),
         ("references/grid/test.safetensors", "references", {"refer grid test"}),
         ("manifests/grid.json", "manifests", {"augment grid"}),
-        ("histories/grid/2-3", "all", set()),
+        ("histories/grid/2-3", "figures", set()),
         ("histories/grid/2-3.json", "histories", {"collect grid 2-3"}),
     ],
 )  # fmt: skip
