@@ -472,6 +472,7 @@ def test_what_is_deleted_is_made_anew(smoke, name):
     assert verify(smoke / "results/smoke") == [] and _content(smoke) == before
 
 
+@pytest.mark.slow
 def test_a_damaged_store_stops_training_with_an_order_that_works(smoke):
     before, path = _content(smoke), smoke / "results/smoke/histories/grid/0-1/history.zarr/reward/c/0/0/0"
     data = bytearray(path.read_bytes())
