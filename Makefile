@@ -48,7 +48,7 @@ test-slurm: env
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster]'
 	$(BIN)/python -m pytest -m slurm
 
-# Three quarters of an hour on two cores.
+# An hour and a half on two cores.
 reliability: env
 	$(BIN)/python tests/reliability/injections.py
 

@@ -819,7 +819,8 @@ def _items(tree: Tree, folder: Path) -> dict[str, Callable[[], Outcome]]:
 def _write(rows: dict[str, Outcome]) -> None:
     docs = Path(__file__).parents[2] / "docs"
     lines = [("item", *Outcome._fields), *((item, *outcome) for item, outcome in rows.items())]
-    (docs / "reliability.csv").write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
+    with open(docs / "reliability.csv", "w", newline="") as f:
+        csv.writer(f, lineterminator="\n").writerows(lines)
     lines.insert(1, ("---",) * 4)
     table = "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
     text = (docs / "reliability.md").read_text()
