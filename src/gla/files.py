@@ -27,8 +27,6 @@ FOLDERS = {"rollouts": 3, "agents": 2, "histories": 2, "references": 2, "trainin
 
 LOCKS = ".run.lock", ".jobs.lock"  # in a folder of results
 LARGEST = 1e100  # number in a table
-
-
 ANEW = "delete it to have it made anew"  # by Snakemake, for ``all``
 
 
@@ -147,6 +145,12 @@ def place(path: str | Path) -> str:
     return ""
 
 
+def check_place(path: str | Path, what: str, own: str) -> None:
+    """Raises CorruptFile where a file that says that it is ``what`` (a copy, a digest) of ``own`` lies in another's place of that kind."""
+    if (where := place(path)).split("/")[0] == own.split("/")[0] and where != own:
+        raise CorruptFile(f"{path}: {what} of {own} (expected what was made for this place); {ANEW}")
+
+
 def hashes(path: str | Path) -> list[str]:
     """What a file may hash to: one value, or two while it is being replaced; none where no hash stands beside it."""
     return _recorded(path)[1]
@@ -186,10 +190,9 @@ def check(path: str | Path, anywhere: bool = False) -> None:
         raise CorruptFile(
             f"{path}: altered or cut off (its SHA-256 is not the one in {hash_file(path)}); {ANEW}"
         )
-    where = place(path)
-    # A folder of results may itself be called as one of those in it: what is of another kind then was moved with its folder.
-    if where != written and not anywhere and where.split("/")[0] == written.split("/")[0]:
-        raise CorruptFile(f"{path}: a copy of {written} (expected what was made for this place); {ANEW}")
+    if not anywhere:
+        # A folder of results may itself be called as one of those in it: what is of another kind then was moved with its folder.
+        check_place(path, "a copy", written)
 
 
 def remove(path: str | Path) -> None:

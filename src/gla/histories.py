@@ -41,13 +41,12 @@ from zarr.storage import MemoryStore
 from gla.config import NOT_OF_HISTORIES, Environment
 from gla.environments import MAX_ACTION, MAX_OBSERVATION
 from gla.files import (
-    ANEW,
     CorruptFile,
     Description,
+    check_place,
     exclusive,
     fingerprint,
     named,
-    place,
     read_description,
     sha256,
     sync_folder,
@@ -304,9 +303,8 @@ def _hashes(store: Path) -> dict[str, str]:
 def read_digest(path: str | Path) -> dict[str, Any]:
     """A store's digest. Raises CorruptFile where it is missing, is none, was altered, or is that of another store."""
     body = read_description(path, Digest)
-    own = f"histories/{body['environment']}/{body['lifetimes'][0]}-{body['lifetimes'][-1]}.json"
-    if (where := place(path)).startswith("histories/") and where != own:
-        raise CorruptFile(f"{path}: a digest of {own} (expected that of the histories here); {ANEW}")
+    lifetimes = body["lifetimes"]
+    check_place(path, "a digest", f"histories/{body['environment']}/{lifetimes[0]}-{lifetimes[-1]}.json")
     return body
 
 

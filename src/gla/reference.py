@@ -19,8 +19,8 @@ from gla.files import (
     Description,
     atomic,
     check,
+    check_place,
     fingerprint,
-    place,
     read_description,
     sha256,
     write_json,
@@ -103,9 +103,7 @@ def read_described(path: str | Path) -> dict[str, Any]:
     """The description beside policies. Raises CorruptFile where either is missing, altered, or another environment's or split's."""
     described = Path(path).with_suffix(".json")
     body = read_description(described, ReferenceDescription)
-    own = f"references/{body['environment']}/{body['split']}.json"
-    if (where := place(described)).startswith("references/") and where != own:
-        raise CorruptFile(f"{described}: a description of {own} (expected that of the policies here); {ANEW}")
+    check_place(described, "a description", f"references/{body['environment']}/{body['split']}.json")
     if not Path(path).is_file():
         raise CorruptFile(f"{path}: missing (expected the policies that {described} describes); Snakemake makes it anew")
     check(path)

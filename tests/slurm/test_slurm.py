@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from checkouts import copied
 
 pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).parents[2]
@@ -117,11 +118,7 @@ def _records():
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("workflow", "config", "src", "profiles", "envs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(ROOT / "Snakefile", folder)
-    return folder
+    return copied(tmp_path_factory.mktemp("checkout"))
 
 
 def _snakemake(folder, profile, *arguments, config="config/smoke.yaml"):

@@ -1,24 +1,18 @@
 """A checkout that nothing is written to, and a report of what is whole."""
 
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from checkouts import copied
 
-ROOT = Path(__file__).parents[2]
 TARGET = "results/smoke/software.csv"
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("workflow", "config", "src", "profiles", "envs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(ROOT / "Snakefile", folder)
-    return folder
+    return copied(tmp_path_factory.mktemp("checkout"))
 
 
 def _snakemake(checkout, *arguments):

@@ -2,17 +2,13 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[2]
-SOURCES = ("Snakefile", "workflow", "config", "src", "profiles", "envs")
+from checkouts import ROOT, SOURCES, copied
 
 
 def _section(title):
@@ -26,12 +22,7 @@ def _block(title, language):
 
 @pytest.fixture
 def checkout(tmp_path):
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy(ROOT / name, tmp_path / name)
-    return tmp_path
+    return copied(tmp_path)
 
 
 def _files(folder):

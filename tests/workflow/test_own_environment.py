@@ -2,15 +2,12 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import yaml
+from checkouts import copied
 
-ROOT = Path(__file__).parents[2]
-SOURCES = ("Snakefile", "workflow", "src", "profiles", "envs")
 MODULE = """
 import gymnasium as gym
 import numpy as np
@@ -47,9 +44,7 @@ def _snakemake(folder, *arguments):
 
 
 def test_editing_ones_own_environment_makes_anew_what_it_decides_and_nothing_else(tmp_path):
-    for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, tmp_path / name)
+    copied(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     (tmp_path / "mymodule.py").write_text(MODULE)
     output, status = _snakemake(tmp_path)

@@ -10,30 +10,22 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from checkouts import ROOT, SOURCES, copied
 
 from gla.files import writing
 from gla.verify import verify
 
-ROOT = Path(__file__).parents[2]
-SOURCES = ("Snakefile", "workflow", "config", "src", "profiles", "envs")
 FIGURES = ("sources", "figure3", "figure5", "training")
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
     """A copy of the source tree, without results."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy(ROOT / name, folder / name)
-    return folder
+    return copied(tmp_path_factory.mktemp("checkout"))
 
 
 def _snakemake(folder, *arguments, config="config/smoke.yaml"):
@@ -498,8 +490,7 @@ def test_a_run_does_not_touch_what_a_command_is_writing(smoke):
 
 def test_of_two_runs_on_one_folder_of_results_the_second_leaves_everything_alone(smoke, tmp_path):
     """From two checkouts, which know nothing of each other's locks."""
-    for name in SOURCES:
-        (shutil.copytree if (smoke / name).is_dir() else shutil.copy)(smoke / name, tmp_path / name)
+    copied(tmp_path, smoke)
     (tmp_path / "results").symlink_to(smoke / "results")
     before = _content(smoke)
     with writing(smoke / "results/smoke", "run"):
@@ -522,8 +513,7 @@ def test_a_run_waits_for_jobs_that_outlived_another_one(smoke):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda s: s.name)
 def test_a_workflow_that_is_killed_with_all_its_jobs_ends_with_the_same_bytes(smoke, tmp_path, number):
-    for name in SOURCES:
-        (shutil.copytree if (smoke / name).is_dir() else shutil.copy)(smoke / name, tmp_path / name)
+    copied(tmp_path, smoke)
     command = [sys.executable, "-m", "snakemake", "--configfile", "config/smoke.yaml", "--cores", "2", "all"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
     rng, kills = random.Random(number), 0
@@ -571,9 +561,7 @@ def test_networks_of_an_agent_are_told_apart_by_their_training_seed_and_shown_to
 
 def test_the_command_makes_what_the_workflow_makes(smoke, tmp_path):
     """Every stage by its name, in another folder: the same bytes."""
-    for name in SOURCES:
-        copy = shutil.copytree if (smoke / name).is_dir() else shutil.copy
-        copy(smoke / name, tmp_path / name)
+    copied(tmp_path, smoke)
     raw = yaml.safe_load((tmp_path / "config/smoke.yaml").read_text())
     stages = {"collect": "environments", "train": "agents", "evaluate": "evaluations", "figure": "figures"}
     for stage, kind in stages.items():
