@@ -34,7 +34,7 @@ if "environments" not in config:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/collect.smk"
-include: "workflow/rules/augment.smk"
+include: "workflow/rules/manifest.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/plot.smk"

@@ -20,7 +20,7 @@ import torch
 from table import interleaved, put_growth, put_ratio
 
 from gla.config import PPO, Environment
-from gla.environments import vector_env
+from gla.environments.vector import vector_env
 from gla.ppo import Population
 
 STREAMS, STEPS, LIFETIMES = 8, 128, 32  # lifetimes: of ours, on each core
@@ -63,7 +63,7 @@ def stable_baselines3(env_id: str, processes: bool) -> Callable[[], int]:
     from stable_baselines3 import PPO as SB3
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
-    from gla.environments import make
+    from gla.environments.making import make
 
     kind = SubprocVecEnv if processes else DummyVecEnv
     envs = VecNormalize(kind([lambda: make(env_id)] * STREAMS), gamma=0.99)

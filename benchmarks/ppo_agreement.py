@@ -18,7 +18,7 @@ from scipy import stats
 from table import put_row
 
 from gla.config import PPO, Environment
-from gla.environments import make
+from gla.environments.making import make
 from gla.ppo import Population, ReturnTracker
 from gla.progress import Progress
 

@@ -9,12 +9,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gla import models
-from gla.augment import Summary
-from gla.config import Agent as AgentConfig
-from gla.config import ConfigError
-from gla.environments import MAX_ACTION, MAX_OBSERVATION
+from gla.config.agents import Agent as AgentConfig
+from gla.encoding.kinds import ENCODINGS
+from gla.encoding.tokens import Sizes
 from gla.files import ANEW, CorruptFile, Description, check, read_description, sha256
+from gla.losses.options import prediction_head
+from gla.manifests import Summary
+from gla.models.kinds import MODELS
+from gla.options import ConfigError
 
 LAYERS = 1000  # of a model that is read
 
@@ -47,24 +49,17 @@ class AgentDescription(Description):
 
 
 class AgentModel(nn.Module):
-    """A sequence model and, for training alone, a head that predicts what follows.
+    """A sequence model and, for training alone, a head that predicts what follows."""
 
-    The optional auxiliary head predicts the next projected observation and the reward from the
-    feature and the action that was taken.
-    """
-
-    def __init__(self, config: AgentConfig):
+    def __init__(self, config: AgentConfig, sizes: Sizes):
         super().__init__()
-        self.sequence = models.build(config.model)
+        self.sequence = MODELS[config.model.kind].SequenceModel(config.model, sizes)
         self.auxiliary = None
-        if config.auxiliary_weight > 0:
-            width = config.model.width
-            self.auxiliary = nn.Sequential(
-                nn.Linear(width + MAX_ACTION, 2 * width), nn.GELU(), nn.Linear(2 * width, MAX_OBSERVATION + 1)
-            )
+        if config.loss.prediction_weight > 0:
+            self.auxiliary = prediction_head(config.model.width, sizes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, T, TOKEN) to features (B, T, D) and policy outputs (B, T, 32) in float32."""
+        """Tokens (B, T, sizes.token) to features (B, T, D) and policy outputs (B, T, sizes.output) in float32."""
         return self.sequence(x)
 
 
@@ -77,9 +72,15 @@ class Agent:
     manifest: dict
 
     @property
-    def identity_projection(self) -> bool:
-        """Whether it was trained without augmentation, and so acts without."""
-        return self.manifest["projections"]["kind"] == "identity"
+    def encoding(self) -> Any:
+        """What its tokens hold, and how its outputs become actions (gla.encoding)."""
+        return encoding_of(self.manifest)
+
+
+def encoding_of(manifest: dict) -> Any:
+    """The encoding of a manifest's summary."""
+    kind = manifest["encoding"]["kind"]
+    return ENCODINGS[kind].Encoding(ENCODINGS.options(kind).model_validate(manifest["encoding"]))
 
 
 def describe(config: AgentConfig, manifest: dict, weights: Path, training: dict) -> dict:
@@ -111,6 +112,7 @@ def load(folder: str | Path, anywhere: bool = False) -> Agent:
     """An agent from its folder. Raises CorruptFile as ``read_described`` does, and where the weights are not the model's."""
     body, path = read_described(folder, anywhere), Path(folder) / "weights.safetensors"
     config = AgentConfig.model_validate(body["config"])
+    sizes = encoding_of(body["manifest"]).sizes
     try:
         with safetensors.safe_open(path, "pt") as file:
             held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
@@ -118,11 +120,11 @@ def load(folder: str | Path, anywhere: bool = False) -> Agent:
         if config.model.layers > min(LAYERS, len(held)):
             raise RuntimeError(f"it is too small for {config.model.layers} layers")
         with torch.device("meta"):
-            expected = {name: list(x.shape) for name, x in AgentModel(config).state_dict().items()}
+            expected = {name: list(x.shape) for name, x in AgentModel(config, sizes).state_dict().items()}
         for name in sorted(held.keys() | expected.keys()):
             if held.get(name) != expected.get(name):
                 raise RuntimeError(f"{name} is of shape {held.get(name)}; expected {expected.get(name)}")
-        model = AgentModel(config)
+        model = AgentModel(config, sizes)
         model.load_state_dict(load_file(path))
     except ConfigError as error:
         raise ConfigError(f"{Path(folder) / 'agent.json'}: {error}") from None

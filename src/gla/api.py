@@ -15,17 +15,30 @@ import gymnasium as gym
 import numpy as np
 import pandas as pd
 
-from gla import agent, environments
-from gla.config import Environment, Evaluation, check
-from gla.environments import EnvSpec, UnsupportedEnvironment
-from gla.evaluate import InContext, run_agent, run_simple
+from gla import agent
+from gla.conditions.kinds import of_role, runner
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.config.reading import check
+from gla.environments.making import adapt
+from gla.environments.spaces import (
+    Counted,
+    EnvSpec,
+    UnsupportedEnvironment,
+    check_supported,
+    env_spec,
+    flag,
+    flatten,
+    real_number,
+)
+from gla.in_context import InContext, run_agent
 
 EnvLike = Any  # an id, a gym.Env, or a function that returns one
-SIMPLE = ("random", "zero_action")  # conditions that need no agent and no histories
+SIMPLE = of_role("calm")  # conditions that need no agent and no histories
 
 
 def env_id(env: EnvLike) -> str:
-    """An id under which ``environments.make`` makes an environment like this one.
+    """An id under which ``gla.environments.making.make`` makes an environment like this one.
 
     env: an id; an environment that ``gymnasium.make`` made, which is made again from its spec; or a
     function that returns a new one. Raises UnsupportedEnvironment for anything else.
@@ -65,14 +78,14 @@ class Agent(agent.Agent):
         kwargs: dict[str, Any] | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
-        """Tidy rows, one for each condition, seed and episode (columns: gla.evaluate.COLUMNS).
+        """Tidy rows, one for each condition, seed and episode (columns: gla.rows.COLUMNS).
 
         env: an id, an environment, or a function that makes one (see ``env_id``). episodes: of each
-        seed, 20 unless ``steps`` are given. conditions: those of an evaluation, or ``random`` and
+        seed, 20 unless ``env_steps`` are given. conditions: those of an evaluation, or ``random`` and
         ``zero_action``. kwargs: of ``gymnasium.make``. settings: any further key of an evaluation
         (config/README.md). Raises ConfigError and UnsupportedEnvironment in one sentence.
         """
-        if episodes is None and settings.get("steps") is None:
+        if episodes is None and settings.get("env_steps") is None:
             episodes = 20
         own = [c for c in conditions if c not in SIMPLE]
         entry = check(Environment, {"id": env_id(env), "kwargs": kwargs or {}})
@@ -85,7 +98,7 @@ class Agent(agent.Agent):
         for condition in conditions:
             progress = f"learn {label} {condition}"
             if condition in SIMPLE:
-                rows, name = run_simple(entry, evaluation, condition, progress), "baseline"
+                (rows,), name = runner(condition).run(entry, evaluation, progress, []), "baseline"
             else:
                 rows, name = run_agent(self, entry, evaluation, condition, progress), self.name
             frames.append(rows.frame(name, label, condition))
@@ -93,7 +106,7 @@ class Agent(agent.Agent):
 
     def policy(self, env: gym.Env, **settings: Any) -> "Policy":
         """The agent in one environment that the caller steps. settings: keys of an evaluation."""
-        return Policy(self, env, check(Evaluation, {"environment": "by hand", "seeds": 1, "steps": 4000, "conditions": ["agent"]} | settings))
+        return Policy(self, env, check(Evaluation, {"environment": "by hand", "seeds": 1, "env_steps": 4000, "conditions": ["agent"]} | settings))
 
 
 class Policy:
@@ -110,32 +123,35 @@ class Policy:
     """
 
     def __init__(self, agent: agent.Agent, env: gym.Env, evaluation: Evaluation):
-        environments.check_supported(str(env), env)
+        check_supported(str(env), env)
         self.space, self.agent, self.evaluation = env.observation_space, agent, evaluation
-        self.spec: EnvSpec = environments.env_spec(env)
+        self.adapted = adapt(env)
+        self.spec: EnvSpec = env_spec(self.adapted)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: an empty context, as at the beginning."""
-        self.context = InContext(self.agent, self.spec, self.evaluation, self.evaluation.steps)
+        self.context = InContext(self.agent, self.spec, self.evaluation, self.evaluation.env_steps)
         self.acted = False
 
     def act(self, observation: Any) -> np.ndarray | int:
         """An observation of the environment to an action inside its bounds. Raises ValueError for another shape."""
         if self.acted:
             raise RuntimeError("act: the last action's reward is not known yet (expected observe(reward, done) before)")
-        flat = np.asarray(environments.flatten(self.space, observation), dtype=np.float32)
+        flat = np.asarray(flatten(self.space, observation), dtype=np.float32)
         if not np.isfinite(flat).all():
             raise ValueError(f"act: observation {observation!r} (expected {self.spec.observation_size} finite numbers)")
         action = self.context.act(flat[None])[0]
         self.acted = True
-        return int(action) if self.spec.discrete else np.clip(action, self.spec.low, self.spec.high)
+        if not self.spec.discrete:
+            return np.clip(action, self.spec.low, self.spec.high)
+        return self.adapted.action(action) if isinstance(self.adapted, Counted) else int(action)
 
     def observe(self, reward: float, done: bool) -> None:
         """What the last action earned, and whether it ended the episode."""
         if not self.acted:
             raise RuntimeError("observe: nothing was done yet (expected act(observation) before)")
-        value, ended = environments.real_number(reward), environments.flag("done", done)
+        value, ended = real_number(reward), flag("done", done)
         if not np.isfinite(value):
             raise ValueError(f"observe: reward {reward} (expected a finite number)")
         self.context.observe(np.array([value]), np.array([ended]))

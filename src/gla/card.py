@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from gla.agent import AgentDescription
-from gla.evaluate import read_rows
+from gla.agent import AgentDescription, encoding_of
 from gla.files import CorruptFile, atomic, read_csv, read_description
-from gla.stages import network
+from gla.paths import network
+from gla.rows import read_rows
 from gla.statistics import mean_interval
 
 NAMES = ("agent", "evaluation", "split", "verdict")
@@ -38,22 +38,24 @@ def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts:
     agent, number = network(name)
     try:
         config, manifest, training = body["config"], body["manifest"], body["training"]
-        identity = manifest["projections"]["kind"] == "identity"
+        encoding, sizes = manifest["encoding"], encoding_of(manifest).sizes
+        varies = encoding.get("projections") == "gaussian"
         better = training["validation_loss"] < training["constant_loss"]
         sources = _table(
-            ["environment", "observation", "action", "PPO's return, first to last"],
+            ["source", "environment", "observation", "action", "return, first to last"],
             [
-                [n, e["observation_size"], f"{e['action_size']} {'discrete' if e['discrete'] else 'continuous'}",
+                [n, e["environment"], e["observation_size"], f"{e['action_size']} {'discrete' if e['discrete'] else 'continuous'}",
                  f"{e['return_first']:.4g} to {e['return_last']:.4g}"]
-                for n, e in manifest["environments"].items()
+                for n, e in manifest["sources"].items()
             ],
         )  # fmt: skip
         pool = (
-            "no projection: observations and actions are padded with zeros"
-            if identity
-            else f"{manifest['projections']['train']:,} random projections to 64 and 16 dimensions"
+            f"{encoding['train']:,} random projections to {sizes.observation} and {sizes.action} dimensions"
+            if varies
+            else "no projection: observations and actions are padded with zeros"
         )
-        context = config["pieces"] * config["piece_steps"]
+        windows, optimiser = config["windows"], config["training"]
+        context = windows["chunks"] * windows["chunk_steps"]
         return f"""---
 license: apache-2.0
 library_name: gla
@@ -66,12 +68,12 @@ it acts, without any change of its weights. Whether it does is under Scores. To 
 `gla.load(FOLDER)`, or `gla learn --agent FOLDER --env ID`.
 
 ## Trained on
-Whole learning histories of PPO, under {pool}:
+Whole learning histories, under {pool}:
 
 {sources}
 
-{config["steps"]:,} steps of {config["batch"]} windows of {context:,} transitions, {training["tokens"]:,} in all, gap
-{config["gap"]}, in {training["precision"]} with PyTorch {training["torch"]}. Held-out loss {training["validation_loss"]:.4g} nats per
+{optimiser["steps"]:,} steps of {optimiser["batch_size"]} windows of {context:,} transitions, {training["tokens"]:,} in all, gap
+{windows["gap"]}, in {training["precision"]} with PyTorch {training["torch"]}. Held-out loss {training["validation_loss"]:.4g} nats per
 step; the best constant output has {training["constant_loss"]:.4g}{"" if better else OVERFITTED}.
 
 ## Verdicts
@@ -82,8 +84,8 @@ step; the best constant output has {training["constant_loss"]:.4g}{"" if better 
 
 ## Limits
 - {"It saw one layout of observations and actions and cannot be expected to act under another."
-   if identity else "It was trained on the environments above alone; in others nothing is known of it."}
-- Up to 64 observation and 16 action dimensions, no images. It saw contexts of {context:,} transitions; more is extrapolation.
+   if not varies else "It was trained on the environments above alone; in others nothing is known of it."}
+- Up to {sizes.observation} observation and {sizes.action} action dimensions, no images. It saw contexts of {context:,} transitions; more is extrapolation.
 - A rising return is no proof of learning from reward: compare with the same agent with its rewards hidden, and shuffled.
 - For research. Nothing was done to make it act safely.
 

@@ -15,17 +15,12 @@ from gla import watchdog
 EXAMPLES = {
     None: """examples:
   gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --plot out.png
-  gla collect --config config/smoke.yaml grid
   gla inspect results/histories/grid/0-15""",
     "learn": """examples:
   gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --kwargs "{start: [1, 1], goal: [0, 2]}"
   gla learn --agent results/agents/point_mass --env Hopper-v5 --episodes 20 --video out.mp4 --plot out.png
   gla learn --agent results/agents/point_mass --env dm_control/cartpole-swingup-v0 --steps 1000 --rows out.csv
   gla learn --agent results/agents/point_mass --import mymodule --env MyEnv-v0""",
-    "collect": "example:\n  gla collect --config config/smoke.yaml grid",
-    "train": "example:\n  gla train --config config/smoke.yaml grid_gap1",
-    "evaluate": "example:\n  gla evaluate --config config/smoke.yaml grid",
-    "figure": "example:\n  gla figure --config config/smoke.yaml figure3",
     "verify": "example:\n  gla verify results",
     "inspect": "example:\n  gla inspect results/histories/grid/0-15 --plot history.png",
     "export": "example:\n  gla export --minari results/histories/grid/0-15 --id grid/ppo-v0 --to minari",
@@ -39,14 +34,15 @@ def _learn(a: argparse.Namespace) -> None:
     sys.path.insert(0, os.getcwd())
     for module in a.imports:
         importlib.import_module(module)
-    from gla import api, config_file, watch
-    from gla.config import ConfigError
+    from gla import api, watch
+    from gla.config import file
     from gla.files import named
+    from gla.options import ConfigError
 
-    kwargs = config_file.parse(a.kwargs, "--kwargs")
+    kwargs = file.parse(a.kwargs, "--kwargs")
     if not isinstance(kwargs, dict):
         raise ConfigError(f"--kwargs: {a.kwargs!r} (expected a mapping such as '{{goal: [2, 2]}}')")
-    settings = {"kwargs": kwargs, "seed": a.seed, "temperature": a.temperature, "steps": a.steps}
+    settings = {"kwargs": kwargs, "seed": a.seed, "temperature": a.temperature, "env_steps": a.steps}
     agent = api.load(a.agent)
     frame = agent.learn(a.env, episodes=a.episodes, seeds=a.seeds, conditions=a.conditions, **settings)
     print(watch.summary(frame))
@@ -57,14 +53,6 @@ def _learn(a: argparse.Namespace) -> None:
         watch.plot_returns(frame, a.plot)
     if a.video:
         watch.video(agent, a.env, a.video, episodes=a.episodes, **settings)
-
-
-def _stage(a: argparse.Namespace) -> None:
-    from gla import stages
-
-    run = getattr(stages.load(a.config), a.command)
-    for name in a.names:
-        run(name, **({"force": a.force} if "force" in a else {}))
 
 
 def _verify(a: argparse.Namespace) -> int:
@@ -128,18 +116,6 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--plot", metavar="PNG", help="draw return by episode; PDF and SVG too")
     c.add_argument("--video", metavar="MP4", help="film the first and the last episode of one more context, side by side")
 
-    for name, noun, what in (
-        ("collect", "ENVIRONMENT", "run PPO and store its histories"),
-        ("train", "AGENT", "train an agent on histories that were collected"),
-        ("evaluate", "EVALUATION", "roll out an evaluation's agents and baselines"),
-        ("figure", "FIGURE", "tabulate and draw a figure"),
-    ):
-        c = command(name, _stage, what)
-        c.add_argument("names", nargs="+", metavar=noun, help="its name in the config")
-        c.add_argument("--config", default="config/config.yaml", help="default: %(default)s")
-        if name in ("collect", "train", "evaluate"):
-            c.add_argument("--force", action="store_true", help="make anew what is there")
-
     c = command("verify", _verify, "compare every result with its hashes")
     c.add_argument("folder", nargs="?", default="results", help="default: %(default)s")
     c = command("inspect", _inspect, "print the schema of a history and draw what is in it")
@@ -167,9 +143,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from gla.config import ConfigError
-        from gla.environments import UnsupportedEnvironment
+        from gla.environments.spaces import UnsupportedEnvironment
         from gla.job import errors
+        from gla.options import ConfigError
 
         if os.environ.get("GLA_DEBUG") or not isinstance(error, (*errors(), ImportError)):
             raise

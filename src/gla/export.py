@@ -9,9 +9,14 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 
-from gla import environments, histories
-from gla.config import ConfigError, Environment, check
+from gla.config.environments import Environment
+from gla.config.reading import check
+from gla.environments.making import make
+from gla.environments.spaces import env_spec
 from gla.files import named
+from gla.options import ConfigError
+from gla.storage.layout import read_digest
+from gla.storage.reading import History, arrays, read
 from gla.watch import locate
 
 
@@ -39,17 +44,17 @@ def minari(store: str | Path, name: str, folder: str | Path | None = None) -> st
     with _datasets_in(folder), named(target := get_dataset_path(name)):
         if target.exists():
             raise ConfigError(f"--id {name!r}: {target} exists (expected a new name, or a higher version)")
-        body, history = histories.read_digest(digest), histories.read(path, digest)
-        final = np.asarray(histories.arrays(path, body)["final_observation"][...])
-        entry = check(Environment, body["config"])
+        body, history = read_digest(digest), read(path, digest)
+        final = np.asarray(arrays(path, body)["final_observation"][...])
+        entry = check(Environment, body["config"]["environment"])
         tasks = f" Lifetime k has task k % {len(entry.tasks)} of {entry.tasks}." if entry.tasks else ""
-        env = environments.make(entry.id, **(entry.kwargs | (entry.tasks[0] if entry.tasks else {})))
+        env = make(entry.id, **(entry.kwargs | (entry.tasks[0] if entry.tasks else {})))
         try:
             episodes = _episodes(history, final, body["lifetimes"], env)
             made = library.create_dataset_from_buffers(
                 name, [EpisodeBuffer(id=number, **e) for number, e in enumerate(episodes)], env=env,
                 algorithm_name="PPO", data_format="hdf5",
-                description=f"Whole learning histories of PPO in {entry.id}, from its first update to its last.{tasks}",
+                description=f"Whole learning histories in {entry.id}, from its first update to its last.{tasks}",
             )  # fmt: skip
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
@@ -73,9 +78,9 @@ def _datasets_in(folder: str | Path | None) -> Iterator[None]:
             os.environ |= {} if before is None else {"MINARI_DATASETS_PATH": before}
 
 
-def _episodes(h: histories.History, final: np.ndarray, lifetimes: list[int], env: gym.Env) -> Iterator[dict]:
+def _episodes(h: History, final: np.ndarray, lifetimes: list[int], env: gym.Env) -> Iterator[dict]:
     """Fields of Minari's EpisodeBuffer: T actions between T + 1 observations. final: the store's final_observation."""
-    spec, seen, done = environments.env_spec(env), env.observation_space.dtype, env.action_space.dtype
+    spec, seen, done = env_spec(env), env.observation_space.dtype, env.action_space.dtype
     action = h.action if spec.discrete else np.clip(h.action, spec.low, spec.high)
     steps = h.reward.shape[-1]
     for k, lifetime in enumerate(lifetimes):

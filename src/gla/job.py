@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gla import files, progress, watchdog
-from gla.config import ConfigError
+from gla.options import ConfigError
 
 
 def errors() -> tuple[type[Exception], ...]:
     """The package's own errors, each of which is a sentence, as far as their modules are loaded."""
-    from gla.environments import UnsupportedEnvironment
+    from gla.environments.spaces import UnsupportedEnvironment
 
     expected: tuple[type[Exception], ...] = (ConfigError, UnsupportedEnvironment, files.CorruptFile, OSError)
     if "torch" in sys.modules:
-        from gla.ppo import NumericalError
+        from gla.policies import NumericalError
         from gla.train import Interrupted
 
         expected += (NumericalError, Interrupted)

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
-from gla.config import ConfigError
 from gla.files import Busy, exclusive
+from gla.options import ConfigError
 
 
 def launch(count: int, machines: int = 1, command: str = "") -> None:
@@ -111,3 +111,14 @@ def processes(device: str) -> Iterator[Processes]:
             own.device = torch.device("cuda", stack.enter_context(free_gpu()))
             torch.cuda.set_device(own.device)
         yield own
+
+
+@contextlib.contextmanager
+def device() -> Iterator[torch.device]:
+    """A GPU that no other job of this user's works on, or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        yield torch.device("cpu")
+        return
+    with free_gpu() as index:
+        torch.cuda.set_device(index)
+        yield torch.device("cuda", index)

@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 from safetensors.torch import load, save
 
-from gla.config import PPO, Environment
+from gla.config.environments import Environment
 from gla.files import (
     ANEW,
     CorruptFile,
-    Description,
     atomic,
     check,
     check_place,
@@ -25,24 +24,12 @@ from gla.files import (
     sha256,
     write_json,
 )
-from gla.ppo import Policy, Population, ReturnTracker
+from gla.learners.ppo import PPO, Population, ReturnTracker
+from gla.policies import Policy
 from gla.progress import Progress
+from gla.references import Curve
 
-STEPS = 128  # of a stream between two updates
-
-
-class Curve(Description):
-    """The learning curve in a reference's description."""
-
-    mean_return: list[list[float | None]]
-    streams: PositiveInt
-    steps_per_update: PositiveInt
-
-    @model_validator(mode="after")
-    def _as_long(self):
-        if len({len(row) for row in self.mean_return}) != 1 or not self.mean_return[0]:
-            raise ValueError("a mean_return for each update in every row")
-        return self
+STEPS = 128  # of each copy of the environment between two updates
 
 
 class ReferenceDescription(Curve):
@@ -57,7 +44,7 @@ class ReferenceDescription(Curve):
 
 def settings(updates: int) -> PPO:
     """CleanRL's for continuous control, with fewer and larger minibatches of its larger batch, and a larger step for them."""
-    return PPO(updates=updates, steps=STEPS, epochs=10, minibatches=8, learning_rate=1.0e-3)
+    return PPO(num_updates=updates, num_steps=STEPS, update_epochs=10, num_minibatches=8, learning_rate=1.0e-3)
 
 
 def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
@@ -66,12 +53,12 @@ def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
     entry: the environment's config. name: its key in the config. Raises NumericalError where a number stops being finite.
     """
     own, tasks = entry.reference, entry.tasks_of(split)
-    updates = -(-own.steps // (own.streams * STEPS))
-    trained = entry.model_copy(update={"ppo": settings(updates), "tasks": tasks, "backend": own.backend})
+    updates = -(-own.env_steps // (own.num_envs * STEPS))
+    ppo = settings(updates)
     lifetimes = range(len(tasks) * own.runs)  # lifetime i is run i // n of task i % n
-    population = Population(trained, lifetimes, own.streams, STEPS, 2**30 + own.seed, name)
-    returns, curve = ReturnTracker(len(lifetimes), own.streams), []
-    progress = Progress(f"refer {name} {split}", len(lifetimes) * updates * own.streams * STEPS, "steps")
+    population = Population(ppo, entry.id, entry.kwargs, tasks, lifetimes, own.num_envs, 2**30 + own.seed, name, own.backend)
+    returns, curve = ReturnTracker(len(lifetimes), own.num_envs), []
+    progress = Progress(f"refer {name} {split}", len(lifetimes) * updates * own.num_envs * STEPS, "steps")
     try:
         for _ in range(updates):
             rollout = population.collect()
@@ -79,7 +66,7 @@ def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
             curve.append([float(np.mean(r)) if r else None for r in ended])
             population.improve(rollout)
             recent = [x for row in curve[-5:] for x in row if x is not None]
-            progress.advance(len(lifetimes) * own.streams * STEPS, f"mean return {np.mean(recent):.4g}" if recent else "")
+            progress.advance(len(lifetimes) * own.num_envs * STEPS, f"mean return {np.mean(recent):.4g}" if recent else "")
         policy = population.policy()
     finally:
         population.close()
@@ -89,9 +76,9 @@ def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
         "environment": name,
         "split": split,
         "config": {"id": entry.id, "kwargs": entry.kwargs, "tasks": tasks, **own.model_dump()},
-        "ppo": trained.ppo.model_dump() if trained.ppo else None,
+        "ppo": ppo.model_dump(),
         "tasks": len(tasks),
-        "streams": own.streams,
+        "num_envs": own.num_envs,
         "steps_per_update": STEPS,
         "mean_return": [list(row) for row in zip(*curve, strict=True)],
         "sha256": sha256(path),

@@ -29,48 +29,26 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from gla import augment
-from gla.agent import AgentModel, describe
-from gla.config import Agent as AgentConfig
-from gla.config import ConfigError
-from gla.distributions import divergence, pull_back
-from gla.environments import MAX_ACTION
-from gla.files import CorruptFile, atomic, check, exclusive, fingerprint, named, remove, sha256, write_json
-from gla.models.tokens import tokens
-from gla.ppo import NumericalError
+from gla.agent import AgentModel, describe, encoding_of
+from gla.config.agents import Agent as AgentConfig
+from gla.config.agents import Training
+from gla.encoding.tokens import Encoded, tokens
+from gla.files import CorruptFile, atomic, check, exclusive, fingerprint, named, remove, write_json
+from gla.losses.kinds import LOSSES
+from gla.losses.options import prediction
+from gla.manifests import read_manifest
+from gla.options import ConfigError
+from gla.policies import NumericalError
 from gla.processes import Processes, processes
 from gla.progress import Progress
-from gla.windows import NO_ACTION, Batch, Windows
+from gla.windows.batches import Batch, Windows
 
 VALIDATION_BATCHES = 4
 BFLOAT16_SPEED, PRODUCTS = 1.5, 20  # times float32's, from which on it is used; how many are timed of each
-CODE = (
-    "agent.py", "augment.py", "distributions.py", "environments/__init__.py", "histories.py", "ppo.py", "processes.py",
-    "train.py", "windows.py", "models/__init__.py", "models/attention.py", "models/tokens.py",
-)  # fmt: skip
 
 
 class Interrupted(RuntimeError):
     """The run was asked to stop (SIGTERM); its checkpoint was saved."""
-
-
-def policy_loss(output: Tensor, batch: Batch, kind: str) -> Tensor:
-    """Equation 1 for policy outputs (B, T, 32), in nats per step: (B, T)."""
-    mean, log_std = pull_back(output, batch.projection)
-    absent = batch.target_mean <= NO_ACTION / 2
-    discrete = divergence(kind, batch.target_mean, None, mean.masked_fill(absent, NO_ACTION), None)
-    if batch.discrete.all():
-        return discrete
-    continuous = divergence(kind, batch.target_mean, batch.target_log_std, mean, log_std)
-    return torch.where(batch.discrete[:, None], discrete, continuous)
-
-
-def auxiliary_loss(model: AgentModel, features: Tensor, batch: Batch) -> Tensor:
-    """Squared error of the next observation (mean over 64 coordinates) and of the reward, (B, T - 1)."""
-    predicted = model.auxiliary(torch.cat([features, batch.action], -1)).float()[:, :-1]
-    error = (predicted[..., :-1] - batch.observation[:, 1:]).square().mean(-1)
-    # Where an episode or a piece ends, the next observation is not this transition's.
-    return error * ~batch.end[:, :-1] + (predicted[..., -1] - batch.reward[:, :-1]).square()
 
 
 def bfloat16_speed(device: torch.device) -> float:
@@ -93,7 +71,7 @@ def bfloat16_speed(device: torch.device) -> float:
     return min(seconds[torch.float32]) / min(seconds[torch.bfloat16])
 
 
-def precision_for(config: AgentConfig, own: Processes) -> torch.dtype:
+def precision_for(config: Training, own: Processes) -> torch.dtype:
     """The type of matrix products: as configured, or bfloat16 where it is measured to be faster.
 
     By far: with units for it a product takes a half or less, without them it takes longer than in float32. So the
@@ -105,7 +83,7 @@ def precision_for(config: AgentConfig, own: Processes) -> torch.dtype:
     return torch.bfloat16 if speed >= BFLOAT16_SPEED else torch.float32
 
 
-def learning_rate(config: AgentConfig, step: int) -> float:
+def learning_rate(config: Training, step: int) -> float:
     """Linear warm-up, then a cosine from the full rate to a tenth of it."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
@@ -116,37 +94,37 @@ def learning_rate(config: AgentConfig, step: int) -> float:
 class _Losses(nn.Module):
     """Model and constant predictor, from a batch to their losses."""
 
-    def __init__(self, config: AgentConfig, dtype: torch.dtype):
+    def __init__(self, config: AgentConfig, encoding: Any, dtype: torch.dtype):
         super().__init__()
-        self.config, self.dtype = config, dtype
-        self.model = AgentModel(config)
-        self.constant = nn.Parameter(torch.zeros(2 * MAX_ACTION))
+        self.options, self.encoding, self.dtype, self.policy = config.loss, encoding, dtype, LOSSES[config.loss.kind].policy
+        self.model = AgentModel(config, encoding.sizes)
+        self.constant = nn.Parameter(torch.zeros(encoding.sizes.output))
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Policy losses (B, T) of the model and of the constant predictor, and the auxiliary loss ()."""
+        """Policy losses (B, T) of the model and of the constant predictor, and the error of predicting what follows, ()."""
         device = batch.reward.device
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            features, output = self.model(tokens(*batch[:5]))
+            features, output = self.model(tokens(Encoded(*batch[:4]), batch.eta))
         auxiliary = torch.zeros((), device=device)
         if self.model.auxiliary is not None:
-            auxiliary = auxiliary_loss(self.model, features.float(), batch).mean()
-        constant = policy_loss(self.constant.expand_as(output), batch, self.config.divergence)
-        return policy_loss(output, batch, self.config.divergence), constant, auxiliary
+            auxiliary = prediction(self.model.auxiliary, features.float(), batch).mean()
+        constant = self.policy(self.options, self.encoding, self.constant.expand_as(output), batch)
+        return self.policy(self.options, self.encoding, output, batch), constant, auxiliary
 
 
 class _Trainer:
     """Model, constant predictor and optimisers: all the state that training has."""
 
-    def __init__(self, config: AgentConfig, own: Processes):
-        self.config, self.own, self.dtype = config, own, precision_for(config, own)
+    def __init__(self, config: AgentConfig, encoding: Any, own: Processes):
+        self.config, self.training, self.own, self.dtype = config, config.training, own, precision_for(config.training, own)
         torch.manual_seed(config.seed)
-        losses = _Losses(config, self.dtype).to(own.device)
+        losses = _Losses(config, encoding, self.dtype).to(own.device)
         self.model, self.constant, self.losses = losses.model, losses.constant, own.parallel(losses)
         decay = [p for p in self.model.parameters() if p.dim() >= 2]
         others = [p for p in self.model.parameters() if p.dim() < 2]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.learning_rate, betas=(0.9, 0.95), fused=True,
+            [{"params": decay, "weight_decay": config.training.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.training.learning_rate, betas=(0.9, 0.95), fused=True,
         )  # fmt: skip
         self.constant_optimizer = torch.optim.Adam([self.constant], lr=0.02)
         self.step = 0
@@ -171,21 +149,21 @@ class _Trainer:
         self.constant_optimizer.load_state_dict(state["constant_optimizer"])
         self.step, self.rows, self.metrics = state["step"], state["rows"], state["metrics"]
 
-    def batch(self, windows: Windows, index: int, curriculum: bool = True) -> Batch:
+    def batch(self, windows: Windows, index: int) -> Batch:
         """This process's share of a batch: every n-th window, so that each has its part of every environment."""
-        whole = windows.batch(index, self.config.batch, curriculum)
-        return Batch(*(x[self.own.rank :: self.own.count].to(self.own.device) for x in whole))
+        whole = windows.batch(index, self.training.batch_size)
+        return whole.each(lambda x: x[self.own.rank :: self.own.count].to(self.own.device))
 
     def train(self, batch: Batch) -> None:
         """One optimiser step."""
-        rate = learning_rate(self.config, self.step)
+        rate = learning_rate(self.training, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         policy, constant, auxiliary = self.losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
         self.constant_optimizer.zero_grad(set_to_none=True)
-        (policy.mean() + constant.mean() + self.config.auxiliary_weight * auxiliary).backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        (policy.mean() + constant.mean() + self.config.loss.prediction_weight * auxiliary).backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_grad_norm)
         names = ("train_loss", "constant_loss", "auxiliary_loss", "gradient_norm")
         means = self.own.mean(torch.stack([policy.mean(), constant.mean(), auxiliary, norm]).detach())
         row = dict(zip(names, means.tolist(), strict=True)) | {"learning_rate": rate}
@@ -198,11 +176,11 @@ class _Trainer:
 
     @torch.no_grad()
     def evaluate(self, windows: Windows) -> dict[str, Tensor]:
-        """Losses by position in the context, each (T,), over the first batches of a split, none of it under the curriculum."""
+        """Losses by position in the context, each (T,), over the first batches of a split."""
         self.model.eval()
         total: dict[str, Tensor] = {}
         for index in range(VALIDATION_BATCHES):
-            policy, constant, auxiliary = self.losses(self.batch(windows, index, curriculum=False))
+            policy, constant, auxiliary = self.losses(self.batch(windows, index))
             for name, value in (("loss", policy.mean(0)), ("constant", constant.mean(0)), ("auxiliary", auxiliary)):
                 total[name] = total.get(name, 0) + value / VALIDATION_BATCHES
         self.model.train()
@@ -217,14 +195,10 @@ def _read_checkpoint(path: Path, own: Processes) -> dict[str, Any]:
     return dict(torch.load(path, weights_only=True, map_location=own.device))
 
 
-def _code(kind: str) -> dict[str, str]:
-    folder = Path(__file__).parent
-    return {name: sha256(folder / name) for name in (*CODE, f"models/{kind}.py")}
-
-
 def train(
     config: AgentConfig,
     name: str,
+    code: dict[str, str],
     table: str | Path,
     summary: str | Path,
     folder: str | Path,
@@ -234,7 +208,7 @@ def train(
     """Train an agent and write its folder: weights.safetensors, metrics.jsonl, by_position.csv and,
     last, agent.json.
 
-    name: the agent's key in the config. table, summary: the manifest. scratch: a folder for
+    name: the agent's key in the config. code: what decides the weights (``gla.code.training``). table, summary: the manifest. scratch: a folder for
     checkpoints and TensorBoard logs; checkpoints are removed at the end. Raises CorruptFile for bad
     inputs, NumericalError where a number stops being finite (the last checkpoint stays), Interrupted
     after SIGTERM, and Busy where another process trains the same agent.
@@ -244,22 +218,24 @@ def train(
             Path(folder).mkdir(parents=True, exist_ok=True)
             stack.enter_context(exclusive(folder))
         stack.enter_context(named(scratch))
-        _train(config, name, table, summary, Path(folder), Path(scratch), own)
+        _train(config, name, code, table, summary, Path(folder), Path(scratch), own)
 
 
 def _train(
-    config: AgentConfig, name: str, table: str | Path, summary: str | Path, folder: Path, scratch: Path, own: Processes
+    config: AgentConfig, name: str, code: dict[str, str], table: str | Path, summary: str | Path, folder: Path, scratch: Path, own: Processes
 ) -> None:
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed here alone
 
-    if config.batch % own.count:
+    training = config.training
+    if training.batch_size % own.count:
         raise ConfigError(
-            f"agents.{name}.batch: {config.batch} (expected a multiple of the {own.count} processes that share it)"
+            f"agents.{name}.training.batch_size: {training.batch_size} (expected a multiple of the {own.count} processes that share it)"
         )
-    frame, manifest = augment.read_manifest(table, summary)
-    trainer = _Trainer(config, own)
+    frame, manifest = read_manifest(table, summary)
+    encoding = encoding_of(manifest)
+    trainer = _Trainer(config, encoding, own)
     machine = [torch.__version__, str(trainer.dtype), own.device.type, own.count]
-    identity = fingerprint([config.model_dump(), manifest["content"], _code(config.model.kind), *machine])
+    identity = fingerprint([config.model_dump(), manifest["content"], code, *machine])
     checkpoint = scratch / "checkpoint.pt"
     if checkpoint.exists():
         try:
@@ -270,7 +246,7 @@ def _train(
         except Exception as error:  # torch raises a dozen kinds for a file that it did not write
             said = error if isinstance(error, CorruptFile) else f"{checkpoint}: not readable ({type(error).__name__})"
             print(f"[train {name}] {said}; starting afresh", file=sys.stderr)
-            trainer, fits = _Trainer(config, own), False
+            trainer, fits = _Trainer(config, encoding, own), False
         own.wait()  # until all have read it
         if own.first and not fits:
             shutil.rmtree(scratch)
@@ -282,25 +258,25 @@ def _train(
             with atomic(checkpoint) as temporary:
                 temporary.write_bytes(buffer.getbuffer())
 
-    training = Windows(config, frame, manifest, "train", own.device, scratch)
-    validation = Windows(config, frame, manifest, "validation", own.device, scratch)
-    tokens_per_step = config.batch * config.pieces * config.piece_steps
+    seen = Windows(config, frame, manifest, "train", own.device, scratch)
+    held_out = Windows(config, frame, manifest, "validation", own.device, scratch)
+    tokens_per_step = training.batch_size * config.windows.length
     if own.first:
         if trainer.step:
-            print(f"[train {name}] going on from step {trainer.step} of {config.steps}", file=sys.stderr)
-        progress = Progress(f"train {name}", config.steps * tokens_per_step, "tokens", trainer.step * tokens_per_step)
+            print(f"[train {name}] going on from step {trainer.step} of {training.steps}", file=sys.stderr)
+        progress = Progress(f"train {name}", training.steps * tokens_per_step, "tokens", trainer.step * tokens_per_step)
         log = SummaryWriter(str(scratch / "tensorboard"), purge_step=trainer.step)
     stop = []
     in_main = threading.current_thread() is threading.main_thread()  # elsewhere no handler can be set
     previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True)) if in_main else None
     try:
-        while trainer.step < config.steps:
-            trainer.train(trainer.batch(training, trainer.step))
-            if trainer.step % config.evaluate_every == 0 or trainer.step == config.steps:
-                held_out = trainer.evaluate(validation)
+        while trainer.step < training.steps:
+            trainer.train(trainer.batch(seen, trainer.step))
+            if trainer.step % training.evaluate_every == 0 or trainer.step == training.steps:
+                losses = trainer.evaluate(held_out)
                 mean = pd.DataFrame(trainer.rows).mean().to_dict()
-                row = {"step": trainer.step, **mean, "validation_loss": held_out["loss"].mean().item()}
-                row["validation_constant_loss"] = held_out["constant"].mean().item()
+                row = {"step": trainer.step, **mean, "validation_loss": losses["loss"].mean().item()}
+                row["validation_constant_loss"] = losses["constant"].mean().item()
                 if not all(math.isfinite(v) for v in row.values()):
                     raise NumericalError(f"step {trainer.step}: {row} holds a number that is not finite")
                 trainer.metrics.append(row)
@@ -315,7 +291,7 @@ def _train(
                 progress.advance(tokens_per_step, note)
             if own.any(bool(stop)):
                 save_checkpoint()
-                raise Interrupted(f"train {name}: stopped at step {trainer.step} of {config.steps}; start again to go on")
+                raise Interrupted(f"train {name}: stopped at step {trainer.step} of {training.steps}; start again to go on")
     except NumericalError as error:
         raise NumericalError(f"train: agent {name!r}, {error}") from None
     finally:
@@ -324,9 +300,9 @@ def _train(
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
 
-    seen, held_out = trainer.evaluate(training), trainer.evaluate(validation)
+    at_end = trainer.evaluate(seen), trainer.evaluate(held_out)
     if own.first:
-        _write(trainer, seen, held_out, manifest, folder)
+        _write(trainer, *at_end, manifest, folder)
         remove(checkpoint)
 
 
@@ -348,7 +324,7 @@ def _write(trainer: _Trainer, seen: dict[str, Tensor], held_out: dict[str, Tenso
         temporary.write_bytes(save({n: p.detach().cpu().contiguous() for n, p in trainer.model.state_dict().items()}))
     facts = {
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
-        "tokens": trainer.config.steps * trainer.config.batch * trainer.config.pieces * trainer.config.piece_steps,
+        "tokens": trainer.training.steps * trainer.training.batch_size * trainer.config.windows.length,
         "precision": str(trainer.dtype).removeprefix("torch."),
         "torch": torch.__version__,
         "validation_loss": float(held_out["loss"].mean()),

@@ -30,19 +30,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gla.config import CALM, ONLINE
-from gla.evaluate import read_evaluation
+from gla.conditions.kinds import of_role
 from gla.files import atomic, read_description
-from gla.reference import Curve
+from gla.references import Curve
+from gla.rows import read_evaluation
 from gla.statistics import bootstrap_interval, crossed_mean, crossed_test, holm, iqm, resampled, seeds_interval
 
-CONTROLS = ("rewards_hidden", "rewards_shuffled")
+CONTROLS, CALM, ONLINE = of_role("control"), of_role("calm"), of_role("online")
+ENDS = of_role("reference", "source")[::-1]  # what a score of 1 stands for: the first of them that was run
 LEVEL = 0.025
 RESAMPLES = 2000
 COLUMNS = (
     "agent", "environment", "evaluation", "split", "verdict", "verdict_v1", "p_value", "p_holm", "first_episode", "first", "last",
     "last_low", "last_high", "gain", "gain_low", "gain_high", "control_gain", "control_last", "controls_harmed", "excess_low",
-    "context_wiped", *CALM, *ONLINE, "ppo_final", "reference", "best_online", "best_online_last", "beats_online",
+    "context_wiped", *CALM, *ONLINE, *of_role("source", "reference"), "best_online", "best_online_last", "beats_online",
     "beats_online_low", "beats_online_high", "normalised_score", "score_low", "score_high", "score_above_calm",
     "score_above_calm_low", "score_above_calm_high", "below_zero_action", "data_efficiency", "training_seeds", "seeds",
     "fewest_episodes",
@@ -159,7 +160,7 @@ def data_efficiency(frame: pd.DataFrame, last: float, references: list[str]) -> 
     own = mean.loc[mean["episode_return"] >= last, "env_steps"]
     if not len(reached) or own.empty:
         return np.nan
-    return float((reached[0] + 1) * bodies[0]["streams"] * bodies[0]["steps_per_update"] / own.iloc[0])
+    return float((reached[0] + 1) * bodies[0]["num_envs"] * bodies[0]["steps_per_update"] / own.iloc[0])
 
 
 def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
         names = ("beats_online", "beats_online_low", "beats_online_high")
         values = (crossed_mean(x, tasks) for x in _above(baseline[best], [last, baseline[best]], tasks))
         row |= zip(names, next(values).minus(next(values)).interval(), strict=True)
-    end = next((c for c in ("reference", "ppo_final") if c in baseline), None)
+    end = next((c for c in ENDS if c in baseline), None)
     if "random" in baseline and end:
         score = normalised(last, baseline["random"], baseline[end], tasks)
         row |= zip(("normalised_score", "score_low", "score_high"), bootstrap_interval(score, iqm, tasks), strict=True)

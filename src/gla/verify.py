@@ -11,9 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gla import agent, augment, evaluate, histories, reference
+from gla import agent, manifests, reference, rows
 from gla.files import ANEW, LOCKS, CorruptFile, check, hash_file, hashes, place
 from gla.progress import Progress
+from gla.storage import reading
 
 LOGS = {"benchmarks", "tensorboard", ".snakemake", ".snakemake_timestamp", *LOCKS}
 DESCRIBING = (".json", ".parquet")  # files that say what they are, and what belongs to them
@@ -44,13 +45,13 @@ def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
     kind = place(path).split("/")[0]
     try:
         if kind == "histories":
-            yield from histories.problems(_store(path), path)
+            yield from reading.problems(_store(path), path)
         elif kind == "manifests":
-            augment.read_manifest(path.with_suffix(".csv"), path)
+            manifests.read_manifest(path.with_suffix(".csv"), path)
         elif kind == "references":
             reference.read_described(path.with_suffix(".safetensors"))
         elif kind == "rollouts":
-            evaluate.read_rows(path)
+            rows.read_rows(path)
         elif kind == "agents":
             for name in OF_AN_AGENT:
                 if not path.with_name(name).is_file():

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gla import environments, histories
-from gla.config import ConfigError, Figure, Panel
-from gla.environments import UnsupportedEnvironment, time_limit
+from gla.environments.making import make, time_limit
+from gla.environments.spaces import UnsupportedEnvironment
 from gla.files import CorruptFile, atomic, named
+from gla.options import ConfigError
 from gla.statistics import mean_interval
+from gla.storage import layout, reading
 
 STATES = 100_000  # observations that a drawing of state coverage takes at most
 HEIGHT = 240  # pixels of a video's frames
@@ -37,16 +38,18 @@ def summary(frame: pd.DataFrame) -> str:
 
 def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
     """Draw ``Agent.learn``'s rows as the figures of kind in_context do."""
-    from gla import figures
+    from gla.figures.drawing import plot, tabulate
+    from gla.figures.in_context import Options
+    from gla.figures.panels import Panel
 
     name = str(frame["environment"].iloc[0])
     ragged = frame.groupby(["condition", "seed"]).size().nunique() > 1
-    entry = Figure(kind="in_context", x="env_steps" if ragged else "episode", panels=[Panel(evaluation=name)])
+    entry = Options(kind="in_context", x="env_steps" if ragged else "episode", panels=[Panel(evaluation=name)])
     with tempfile.TemporaryDirectory() as folder, named(folder):
         rows, table = f"{folder}/rows.parquet", f"{folder}/table.csv"
         frame.to_parquet(rows, index=False)
-        figures.tabulate(entry, {"rollouts": [[rows]], "optimal": [None], "tasks": [1]}, table)
-        figures.plot(entry, table, [path])
+        tabulate(entry, {"rollouts": [[rows]], "optimal": [None], "tasks": [1]}, table)
+        plot(entry, table, [path])
 
 
 def video(agent, env, path: str | Path, episodes: int | None = None, kwargs: dict[str, Any] | None = None, **settings) -> None:
@@ -98,7 +101,7 @@ def _renderable(name: str, kwargs: dict[str, Any]):
     """An environment that was seen to render. Raises UnsupportedEnvironment with what is missing."""
     if os.environ.get("MUJOCO_GL") == "disabled":  # set where nothing was to be rendered
         os.environ["MUJOCO_GL"] = "egl"
-    made = environments.make(name, render_mode="rgb_array", **kwargs)
+    made = make(name, render_mode="rgb_array", **kwargs)
     try:
         made.reset(seed=0)
         if not isinstance(made.render(), np.ndarray):
@@ -136,12 +139,12 @@ def locate(store: str | Path) -> tuple[Path, Path]:
 def schema(store: str | Path) -> str:
     """What a history is of, and its arrays with their axes, as text."""
     path, digest = locate(store)
-    body = histories.read_digest(digest)
-    arrays = histories.arrays(path, body)
+    body = layout.read_digest(digest)
+    arrays = reading.arrays(path, body)
     returns = pd.DataFrame(body["mean_return"], dtype=float).ffill(axis=1).bfill(axis=1)
     lines = [
         f"{path}",
-        f"{body['config']['id']} ({body['environment']}): {len(body['lifetimes'])} lifetimes x {body['streams']} streams x "
+        f"{body['config']['environment']['id']} ({body['source']}): {len(body['lifetimes'])} lifetimes x {body['num_envs']} streams x "
         f"{body['updates']} updates x {body['steps_per_update']} steps, {'discrete' if body['discrete'] else 'continuous'} actions",
         f"mean return {returns.iloc[:, 0].mean():.4g} in the first update, {returns.iloc[:, -1].mean():.4g} in the last",
         "",
@@ -154,9 +157,9 @@ def schema(store: str | Path) -> str:
 
 def plot_history(store: str | Path, path: str | Path) -> None:
     """Draw a history: returns and action noise by update, and which states were seen."""
-    from gla.figures import plt, styled
+    from gla.figures.drawing import plt, styled
 
-    h = histories.read(*locate(store))
+    h = reading.read(*locate(store))
     with styled({}):
         figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8, 2.4), layout="constrained")
         left.plot(h.mean_return.T, color="0.7", linewidth=0.5)

@@ -23,7 +23,7 @@ ends = False  # whether a process that heeds no interruption is ended: a job is,
 
 def limit() -> float:
     """Seconds that one call may take. Raises ConfigError."""
-    from gla.config import ConfigError  # slow, and whoever asks the command for help waits for this module
+    from gla.options import ConfigError  # slow, and whoever asks the command for help waits for this module
 
     value = os.environ.get("GLA_STEP_SECONDS", "600")
     try:

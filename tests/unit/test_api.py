@@ -5,7 +5,7 @@ import pytest
 
 import gla
 from gla.config import ConfigError
-from gla.environments import UnsupportedEnvironment
+from gla.environments.spaces import UnsupportedEnvironment
 from gla.evaluate import COLUMNS
 from gla.files import CorruptFile
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gla import augment
 from gla.augment import TEST, TRAIN, VALIDATION, projection
 from gla.config import ConfigError, Dataset, Projections
-from gla.environments import MAX_ACTION
+from gla.environments.FIXME import MAX_ACTION
 from gla.files import CorruptFile, fingerprint
 
 SEEDS = st.integers(0, 2**42)

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 
 from gla import augment
 from gla.distributions import LOG_STD_MAX, LOG_STD_MIN, categorical_kl, divergence, gaussian_kl, pull_back
-from gla.environments import MAX_ACTION
+from gla.environments.FIXME import MAX_ACTION
 from gla.train import policy_loss
 from gla.windows import NO_ACTION, Batch
 

@@ -4,7 +4,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from gla import environments
-from gla.environments import UnsupportedEnvironment, VectorEnv, make, optimal_return, time_limit
+from gla.environments.making import make, optimal_return, time_limit
+from gla.environments.spaces import UnsupportedEnvironment
+from gla.environments.vector import VectorEnv
 
 SHIPPED = [
     "gla/GridWorld-v0",

@@ -8,7 +8,9 @@ from scipy import stats
 
 from gla import histories, preflight
 from gla.config import PPO, ConfigError, Environment
-from gla.environments import UnsupportedEnvironment, VectorEnv, make, vector_env
+from gla.environments.making import make
+from gla.environments.spaces import UnsupportedEnvironment
+from gla.environments.vector import VectorEnv, vector_env
 from gla.files import read_json
 from gla.ppo import Population
 

@@ -5,7 +5,8 @@ import pytest
 
 from gla import evaluate, learners
 from gla.config import ONLINE, Environment, Evaluation
-from gla.environments import EnvSpec, VectorStep
+from gla.environments.spaces import EnvSpec
+from gla.environments.vector import VectorStep
 from gla.learners.random_search import RandomSearch
 from gla.learners.scale import RunningScale
 from gla.ppo import Population

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gla.config import PPO, Environment
-from gla.environments import UnsupportedEnvironment, VectorEnv
+from gla.environments.spaces import UnsupportedEnvironment
+from gla.environments.vector import VectorEnv
 from gla.ppo import NumericalError, Population, ReturnTracker, RunningMoments, advantages, sample_action, tanh_
 
 NEVER = torch.zeros(1, 5, dtype=torch.bool)

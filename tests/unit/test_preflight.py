@@ -326,7 +326,8 @@ def test_shipped_configs_fit_into_24_gibibytes(path):
 @pytest.mark.parametrize("name", ["gla/GridWorld-v0", "gla/PointMass-v0"])
 def test_a_population_takes_no_less_than_was_said(name):
     from gla.config import PPO, Environment
-    from gla.environments import env_spec, make
+    from gla.environments.making import make
+    from gla.environments.spaces import env_spec
     from gla.ppo import Population
 
     entry = Environment(id=name, lifetimes=3, streams=4, ppo=PPO(updates=2, steps=50, minibatches=2, hidden=32))

@@ -10,7 +10,7 @@ import gla
 from gla import card, environments, histories, verdicts, watch
 from gla.agent import load
 from gla.config import ConfigError
-from gla.environments import UnsupportedEnvironment
+from gla.environments.spaces import UnsupportedEnvironment
 from gla.evaluate import COLUMNS
 from gla.files import CorruptFile, read_json
 

@@ -1,22 +1,22 @@
-# Environments that have histories.
-SOURCES = [e for e, entry in config["environments"].items() if entry["ppo"]]
-
-
 rule histories:
     input:
-        stores(SOURCES),
-        digests(SOURCES),
+        paths.stores(config["sources"]),
+        paths.digests(config["sources"]),
+
+
+def collected_code(wildcards):
+    source = config["sources"][wildcards.source]
+    return code.collection(source, config["environments"][source["environment"]])
 
 
 rule collect:
     input:
-        code=CODE_PPO,
-        own=lambda w: own_code(w.environment),
+        own=lambda w: own_code(config["sources"][w.source]["environment"]),
     output:
-        store=directory("<results>/histories/{environment}/{lifetimes}/history.zarr"),
-        digest="<results>/histories/{environment}/{lifetimes}.json",
+        store=directory("<results>/histories/{source}/{lifetimes}/history.zarr"),
+        digest="<results>/histories/{source}/{lifetimes}.json",
     benchmark:
-        "<results>/benchmarks/collect/{environment}-{lifetimes}.tsv"
+        "<results>/benchmarks/collect/{source}-{lifetimes}.tsv"
     # What training waits for; see there.
     priority: 3
     conda:
@@ -25,8 +25,10 @@ rule collect:
     resources:
         mem_mb=4000,
     params:
-        entry=lambda w: without(
-            config["environments"][w.environment], *NOT_OF_HISTORIES
+        source=lambda w: without(
+            config["sources"][w.source], "lifetimes", "lifetimes_per_block"
         ),
+        environment=lambda w: paths.acted_in(w.source),
+        code=collected_code,
     script:
         "../scripts/collect.py"

@@ -1,17 +1,20 @@
 # Validation, wildcards and helpers; no rules.
 #
-# Params are plain dictionaries with every default filled in (gla.config.normalise), one for each
-# stage, so that a job runs again exactly when an entry that decides its output has changed.
+# What a job is made from is worked out in gla.paths. Params are plain dictionaries with every default filled in, one for each
+# stage, so that a job runs again exactly when an entry that decides its output has changed; and ``code``, the hashes of the
+# syntax trees of the modules that decide it.
 
 import atexit
 from contextlib import ExitStack
 
 from snakemake.exceptions import WorkflowError
 
-from gla import config_file, preflight
-from gla.config import NOT_OF_HISTORIES, ONLINE, ConfigError, normalise
+from gla import checked
+from gla.code import Code
+from gla.config import file as config_file
 from gla.files import Busy, CorruptFile, check, writing
-from gla.stages import Stages
+from gla.options import ConfigError
+from gla.paths import Paths, network, without
 
 # Of jobs that run on other machines the number is limited, and of those that run here the cores.
 _elsewhere = workflow.resource_settings.nodes is not None
@@ -20,21 +23,17 @@ try:
         # Of two equal keys Snakemake takes the last; here the files are read to be checked, and for nothing else.
         for _path in workflow.configfiles:
             config_file.read(_path)
-        _normalised = normalise(config)
-        # What was learned by making each environment once; a new or changed one takes seconds.
-        FACTS = preflight.check(
-            _normalised, memory=preflight.MOST_MEMORY if _elsewhere else None
-        )
-    else:  # a job of a config that was checked
-        _normalised = normalise(config)
-        FACTS = preflight.facts_of(_normalised)
+    CHECKED = checked.checked(config, checked.MOST_MEMORY if _elsewhere else None)
 except ConfigError as error:
     raise WorkflowError(f"the config cannot be run:\n{error}") from None
+if workflow.is_main_process:
+    checked.warn(CHECKED)
 config.clear()
-config.update(_normalised)
+config.update(CHECKED.config)
 
 
 wildcard_constraints:
+    source=r"[\w-]+",
     environment=r"[\w-]+",
     dataset=r"[\w-]+",
     agent=r"(?!baseline/)[\w-]+(\.\d+)?",
@@ -45,49 +44,18 @@ wildcard_constraints:
     split=r"test|validation|training",
 
 
-def code(*modules):
-    """The package's modules that decide a stage's numbers; as inputs they are compared by content."""
-    # They lie in the checkout even where results lie in a storage, or in another --directory.
-    return [local(checkout(f"src/gla/{module}")) for module in modules]
-
-
-CODE_ENVIRONMENTS = code(
-    "environments/__init__.py",
-    "environments/grid_world.py",
-    "environments/point_mass.py",
-    "environments/linear_control.py",
-    "environments/random_control.py",
-    "environments/ant_dir.py",
-    "environments/envpool.py",
-)
+paths, code = Paths(config, "<results>"), Code(CHECKED.trees)
 
 
 def own_code(environment):
-    """The module of an environment of one's own, whose id is MODULE:NAME; wherever it lies, it is no part of the package."""
-    return [
-        local(path)
-        for path in preflight.sources(config["environments"][environment]["id"])
-    ]
+    """Files of the module of a user's own environment, whose id is MODULE:NAME. They are no part of the package, and so
+    they are inputs, which are compared by content."""
+    id = config["environments"][environment]["id"]
+    if ":" not in id:
+        return []
+    from gla.preflight import modules  # slow, and needed for these alone
 
-
-CODE_PPO = CODE_ENVIRONMENTS + code("ppo.py", "histories.py")
-LEARNERS = code(
-    "learners/__init__.py",
-    "learners/linear.py",
-    "learners/ppo.py",
-    "learners/random_search.py",
-    "learners/scale.py",
-)
-CODE_MODEL = code(
-    "ppo.py",
-    "agent.py",
-    "distributions.py",
-    "augment.py",
-    "windows.py",
-    "models/__init__.py",
-    "models/attention.py",
-    "models/tokens.py",
-)
+    return [local(path) for path in modules(id)]
 
 
 # Held until the process ends: Snakemake removes outputs before their jobs, which could see that somebody writes them, begin.
@@ -103,31 +71,10 @@ onstart:
             raise WorkflowError(str(error)) from None
 
 
-paths = Stages(config, "<results>")
-
-
-def agent_entry(wildcards):
-    """The entry of an agent, or of one of its further networks, NAME.1, NAME.2, ..."""
-    return config["agents"][paths.network(wildcards.agent)[0]]
-
-
-def model_code(wildcards):
-    """The file of an agent's kind of model."""
-    return code(f"models/{agent_entry(wildcards)['model']['kind']}.py")
-
-
-stores, digests, rollouts = paths.stores, paths.digests, paths.rollouts
-
-
-def without(entry, *keys):
-    """An entry less the keys that do not decide a stage's output."""
-    return {k: v for k, v in entry.items() if k not in keys}
-
-
 def verified(category):
     """The category of a report's file. Snakemake asks for it before it embeds the file, and a damaged one stops the report."""
 
-    def checked(wildcards, output):
+    def checked_first(wildcards, output):
         try:
             for path in output:
                 check(path)
@@ -135,4 +82,4 @@ def verified(category):
             raise WorkflowError(str(error)) from None
         return category(wildcards) if callable(category) else category
 
-    return checked
+    return checked_first

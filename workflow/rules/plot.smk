@@ -28,75 +28,31 @@ rule verdicts:
     input:
         rollouts=[path for one in paths.judged() for path in one["rollouts"]],
         references=[path for one in paths.judged() for path in one["references"]],
-        code=code("statistics.py", "verdicts.py"),
     output:
         ensure("<results>/tables/verdicts.csv", non_empty=True),
     conda:
         "../../envs/gla.yaml"
     params:
         evaluations=judged_settings,
+        code=code.verdicts(),
     script:
         "../scripts/verdicts.py"
-
-
-def drawn(wildcards, kind):
-    """Inputs of a figure's table that mean one thing, and none for the kinds that do not draw it."""
-    entry = config["figures"][wildcards.figure]
-    if kind == "digests":
-        return digests(entry["environments"])
-    if kind == "by_position":
-        return [f"<results>/agents/{a}/by_position.csv" for a in entry["agents"]]
-    return [
-        path for p in entry["panels"] for path in rollouts(p["evaluation"], p["agents"])
-    ]
-
-
-def table_settings(wildcards):
-    """What decides a figure's numbers: for each panel its evaluation and agents, not how they are called."""
-    entry = config["figures"][wildcards.figure]
-    panels = [
-        {"evaluation": p["evaluation"], "agents": p["agents"]} for p in entry["panels"]
-    ]
-    return without(entry, "style") | {"panels": panels}
-
-
-def panel_settings(wildcards):
-    """Of each panel: the number of its rollouts, the environment whose best return may be known, and each
-    agent's training projections."""
-    settings = []
-    for panel in config["figures"][wildcards.figure]["panels"]:
-        evaluation = config["evaluations"][panel["evaluation"]]
-        environment = config["environments"][evaluation["environment"]]
-        agents = panel["agents"] or evaluation["agents"]
-        settings.append(
-            {
-                "rollouts": len(rollouts(panel["evaluation"], panel["agents"])),
-                "environment": {
-                    "id": environment["id"],
-                    "kwargs": environment["kwargs"],
-                    "tasks": paths.tasks(panel["evaluation"]),
-                },
-                "projections": {a: paths.projections(a) for a in agents},
-            }
-        )
-    return settings
 
 
 def figure_kind(wildcards):
     return config["figures"][wildcards.figure]["kind"]
 
 
-def figure_code(wildcards):
-    return code("figures/panels.py", f"figures/{figure_kind(wildcards)}.py")
+def table_code(wildcards):
+    panels = paths.panels(wildcards.figure)
+    return code.table(figure_kind(wildcards), [p["environment"] for p in panels])
 
 
 rule tabulate:
     input:
-        digests=lambda w: drawn(w, "digests"),
-        by_position=lambda w: drawn(w, "by_position"),
-        rollouts=lambda w: drawn(w, "rollouts"),
-        code=CODE_ENVIRONMENTS + code("statistics.py", "verdicts.py"),
-        kind=figure_code,
+        digests=lambda w: paths.drawn(w.figure)["digests"],
+        by_position=lambda w: paths.drawn(w.figure)["by_position"],
+        rollouts=lambda w: paths.drawn(w.figure)["rollouts"],
     output:
         report(
             "<results>/figures/{figure}.csv",
@@ -107,8 +63,9 @@ rule tabulate:
     conda:
         "../../envs/gla.yaml"
     params:
-        entry=table_settings,
-        panels=panel_settings,
+        entry=lambda w: paths.tabled(w.figure),
+        panels=lambda w: paths.panels(w.figure),
+        code=table_code,
     script:
         "../scripts/tabulate.py"
 
@@ -116,8 +73,7 @@ rule tabulate:
 rule plot:
     input:
         table="<results>/figures/{figure}.csv",
-        code=code("figures/gla.mplstyle"),
-        kind=figure_code,
+        style=local(checkout("src/gla/figures/gla.mplstyle")),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
@@ -130,5 +86,6 @@ rule plot:
         "../../envs/gla.yaml"
     params:
         entry=lambda w: config["figures"][w.figure],
+        code=lambda w: code.drawing(figure_kind(w)),
     script:
         "../scripts/plot.py"

@@ -13,26 +13,13 @@ rule agents:
         ],
 
 
-def training_environments(wildcards):
-    return config["datasets"][agent_entry(wildcards)["dataset"]]["environments"]
-
-
-def training_settings(wildcards):
-    """An agent's settings with the seed of this network: how many others there are decides nothing."""
-    entry = agent_entry(wildcards)
-    seed = entry["seed"] + paths.network(wildcards.agent)[1]
-    return without(entry, "dataset", "seeds") | {"seed": seed}
-
-
 rule train:
     input:
-        table=lambda w: f"<results>/manifests/{agent_entry(w)['dataset']}.csv",
-        summary=lambda w: f"<results>/manifests/{agent_entry(w)['dataset']}.json",
+        table=lambda w: f"<results>/manifests/{paths.agent_entry(w.agent)['dataset']}.csv",
+        summary=lambda w: f"<results>/manifests/{paths.agent_entry(w.agent)['dataset']}.json",
         # The manifest's summary holds the stores' hashes: it says when they changed, they need not.
-        stores=ancient(lambda w: stores(training_environments(w))),
-        digests=ancient(lambda w: digests(training_environments(w))),
-        code=CODE_MODEL + code("processes.py", "train.py"),
-        model=model_code,
+        stores=ancient(lambda w: paths.stores(paths.dataset_of(w.agent)["sources"])),
+        digests=ancient(lambda w: paths.digests(paths.dataset_of(w.agent)["sources"])),
     output:
         weights="<results>/agents/{agent}/weights.safetensors",
         agent="<results>/agents/{agent}/agent.json",
@@ -50,6 +37,9 @@ rule train:
         gpu=1,
         mem_mb=8000,
     params:
-        entry=training_settings,
+        entry=lambda w: paths.training(w.agent),
+        code=lambda w: code.training(
+            paths.agent_entry(w.agent), paths.dataset_of(w.agent)
+        ),
     script:
         "../scripts/train.py"

@@ -2,19 +2,24 @@
 
 from pathlib import Path
 
-from gla import agent, evaluate, stages
-from gla.config import Environment, Evaluation
+from gla import agent, in_context, rows
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
 from gla.job import job
+from gla.paths import network
+from gla.processes import device
 
-with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
+with job(snakemake.threads, snakemake.config["pathvars"]["results"]), device() as where:
     w, environment = snakemake.wildcards, dict(snakemake.params.environment)
     name = environment.pop("name")
-    rows = evaluate.run_agent(
-        agent.load(Path(snakemake.input.agent).parent),
+    loaded = agent.load(Path(snakemake.input.agent).parent)
+    loaded.model.to(where)
+    found = in_context.run_agent(
+        loaded,
         Environment.model_validate(environment),
         Evaluation.model_validate({"environment": name, **snakemake.params.evaluation}),
         w.condition,
         f"evaluate {w.evaluation} {w.agent} {w.condition}",
     )
-    trained, training_seed = stages.network(w.agent)
-    evaluate.write_rows(rows.frame(trained, name, w.condition, training_seed), snakemake.output[0])
+    trained, training_seed = network(w.agent)
+    rows.write_rows(found.frame(trained, name, w.condition, training_seed), snakemake.output[0])

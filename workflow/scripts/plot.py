@@ -1,9 +1,10 @@
 """A figure's table to its PDF and PNG."""
 
-from gla import figures
-from gla.config import Figure
+from gla.config.figures import Figure
+from gla.figures.drawing import plot
 from gla.job import job
+from gla.kinds import made
 
 with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
-    entry = Figure.model_validate(snakemake.params.entry)
-    figures.plot(entry, snakemake.input.table, [snakemake.output.pdf, snakemake.output.png])
+    entry = made(Figure, snakemake.params.entry)
+    plot(entry, snakemake.input.table, [snakemake.output.pdf, snakemake.output.png])

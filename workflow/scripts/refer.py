@@ -1,7 +1,7 @@
 """An environment's tasks to the policies that its scores are measured against."""
 
 from gla import reference
-from gla.config import Environment
+from gla.config.environments import Environment
 from gla.job import job
 
 with job(snakemake.threads, snakemake.config["pathvars"]["results"]):

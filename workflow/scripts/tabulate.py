@@ -1,15 +1,15 @@
 """What a figure draws, as one table."""
 
-from gla import figures
-from gla.config import Figure
-from gla.environments import optimal_return
+from gla.config.figures import Figure
+from gla.environments.making import optimal_return
+from gla.figures.drawing import tabulate
 from gla.job import job
+from gla.kinds import made
 
 with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
-    entry = Figure.model_validate(snakemake.params.entry)
-    if entry.panels:
+    entry, panels = made(Figure, snakemake.params.entry), snakemake.params.panels
+    if entry.inputs == "rollouts":
         paths = iter(snakemake.input.rollouts)
-        panels = snakemake.params.panels
         inputs = {
             "rollouts": [[next(paths) for _ in range(p["rollouts"])] for p in panels],
             "optimal": [optimal_return(**p["environment"]) for p in panels],
@@ -17,6 +17,5 @@ with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
             "projections": [p["projections"] for p in panels],
         }
     else:
-        meaning = "digests" if entry.environments else "by_position"
-        inputs = {meaning: list(snakemake.input[meaning])}
-    figures.tabulate(entry, inputs, snakemake.output[0])
+        inputs = {entry.inputs: list(snakemake.input[entry.inputs])}
+    tabulate(entry, inputs, snakemake.output[0])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gla import processes, train
-from gla.config import Agent
+from gla.config.agents import Agent
 from gla.job import job
 
 with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
@@ -13,6 +13,7 @@ with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     train.train(
         Agent.model_validate({"dataset": "", **snakemake.params.entry}),
         snakemake.wildcards.agent,
+        dict(snakemake.params.code),
         snakemake.input.table,
         snakemake.input.summary,
         folder,

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from gla.environments import EnvSpec, UnsupportedEnvironment, VectorStep, env_spec, make
+from gla.environments.making import make
+from gla.environments.spaces import EnvSpec, UnsupportedEnvironment, env_spec
+from gla.environments.vector import VectorStep
 
 
 def envpool_id(env_id: str) -> str:
@@ -120,3 +122,8 @@ class EnvPoolVector:
     def close(self) -> None:
         for _, pool in self._pools:
             pool.close()
+
+
+def stepped(env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int, names: list[str] | None) -> EnvPoolVector:
+    """The backend "envpool", which names its environments itself and cannot return another shape or type than it says."""
+    return EnvPoolVector(env_id, kwargs, seed, threads)

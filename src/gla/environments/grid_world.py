@@ -6,9 +6,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from gla.environments import MAX_OBSERVATION
-
 MOVES = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])  # up, right, down, left
+LARGEST = 100  # cells along each side
 
 
 class GridWorld(gym.Env):
@@ -19,7 +18,7 @@ class GridWorld(gym.Env):
     limit alone (``max_episode_steps`` of ``gymnasium.make``), so that every episode has the same
     length and a return counts the goals reached.
 
-    Raises ValueError for a size that is no agent's, a cell outside the grid, or a goal that is the start.
+    Raises ValueError for a size out of range, a cell outside the grid, or a goal that is the start.
     """
 
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 4}
@@ -31,8 +30,8 @@ class GridWorld(gym.Env):
         goal: tuple[int, int] = (2, 2),
         render_mode: str | None = None,
     ):
-        if not 1 <= size <= MAX_OBSERVATION:
-            raise ValueError(f"size {size} (expected 1 to {MAX_OBSERVATION})")
+        if not 1 <= size <= LARGEST:
+            raise ValueError(f"size {size} (expected 1 to {LARGEST})")
         for name, cell in (("start", start), ("goal", goal)):
             if len(cell) != 2 or not all(0 <= c < size for c in cell):
                 raise ValueError(f"{name} {list(cell)} is no cell of a {size}x{size} grid (expected [row, column])")

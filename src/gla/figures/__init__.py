@@ -1,59 +1,12 @@
-"""Figures: one file for each kind, named as the kind and found by its name, with two functions.
+"""Figures: what is drawn from evaluations, sources and agents.
 
-``table(entry, inputs) -> DataFrame`` gathers the numbers that are drawn, and ``draw(entry, table) ->
-Figure`` draws them and nothing else, so that a change of style needs no rollouts. Which inputs a table is
-made from, its entry says: ``digests`` of the environments that it names, ``by_position`` of the agents, or
-``rollouts``, ``optimal``, ``tasks`` and ``projections`` of the panels. Where the file has ``COLUMNS``, a table that lacks one of
-them, or holds something else than numbers in one that is not in ``NAMES``, is not drawn.
+One file for each kind (``gla.figures.kinds``). It holds ``Options``, a subclass of ``gla.figures.panels.FigureOptions``, and::
+
+    table(entry, inputs) -> DataFrame     the numbers that are drawn
+    draw(entry, table) -> Figure          draws them and nothing else, so that a change of style needs no rollouts
+    COLUMNS                               of the table
+
+Which inputs a table is made from, the class variable ``inputs`` of the options says: ``digests`` of the sources that it names,
+``by_position`` of the agents, or ``rollouts``, ``optimal``, ``tasks`` and ``projections`` of the panels. A table that lacks one of
+COLUMNS, or holds something else than numbers in one that is not in ``NAMES``, is not drawn.
 """
-
-from contextlib import AbstractContextManager
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from gla.config import ConfigError, Figure, figure_kinds
-from gla.files import atomic, read_csv
-
-KINDS: dict[str, ModuleType] = {kind: import_module(f"gla.figures.{kind}") for kind in figure_kinds()}
-NAMES = ("agent", "environment", "evaluation", "condition")
-STYLE = Path(__file__).with_name("gla.mplstyle")
-
-
-def tabulate(entry: Figure, inputs: dict[str, list], path: str | Path) -> None:
-    """Write a figure's CSV. inputs: paths by their meaning, see each kind's ``table``."""
-    with atomic(path) as temporary:
-        KINDS[entry.kind].table(entry, **inputs).to_csv(temporary, index=False)
-
-
-def styled(style: dict[str, Any]) -> AbstractContextManager:
-    """Drawing in the project's style and in ``style`` on top of it, whatever a matplotlibrc of the user's says."""
-    return plt.style.context([STYLE, style], after_reset=True)
-
-
-def plot(entry: Figure, table: str | Path, outputs: list[str | Path]) -> None:
-    """Draw a figure's CSV into files whose endings name the formats."""
-    # Names are text even where they look like numbers or missing values; other cells may be missing.
-    others = [c for c in read_csv(table, nrows=0).columns if c not in NAMES]
-    columns = getattr(KINDS[entry.kind], "COLUMNS", ())
-    frame = read_csv(
-        table, [c for c in columns if c in NAMES], [c for c in columns if c not in NAMES],
-        dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values={c: [""] for c in others},
-    )  # fmt: skip
-    try:
-        style = matplotlib.RcParams(entry.style)
-    except (KeyError, ValueError) as error:
-        raise ConfigError(f"style: {error.args[0]} (expected Matplotlib's rc parameters)") from None
-    with styled(dict(style)):
-        figure = KINDS[entry.kind].draw(entry, frame)
-        for path in outputs:
-            with atomic(path) as temporary:
-                # No dates, so that the same numbers give the same bytes.
-                figure.savefig(temporary, metadata={"CreationDate": None} if str(path).endswith("pdf") else None)
-        plt.close(figure)

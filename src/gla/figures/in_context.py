@@ -1,20 +1,34 @@
 """Learning in context: return by episode (or step), with every control beside the agent."""
 
+from typing import Annotated, ClassVar, Literal
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from gla.config import ONLINE, Figure
-from gla.evaluate import read_evaluation
-from gla.figures.panels import REFERENCES, seed_means, seeds_of
+from gla.conditions.kinds import CONDITIONS, IN_CONTEXT, of_role
+from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of
+from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
 
 COLUMNS = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")
-CURVES = ("agent", "rewards_hidden", "rewards_shuffled", "context_wiped", *ONLINE)
-LEARNERS = {"online_ppo": "PPO", "online_linear": "linear", "online_ars": "random search"}
-CONTROLS = {"rewards_hidden": "--", "rewards_shuffled": ":", "context_wiped": "-."}
+ONLINE, TAKEN = of_role("online"), of_role("control", "ablation")
+CURVES = (*IN_CONTEXT, *ONLINE)  # what changes in its context
 BINS = 25  # points of a curve over env_steps
+
+
+class Options(FigureOptions):
+    """Returns by episode, or by step, with every control beside the agent."""
+
+    kind: Literal["in_context"]
+    panels: Annotated[list[Panel], Field(min_length=1)]
+    """The axes, left to right."""
+    x: Literal["episode", "env_steps"] = "episode"
+    """The horizontal axis."""
+
+    inputs: ClassVar[str] = "rollouts"
 
 
 def _by_x(frame: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +58,7 @@ def _online(frame: pd.DataFrame) -> str | None:
 
 
 def table(
-    entry: Figure, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list | None = None
+    entry: Options, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list | None = None
 ) -> pd.DataFrame:
     """Columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds. Of the online learners it has the best.
 
@@ -78,28 +92,30 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> No
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     learner = colours.pop(5 % len(colours)) if len(colours) > 1 else colours[0]
     for number, (agent, label) in enumerate(labels.items()):
-        for condition, style in {"agent": "-", **CONTROLS}.items():
+        for condition in IN_CONTEXT:
+            style = CONDITIONS[condition].dashes
             own = frame[(frame["agent"] == agent) & (frame["condition"] == condition)]
             if own.empty:
                 continue
-            name = label if condition == "agent" else (condition.replace("_", " ") if len(labels) == 1 else "_")
+            name = label if condition == "agent" else (CONDITIONS[condition].label if len(labels) == 1 else "_")
             ax.plot(own["x"], own["mean"], style, color=colours[number % len(colours)], label=name, linewidth=1.3 if style == "-" else 0.9)
             ax.fill_between(own["x"], own["low"], own["high"], color=colours[number % len(colours)], alpha=0.2, linewidth=0)
-    for condition, style in CONTROLS.items():
+    for condition in TAKEN:
+        style, name = CONDITIONS[condition].dashes, CONDITIONS[condition].label
         if len(labels) > 1 and (frame["condition"] == condition).any():
-            ax.plot([], [], style, color="0.3", linewidth=0.9, label=f"same, {condition.replace('_', ' ')}")
-    for condition, dashes in zip(ONLINE, ("-", (0, (4, 1)), (0, (1, 1))), strict=True):
+            ax.plot([], [], style, color="0.3", linewidth=0.9, label=f"same, {name}")
+    for condition in ONLINE:
         own = frame[frame["condition"] == condition]
         if not own.empty:
-            ax.plot(own["x"], own["mean"], linestyle=dashes, color=learner, label=f"best from scratch: {LEARNERS[condition]}")
+            ax.plot(own["x"], own["mean"], linestyle=CONDITIONS[condition].dashes, color=learner, label=f"best from scratch: {CONDITIONS[condition].label}")
             ax.fill_between(own["x"], own["low"], own["high"], color=learner, alpha=0.2, linewidth=0)
-    for condition, (label, colour, style) in REFERENCES.items():
+    for condition, (label, colour, style) in STEADY.items():
         own = frame[frame["condition"] == condition]
         if not own.empty:
             ax.axhline(own["mean"].iloc[0], color=colour, linestyle=style, linewidth=0.9, label=label)
 
 
-def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
+def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     """A panel for each evaluation, at most four in a row, and one legend."""
     n = min(len(entry.panels), 4)
     rows = -(-len(entry.panels) // n)
@@ -110,7 +126,7 @@ def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
         ax.set_axis_off()
     for number, (ax, panel) in enumerate(zip(axes.flat, entry.panels, strict=False)):
         own = frame[frame["panel"] == number]
-        learners = [a for a in own.loc[own["condition"].isin(["agent", *CONTROLS]), "agent"].unique()]
+        learners = [a for a in own.loc[own["condition"].isin(IN_CONTEXT), "agent"].unique()]
         _draw_panel(ax, own, dict(zip(learners, panel.labels or learners, strict=True)))
         ax.set_title(panel.title or panel.evaluation)
         if number + n >= len(entry.panels):  # none below it

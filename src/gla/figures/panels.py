@@ -1,17 +1,41 @@
-"""What figures of several kinds share: panels of one size, at most four in a row, and lines to compare with."""
+"""What figures of several kinds share: their options, panels of one size, at most four in a row, and lines to compare with."""
+
+from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-# Of conditions that do not change in their context: label, colour, dashes.
-REFERENCES = {
-    "optimal": ("optimum", "black", (0, (1, 1))),
-    "reference": ("PPO, trained for long", "black", (0, (5, 2))),
-    "ppo_final": ("its source's end", "0.3", (0, (3, 1))),
-    "zero_action": ("zero action", "0.45", (0, (3, 1, 1, 1))),
-    "random": ("random", "0.45", (0, (1, 2))),
+from gla.conditions.kinds import CONDITIONS, of_role
+from gla.options import Options, Text
+
+# Of what does not change in its context: label, colour, dashes.
+STEADY = {"optimal": ("optimum", "black", (0, (1, 1)))} | {
+    name: (CONDITIONS[name].label, CONDITIONS[name].colour, CONDITIONS[name].dashes) for name in of_role("reference", "source", "calm")[::-1]
 }
+
+
+class FigureOptions(Options):
+    """A PDF and a PNG, with the numbers in a CSV."""
+
+    style: dict[str, Any] = {}
+    """Matplotlib rc parameters on top of the project's style, and nothing else."""
+
+    inputs: ClassVar[str]
+    """What its table is made from: digests, by_position or rollouts."""
+
+
+class Panel(Options):
+    """One axes of a figure."""
+
+    evaluation: str
+    """Name of an evaluation."""
+    title: Text = ""
+    """Above the axes."""
+    agents: list[str] = []
+    """Agents to draw; all of the evaluation's where empty."""
+    labels: list[Text] = []
+    """Their names in the legend."""
 
 
 def seeds_of(frame: pd.DataFrame) -> int:

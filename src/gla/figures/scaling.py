@@ -4,21 +4,33 @@ An agent that remembers is good under the projections that it was trained with a
 one that learns is as good under either.
 """
 
+from typing import Annotated, ClassVar, Literal
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from gla.config import Figure
-from gla.evaluate import read_evaluation
-from gla.figures.panels import REFERENCES, seed_means, seeds_of
+from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of
+from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
 
 COLUMNS = ("panel", "evaluation", "agent", "condition", "x", "mean", "low", "high", "seeds")
 
 
+class Options(FigureOptions):
+    """Final returns by the number of training projections."""
+
+    kind: Literal["scaling"]
+    panels: Annotated[list[Panel], Field(min_length=1)]
+    """The curves."""
+
+    inputs: ClassVar[str] = "rollouts"
+
+
 def table(
-    entry: Figure, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list[dict[str, int]]
+    entry: Options, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list[dict[str, int]]
 ) -> pd.DataFrame:
     """Columns panel, evaluation, agent, condition, x, mean, low, high, seeds.
 
@@ -34,7 +46,7 @@ def table(
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
             if condition == "agent":
                 values, x = fifths(own, seeds_of(own))[1], size[agent]
-            elif condition in REFERENCES:
+            elif condition in STEADY:
                 values, x = seed_means(own), np.nan
             else:
                 continue
@@ -44,14 +56,14 @@ def table(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
+def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     """One axes; a curve for each panel, under its title."""
     figure, ax = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
     for number, panel in enumerate(entry.panels):
         own = frame[(frame["panel"] == number) & (frame["condition"] == "agent")].sort_values("x")
         ax.plot(own["x"], own["mean"], marker="o", markersize=3, label=panel.title or panel.evaluation)
         ax.fill_between(own["x"], own["low"], own["high"], alpha=0.2, linewidth=0)
-    for condition, (label, colour, style) in REFERENCES.items():
+    for condition, (label, colour, style) in STEADY.items():
         own = frame[frame["condition"] == condition]
         if not own.empty:
             ax.axhline(own["mean"].iloc[0], color=colour, linestyle=style, linewidth=0.9, label=label)

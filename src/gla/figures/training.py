@@ -1,24 +1,36 @@
 """Did training learn anything? The loss by position in the context, beside a constant predictor's."""
 
+from typing import Annotated, ClassVar, Literal
+
 import matplotlib.pyplot as plt
 import pandas as pd
+from pydantic import Field
 
-from gla.config import Figure
-from gla.figures.panels import panels
+from gla.figures.panels import FigureOptions, panels
 from gla.files import read_csv
 
 LOSSES = ("position", "train_loss", "validation_loss", "constant_loss")
 COLUMNS = ("agent", *LOSSES)
 
 
-def table(entry: Figure, by_position: list[str]) -> pd.DataFrame:
+class Options(FigureOptions):
+    """Losses by position in the context."""
+
+    kind: Literal["training"]
+    agents: Annotated[list[str], Field(min_length=1)]
+    """Names of agents."""
+
+    inputs: ClassVar[str] = "by_position"
+
+
+def table(entry: Options, by_position: list[str]) -> pd.DataFrame:
     """COLUMNS. by_position: each agent's CSV, in order."""
     frames = [read_csv(p, numbers=LOSSES).assign(agent=a) for a, p in zip(entry.agents, by_position, strict=True)]
     frame = pd.concat(frames, ignore_index=True)
     return frame[list(COLUMNS)]
 
 
-def draw(entry: Figure, frame: pd.DataFrame) -> plt.Figure:
+def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     """A panel for each agent."""
     figure, axes = panels(entry.agents, "position in the context (steps)", "divergence (nats per step)")
     for ax, name in zip(axes, entry.agents, strict=True):

@@ -3,7 +3,8 @@
 
 import numpy as np
 
-from gla.environments import EnvSpec, VectorStep
+from gla.environments.spaces import EnvSpec
+from gla.environments.vector import VectorStep
 from gla.learners.scale import RunningScale
 
 GAMMA, TRACE = 0.8, 0.5  # discount, and decay of the traces

@@ -1,21 +1,378 @@
-"""PPO for few steps: a batch of one stream's last steps, so that a thousand steps are many updates.
+"""PPO for a population: K independent lifetimes whose networks are one stack of matrices.
 
-Rewards are divided by the running deviation of their discounted sums: values are clipped to changes of 0.2 an update, and would
-lag behind rewards of another size. The larger batches of ``gla.config.PPO``, made for whole learning histories, would leave it untrained there.
+The algorithm is that of CleanRL's ``ppo_continuous_action.py`` (Huang et al., 2022, "The 37
+implementation details of PPO"), run K times at once. Notable choices:
+
+- Every weight is (K, in, out) and every layer one ``baddbmm``; losses are summed over lifetimes, so
+  no gradient crosses from one to another, and clipping, advantage normalisation, observation and
+  reward statistics and minibatch permutations are each lifetime's own.
+- Observation statistics change *between* updates, not within: policy u is one fixed function of the
+  raw observation, and a stored snapshot reproduces the stored distribution exactly.
+- A truncated episode is bootstrapped with the value of its final observation; a terminated one is not.
+- Episodes that end are reset in the same step, so every stored row is a transition.
+- An update is hundreds of tiny steps, in which a framework's own work outweighs the arithmetic. So all weights
+  are one matrix and all gradients another, derivatives are written out, and a batch is permuted once an epoch.
+
+Shapes: K lifetimes, E copies of the environment, T steps of an update, d observation and a action dimensions.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from gla.config import PPO
+import numpy as np
+import torch
+from torch import Tensor
 
-STEPS = 25  # between two updates
-LOG_STD = 0.0  # of continuous actions, to begin with
+from gla.environments.spaces import EnvSpec
+from gla.environments.vector import vector_env
+from gla.options import Count, Fraction, Limit, Options, Rate, Steps, Weight
+from gla.policies import NumericalError, Policy, sample_action, tanh_
+
+REWARD_CLIP = 10.0
+EPSILON = 1e-8
 
 
-def settings(steps: int = STEPS, **changed: Any) -> PPO:
-    """PPO's hyper-parameters. changed: for a search over them."""
-    values: dict[str, Any] = {
-        "updates": 10**6, "steps": steps, "epochs": 20, "minibatches": 1, "learning_rate": 3.0e-3, "anneal_learning_rate": False,
-        "gamma": 0.8, "normalize_observations": False, "normalize_rewards": True,
-    }  # fmt: skip
-    return PPO.model_validate(values | changed)
+class PPO(Options):
+    """Proximal policy optimisation. The defaults are CleanRL's for continuous control, and so are the names."""
+
+    num_updates: Steps
+    """Updates in a lifetime. Update u is what policy u collected before it was improved."""
+    num_steps: Count = 128
+    """Steps of each copy of the environment between two updates."""
+    update_epochs: Count = 10
+    """Passes over the data of one update."""
+    num_minibatches: Count = 32
+    """Minibatches in a pass; divides num_envs * num_steps."""
+    learning_rate: Rate = 3.0e-4
+    """Adam's step size."""
+    anneal_learning_rate: bool = True
+    """Whether the step size falls linearly to 0 over the lifetime."""
+    gamma: Fraction = 0.99
+    """Discount per step."""
+    gae_lambda: Fraction = 0.95
+    """Exponent of generalised advantage estimation."""
+    clip: Limit = 0.2
+    """Clipping of the probability ratio and of the value's change."""
+    value_coefficient: Weight = 0.5
+    """Weight of the value loss."""
+    entropy_coefficient: Weight = 0.0
+    """Weight of the entropy bonus."""
+    max_grad_norm: Limit = 0.5
+    """Gradient norm of one lifetime above which its gradient is scaled down."""
+    hidden: Count = 64
+    """Width of the two tanh layers of the policy and of the value function."""
+    normalize_observations: bool = True
+    """Whether PPO sees observations by their running mean and variance (histories hold them raw)."""
+    normalize_rewards: bool = True
+    """Whether PPO sees rewards divided by the running deviation of the discounted return."""
+
+
+class Rollout(NamedTuple):
+    """What one update collected: (K, E, T, ...) NumPy arrays, observations and rewards raw.
+
+    action: float32 (K, E, T, a) before clipping, or int64 (K, E, T). mean: (K, E, T, a), the policy's
+    mean or logits. final_observation: zero except where an episode ended.
+    """
+
+    observation: np.ndarray
+    action: np.ndarray
+    mean: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    final_observation: np.ndarray
+
+
+class RunningMoments:
+    """Mean and variance of K streams of vectors, merged batch by batch (Chan et al., 1979)."""
+
+    def __init__(self, k: int, d: int):
+        self.mean = torch.zeros(k, d, dtype=torch.float64)
+        self.variance = torch.ones(k, d, dtype=torch.float64)
+        self.count = 0.0
+
+    def update(self, batch: Tensor) -> None:
+        """batch: (K, B, d)."""
+        batch = batch.double()
+        n = batch.shape[1]
+        mean, variance = batch.mean(1), batch.var(1, correction=0)
+        total = self.count + n
+        delta = mean - self.mean
+        self.variance = (
+            self.variance * self.count + variance * n + delta.square() * self.count * n / total
+        ) / total
+        self.mean = self.mean + delta * n / total
+        self.count = total
+
+    @property
+    def std(self) -> Tensor:
+        return (self.variance + EPSILON).sqrt()
+
+
+def advantages(
+    reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, lam: float
+) -> Tensor:
+    """Generalised advantage estimation (Schulman et al., 2016) along the last axis, (..., T).
+
+    next_value: value of the observation that followed, which is the *final* one where an episode
+    ended. A terminated step has no future value; a truncated one has, but no later advantage.
+    """
+    delta = reward + gamma * next_value * (~terminated) - value
+    keep = gamma * lam * (~(terminated | truncated)).to(reward.dtype)
+    result = torch.empty_like(reward)
+    running = torch.zeros_like(reward[..., 0])
+    for t in reversed(range(reward.shape[-1])):
+        running = delta[..., t] + keep[..., t] * running
+        result[..., t] = running
+    return result
+
+
+def _orthogonal(k: int, rows: int, columns: int, gain: float, generator: torch.Generator) -> Tensor:
+    weights = torch.empty(k, rows, columns)
+    for w in weights:
+        torch.nn.init.orthogonal_(w, gain, generator=generator)
+    return weights
+
+
+class Population:
+    """K lifetimes of PPO in one environment.
+
+    ``collect`` steps the environments with the current policies, ``improve`` learns from what they returned, and
+    ``policy`` is the current snapshot. Lifetime i has task i % n of the tasks, and num_envs copies of its environment. The
+    seed decides everything random. name: of the environment, in errors and progress lines.
+    """
+
+    def __init__(
+        self, ppo: PPO, env_id: str, kwargs: dict[str, Any], tasks: list[dict[str, Any]], lifetimes: range, num_envs: int, seed: int,
+        name: str = "", backend: str = "gymnasium",
+    ):  # fmt: skip
+        self.ppo, self.steps, self.name, self.lifetimes = ppo, ppo.num_steps, name or env_id, lifetimes
+        tasks = tasks or [{}]
+        each = [kwargs | tasks[i % len(tasks)] for i in lifetimes for _ in range(num_envs)]
+        names = [f"environment {self.name!r}, lifetime {i}, copy {c}" for i in lifetimes for c in range(num_envs)]
+        sequence = np.random.SeedSequence([seed, lifetimes.start])
+        env_seed, torch_seed = (int(s) for s in sequence.generate_state(2, np.uint32))
+        self.envs = vector_env(backend, env_id, each, env_seed, torch.get_num_threads(), names)
+        self.spec: EnvSpec = self.envs.spec
+        self.generator = torch.Generator().manual_seed(torch_seed)
+        k, d, a, h = len(lifetimes), self.spec.observation_size, self.spec.action_size, self.ppo.hidden
+        self.k, self.e = k, num_envs
+        root2 = 2**0.5
+        # Actor and critic share their shapes, so that a layer is one product: rows [:K] are actors, rows [K:]
+        # critics. Of a critic's last layer the first column counts, and of its log_std none; the rest stays zero.
+        shapes = {"w0": (d, h), "b0": (1, h), "w1": (h, h), "b1": (1, h), "w2": (h, a), "b2": (1, a), "log_std": (1, a)}
+        sizes = [rows * columns for rows, columns in shapes.values()]
+        width = -(-sum(sizes) // 16) * 16  # whole cache lines
+        self._weights, self._gradients = torch.zeros(2, 2 * k, width).unbind()
+        self.parameters: dict[str, Tensor] = {}
+        for (name, shape), end, size in zip(shapes.items(), np.cumsum(sizes).tolist(), sizes, strict=True):
+            p = self.parameters[name] = self._weights[:, end - size : end].view(2 * k, *shape)
+            p.grad = self._gradients[:, end - size : end].view(2 * k, *shape)
+        self.parameters["w0"].copy_(_orthogonal(2 * k, d, h, root2, self.generator))
+        self.parameters["w1"].copy_(_orthogonal(2 * k, h, h, root2, self.generator))
+        self.parameters["w2"][:k] = _orthogonal(k, h, a, 0.01, self.generator)
+        self.parameters["w2"][k:, :, :1] = _orthogonal(k, h, 1, 1.0, self.generator)
+        self._weights.grad = self._gradients
+        self.optimizer = torch.optim.Adam([self._weights], lr=self.ppo.learning_rate, eps=1e-5, fused=True)
+        self.observation_moments = RunningMoments(k, d)
+        self.return_moments = RunningMoments(k, 1)
+        self._discounted = torch.zeros(k, num_envs, dtype=torch.float64)
+        self._observation = self.envs.reset()
+        self.update = 0
+
+    def policy(self) -> Policy:
+        """The current policies, detached copies."""
+        w0, b0, w1, b1, w2, b2, log_std = (p[: self.k].clone() for p in self.parameters.values())
+        return Policy(w0, b0, w1, b1, w2, b2, log_std[:, 0], *self._normaliser())
+
+    def _normaliser(self) -> tuple[Tensor, Tensor]:
+        if self.ppo.normalize_observations and self.update:
+            return self.observation_moments.mean.float(), self.observation_moments.std.float()
+        return torch.zeros(self.k, self.spec.observation_size), torch.ones(self.k, self.spec.observation_size)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Normalised (K, B, d) to its copy for either network, their hidden layers and their outputs, (2K, B, ...).
+
+        Outputs [:K] are means or logits; the first of outputs [K:] is the value.
+        """
+        p, x = self.parameters, x.repeat(2, 1, 1)
+        h0 = tanh_(torch.baddbmm(p["b0"], x, p["w0"]))
+        h1 = tanh_(torch.baddbmm(p["b1"], h0, p["w1"]))
+        return x, h0, h1, torch.baddbmm(p["b2"], h1, p["w2"])
+
+    def _value(self, x: Tensor) -> Tensor:
+        """Values (K, B) of normalised (K, B, d)."""
+        return self._forward(x)[-1][self.k :, :, 0]
+
+    @torch.no_grad()
+    def collect(self) -> Rollout:
+        """T steps of every copy of the environment with the current policies."""
+        k, e, t_max, spec = self.k, self.e, self.steps, self.spec
+        policy = self.policy()
+        log_std = None if spec.discrete else policy.log_std.unsqueeze(1)
+        shape = (t_max, k * e)  # steps first, so that each is written in one piece
+        rollout = Rollout(
+            observation=np.empty((*shape, spec.observation_size), np.float32),
+            action=np.empty(shape, np.int64) if spec.discrete else np.empty((*shape, spec.action_size), np.float32),
+            mean=np.empty((*shape, spec.action_size), np.float32),
+            reward=np.empty(shape, np.float64),
+            terminated=np.empty(shape, bool),
+            truncated=np.empty(shape, bool),
+            final_observation=np.empty((*shape, spec.observation_size), np.float32),
+        )
+        for t in range(t_max):
+            mean = policy(torch.from_numpy(self._observation).view(k, e, -1))
+            action = sample_action(mean, log_std, self.generator).flatten(0, 1).numpy()
+            step = self.envs.step(action)
+            rollout.observation[t], rollout.action[t], rollout.mean[t] = self._observation, action, mean.flatten(0, 1)
+            rollout.reward[t], rollout.terminated[t], rollout.truncated[t] = step.reward, step.terminated, step.truncated
+            rollout.final_observation[t] = step.final_observation
+            self._observation = step.observation
+        rollout = Rollout(*(np.ascontiguousarray(x.swapaxes(0, 1)).reshape(k, e, t_max, *x.shape[2:]) for x in rollout))
+        for name in ("observation", "mean", "action", "reward", "final_observation"):
+            # In the type that is stored: a reward may be too large for it.
+            self._check_finite(name.replace("_", " "), torch.from_numpy(getattr(rollout, name)).float(), steps=True)
+        return rollout
+
+    def _check_finite(self, what: str, *values: Tensor, steps: bool = False) -> None:
+        """Each value's first axis is the lifetime; where ``steps``, those of the copy and the step follow."""
+        for value in values:
+            bad = ~torch.isfinite(value)
+            if bad.any():
+                k, *rest = bad.nonzero()[0].tolist()
+                where = f", copy {rest[0]}, step {rest[1]}" if steps else ""
+                raise NumericalError(
+                    f"collect: environment {self.name!r}, lifetime {self.lifetimes[k]}, update {self.update}{where}: "
+                    f"{what} is not finite"
+                )
+
+    @torch.no_grad()
+    def _scaled_rewards(self, reward: Tensor, done: Tensor) -> Tensor:
+        """Rewards (K, E, T) over the running deviation of their discounted sums (Engstrom et al., 2020)."""
+        if not self.ppo.normalize_rewards:
+            return reward.float()
+        sums = torch.empty_like(reward)
+        for t in range(reward.shape[-1]):
+            self._discounted = self._discounted * self.ppo.gamma + reward[..., t]
+            sums[..., t] = self._discounted
+            self._discounted = self._discounted * ~done[..., t]
+        self.return_moments.update(sums.reshape(self.k, -1, 1))
+        scaled = reward / self.return_moments.std.view(self.k, 1, 1)
+        return scaled.clamp(-REWARD_CLIP, REWARD_CLIP).float()
+
+    @torch.no_grad()
+    def improve(self, rollout: Rollout) -> None:
+        """One PPO update of every lifetime from its own data. Raises NumericalError."""
+        ppo, k, e, t_max, d, a = self.ppo, self.k, self.e, self.steps, self.spec.observation_size, self.spec.action_size
+        observation = torch.from_numpy(rollout.observation)
+        policy = self.policy()
+        terminated, truncated = torch.from_numpy(rollout.terminated), torch.from_numpy(rollout.truncated)
+        done = terminated | truncated
+        reward = self._scaled_rewards(torch.from_numpy(rollout.reward), done)
+        n = e * t_max
+        x = policy.normalise(observation.view(k, n, d))
+        output = self._forward(x)[-1]
+        value = output[k:, :, 0].reshape(k, e, t_max)
+        last = torch.from_numpy(self._observation).view(k, e, d)
+        next_value = torch.cat([value[..., 1:], self._value(policy.normalise(last)).unsqueeze(-1)], -1)
+        if truncated.any():
+            rows = truncated.any(0)  # only steps at which some lifetime was cut off
+            final = torch.from_numpy(rollout.final_observation)[:, rows]
+            next_value[:, rows] = torch.where(
+                truncated[:, rows], self._value(policy.normalise(final)), next_value[:, rows]
+            )
+        advantage = advantages(reward, value, next_value, terminated, truncated, ppo.gamma, ppo.gae_lambda)
+        action = torch.from_numpy(rollout.action)
+        if self.spec.discrete:
+            action = torch.nn.functional.one_hot(action, a).float()
+        action = action.view(k, n, a)
+        columns = (self._log_prob(output[:k], action)[0], advantage, advantage + value, value)
+        data = torch.cat([x, action, *(c.reshape(k, n, 1) for c in columns)], -1)  # (K, n, d + a + 4)
+        if ppo.anneal_learning_rate:
+            for group in self.optimizer.param_groups:
+                group["lr"] = ppo.learning_rate * max(0.0, 1 - self.update / ppo.num_updates)
+        first = torch.arange(0, k * n, n).unsqueeze(1)  # row of each lifetime
+        for _ in range(ppo.update_epochs):
+            order = torch.rand(k, n, generator=self.generator).argsort(1) + first
+            order = order.view(k, ppo.num_minibatches, -1).transpose(0, 1)
+            shuffled = data.view(k * n, -1).index_select(0, order.flatten()).view(*order.shape, -1)  # (M, K, B, d + a + 4)
+            for minibatch in shuffled.unbind():
+                self._differentiate(*minibatch.split([d, a, 1, 1, 1, 1], -1))
+                self._clip_gradients()
+                self.optimizer.step()
+        self._check_finite("a weight", *self._weights.split(k))
+        if ppo.normalize_observations:
+            self.observation_moments.update(observation.view(k, n, d))
+        self.update += 1
+
+    def _log_prob(self, output: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities (K, B, 1) of actions (K, B, a), one-hot where discrete, and their derivative by what the
+        policy puts out, (K, B, a); last, the standardised actions, or the logarithm of all probabilities."""
+        if self.spec.discrete:
+            log_p = torch.log_softmax(output, -1)
+            return (log_p * action).sum(-1, keepdim=True), action - log_p.exp(), log_p
+        log_std = self.parameters["log_std"][: self.k]
+        precision = torch.exp(-log_std)
+        z = (action - output) * precision
+        constant = (log_std + 0.5 * np.log(2 * np.pi)).sum(-1, keepdim=True)
+        return z.square().sum(-1, keepdim=True).mul_(-0.5).sub_(constant), z * precision, z
+
+    def _differentiate(self, x, action, old_logprob, advantage, returns, old_value) -> None:
+        """Write the gradient of one minibatch's loss into the parameters': the clipped surrogate, the clipped value
+        loss and the entropy bonus, each the mean over (K, B, ...), summed over lifetimes.
+
+        Both maxima pass their gradient on where the unclipped term is the larger or nothing is clipped, else none.
+        """
+        ppo, k, p = self.ppo, self.k, self.parameters
+        x, h0, h1, output = self._forward(x)
+        logprob, by_output, z = self._log_prob(output[:k], action)
+        std, centre = torch.std_mean(advantage, 1, keepdim=True)
+        advantage = (advantage - centre) / (std + 1e-8)
+        ratio = (logprob - old_logprob).exp_()
+        unclipped = (ratio - 1) * advantage.sign() <= ppo.clip
+        share = 1 / x.shape[1]
+        by_logprob = (advantage * ratio).mul_(unclipped).mul_(-share)
+        value = output[k:, :, :1]
+        change, error = value - old_value, value - returns
+        clipped = change.clamp(-ppo.clip, ppo.clip).add_(old_value).sub_(returns)
+        unclipped = (change.abs() <= ppo.clip) | (error.square() > clipped.square())
+        by = torch.zeros_like(output)
+        torch.mul(by_output, by_logprob, out=by[:k])
+        torch.mul(error.mul_(ppo.value_coefficient * share), unclipped, out=by[k:, :, :1])
+        if self.spec.discrete:  # z: the logarithm of all probabilities
+            probability = z.exp()
+            surplus = z - (probability * z).sum(-1, keepdim=True)
+            by[:k].add_(probability.mul_(surplus), alpha=ppo.entropy_coefficient * share)
+        else:
+            by_log_std = (z.square_().sub_(1)).mul_(by_logprob).sum(1, keepdim=True)
+            p["log_std"].grad[:k] = by_log_std.sub_(ppo.entropy_coefficient)
+        for layer, inputs, outputs in ((2, h1, None), (1, h0, h1), (0, x, h0)):
+            if outputs is not None:
+                by = torch.ops.aten.tanh_backward(by.bmm(p[f"w{layer + 1}"].transpose(1, 2)), outputs)
+            torch.bmm(inputs.transpose(1, 2), by, out=p[f"w{layer}"].grad)
+            torch.sum(by, 1, keepdim=True, out=p[f"b{layer}"].grad)
+
+    def _clip_gradients(self) -> None:
+        """Scale each lifetime's gradient to the maximal norm, alone."""
+        norm = torch.linalg.vector_norm(self._gradients, dim=1).view(2, -1)
+        scale = (self.ppo.max_grad_norm / (torch.linalg.vector_norm(norm, dim=0) + 1e-6)).clamp_(max=1.0)
+        self._gradients.mul_(scale.repeat(2).unsqueeze(1))
+
+    def close(self) -> None:
+        self.envs.close()
+
+
+class ReturnTracker:
+    """Returns of the episodes that end in K lifetimes with E copies of the environment each."""
+
+    def __init__(self, k: int, e: int):
+        self.running = np.zeros((k, e))
+
+    def add(self, reward: np.ndarray, done: np.ndarray) -> list[list[float]]:
+        """reward, done: (K, E, T). The returns of the episodes that ended, a list for each lifetime."""
+        ended: list[list[float]] = [[] for _ in self.running]
+        for t in range(reward.shape[-1]):
+            self.running += reward[..., t]
+            for k, e in zip(*np.nonzero(done[..., t]), strict=True):
+                ended[k].append(float(self.running[k, e]))
+                self.running[k, e] = 0.0
+        return ended

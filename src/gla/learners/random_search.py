@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from gla.environments import EnvSpec, VectorStep
+from gla.environments.spaces import EnvSpec
+from gla.environments.vector import VectorStep
 from gla.learners.scale import RunningScale
 
 NOISE = 0.1  # deviation of the perturbations

@@ -9,26 +9,48 @@ projection with orthogonal columns changes nothing at all. The symmetry is that 
 augmentation made exact, as permutation symmetry was in SymLA (Kirsch et al., 2022); the layers follow
 vector neurons (Deng et al., 2021) and E(n)-equivariant networks (Satorras et al., 2021).
 
-A token carries scalars h (D), C observation vectors o (64) and C action vectors u (16). Attention
+A token carries scalars h (D), C observation vectors o and C action vectors u. Attention
 adds the products of scalar, observation and action queries and keys, and moves all three by the same
 weights, so a head can attend to *similar observations* and fetch *what was done there*. Gates, which
 depend on scalars alone, let rewards decide with which sign. After attention the vectors' inner
 products join the scalars in an MLP, which mixes the vectors in turn.
 """
 
+from typing import ClassVar, Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gla.config import Model
-from gla.environments import MAX_ACTION, MAX_OBSERVATION
+from gla.encoding.tokens import Sizes
 from gla.models.attention import Cache, attend, rotate, window_mask
-from gla.models.tokens import PARTS
+from gla.models.options import AttentionOptions
+from gla.options import Steps
 
-VECTORS = MAX_OBSERVATION + MAX_ACTION
 # A token's C vectors are the rows of a matrix, (N, C, size) for all N tokens of a batch, and all that is done to them
 # is a small matrix in front: their scale, gates and mixing are multiplied into that matrix first, so that vectors,
 # which are most of a token, are read and written once. They stay in float32, where small products are fast.
+
+
+class Options(AttentionOptions):
+    """A Transformer whose outputs turn with its observations and actions, so that it need not learn to undo projections."""
+
+    kind: Literal["equivariant"] = "equivariant"
+    channels: Steps = 4
+    """Observation vectors, and action vectors, that a token carries."""
+
+    predicts: ClassVar[bool] = False
+    encodings: ClassVar[frozenset[str]] = frozenset({"projected"})
+
+    def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
+        vectors = (sizes.observation + sizes.action) * self.heads
+        return batch * min(length, self.window or length) * self.layers * 2 * (self.width + vectors) * 4
+
+    def parameters(self, sizes: Sizes) -> int:
+        return self.layers * (10 * self.width**2 + 16 * self.channels**2 * self.width)
+
+    def activations(self, sizes: Sizes) -> int:
+        return self.layers * (10 * 2 * self.width + 2 * 4 * (sizes.observation + sizes.action) * self.channels)
 
 
 def _measure(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,8 +62,9 @@ def _measure(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int, channels: int):
+    def __init__(self, width: int, heads: int, channels: int, sizes: Sizes):
         super().__init__()
+        self.sizes = sizes
         self.heads, self.head, self.channels = heads, width // heads, channels
         self.attention_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -57,12 +80,12 @@ class Block(nn.Module):
         nn.init.ones_(self.gates.bias)
 
     def project(self, h: Tensor, o: Tensor, u: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, H, T, head + 64 + 16), scaled as attention's own scale expects."""
+        """Queries, keys and values (B, H, T, head + o + u), scaled as attention's own scale expects."""
         b, t, _ = h.shape
         x = self.attention_norm(h)
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.head).unbind(2)
         gates = self.gates(x).float().view(b * t, 2, 3 * self.heads, 1).unbind(1)
-        whole = (self.head + VECTORS) ** 0.5
+        whole = (self.head + self.sizes.observation + self.sizes.action) ** 0.5
         q, k = (rotate(z.transpose(1, 2), position).transpose(1, 2) for z in (q, k))
         parts = [torch.stack([q * (whole / self.head**0.5), k, v], 2)]
         for z, mix, gate in zip((o, u), (self.mix_o, self.mix_u), gates, strict=True):
@@ -75,10 +98,10 @@ class Block(nn.Module):
         return query, key, value
 
     def finish(self, h: Tensor, o: Tensor, u: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The residual streams after attention's output (B, H, T, head + 64 + 16) and the MLP."""
+        """The residual streams after attention's output (B, H, T, head + o + u) and the MLP."""
         b, t, d = h.shape
         c = self.channels
-        x, *moved = attended.transpose(1, 2).split([self.head, MAX_OBSERVATION, MAX_ACTION], -1)
+        x, *moved = attended.transpose(1, 2).split([self.head, self.sizes.observation, self.sizes.action], -1)
         h = h + self.out(x.flatten(2))
         with torch.autocast(h.device.type, enabled=False):
             o, u = (
@@ -100,40 +123,40 @@ class Block(nn.Module):
 class SequenceModel(nn.Module):
     """See the package for the interface."""
 
-    def __init__(self, config: Model):
+    def __init__(self, options: Options, sizes: Sizes):
         super().__init__()
-        self.config, c = config, config.channels
-        self.embed = nn.Linear(3, config.width)  # reward, end, eta
+        self.options, self.sizes, c = options, sizes, options.channels
+        self.embed = nn.Linear(3, options.width)  # reward, end, eta
         self.embed_o = nn.Linear(2, c, bias=False)  # the last observation and this one
         self.embed_u = nn.Linear(1, c, bias=False)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, c) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width)
+        self.blocks = nn.ModuleList(Block(options.width, options.heads, c, sizes) for _ in range(options.layers))
+        self.norm = nn.RMSNorm(options.width)
         for name, p in self.named_parameters():
             if p.dim() == 2 and ".gates." not in name and not p.is_meta:  # there it would do nothing, in seconds
                 residual = ".out" in name or ".down" in name  # small, so that depth does not scale the streams
-                nn.init.normal_(p, std=p.shape[1] ** -0.5 / ((2 * config.layers) ** 0.5 if residual else 1.0))
-        self.head = nn.Linear(config.width, c + 1)
+                nn.init.normal_(p, std=p.shape[1] ** -0.5 / ((2 * options.layers) ** 0.5 if residual else 1.0))
+        self.head = nn.Linear(options.width, c + 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scalars (B, T, D), observation vectors (B * T, C, 64) and action vectors (B * T, C, 16)."""
-        before, action, reward, end, observation, eta = x.split(PARTS, -1)
+        """Scalars (B, T, D), observation vectors (B * T, C, o) and action vectors (B * T, C, u)."""
+        before, action, reward, end, observation, eta = x.split(self.sizes.parts, -1)
         h = self.embed(torch.cat([reward, end, eta], -1)).float()  # the residual stream, under autocast too
         seen = torch.stack([before, observation], 2).flatten(0, 1)
         with torch.autocast(x.device.type, enabled=False):
-            return h, self.embed_o.weight.expand(len(seen), -1, -1) @ seen, self.embed_u.weight * action.reshape(-1, 1, MAX_ACTION)
+            return h, self.embed_o.weight.expand(len(seen), -1, -1) @ seen, self.embed_u.weight * action.reshape(-1, 1, self.sizes.action)
 
     def _output(self, h: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         features = self.norm(h)
-        weights, log_std = self.head(features).float().split([self.config.channels, 1], -1)
+        weights, log_std = self.head(features).float().split([self.options.channels, 1], -1)
         with torch.autocast(h.device.type, enabled=False):
             mean = (weights.reshape(len(u), 1, -1) * _measure(u)[0] @ u).view(*h.shape[:2], -1)
         return features, torch.cat([mean, log_std.expand_as(mean)], -1)  # isotropic, hence equivariant
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         position = torch.arange(x.shape[1], device=x.device)
-        mask = window_mask(position, self.config.window)
+        mask = window_mask(position, self.options.window)
         streams = self._embed(x)
         for block in self.blocks:
             q, k, v = block.project(*streams, position)
@@ -141,17 +164,17 @@ class SequenceModel(nn.Module):
             streams = block.finish(*streams, attended)
         return self._output(streams[0], streams[2])
 
-    def cache(self, batch: int, length: int) -> Cache:
-        c = self.config
-        head = c.width // c.heads + VECTORS
-        return Cache(c.layers, batch, c.heads, min(length, c.window or length), head, self.blocks[0].qkv.weight)
+    def initial_state(self, batch: int, length: int) -> Cache:
+        o = self.options
+        head = o.width // o.heads + self.sizes.observation + self.sizes.action
+        return Cache(o.layers, batch, o.heads, min(length, o.window or length), head, self.blocks[0].qkv.weight)
 
-    def step(self, x: Tensor, cache: Cache) -> Tensor:
+    def step(self, x: Tensor, state: Cache) -> Tensor:
         streams = self._embed(x.unsqueeze(1))
-        position, mask = torch.tensor([cache.position], device=x.device), cache.mask()
+        position, mask = torch.tensor([state.position], device=x.device), state.mask()
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(*streams, position)
-            attended = attend(q, *cache.push(layer, k, v), mask)
+            attended = attend(q, *state.push(layer, k, v), mask)
             streams = block.finish(*streams, attended)
-        cache.position += 1
+        state.position += 1
         return self._output(streams[0], streams[2])[1].squeeze(1)

@@ -4,14 +4,39 @@ Rotary positions (Su et al., 2021) see only differences, so a cache may slide fo
 ones would end at the training length.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from gla.config import Model
-from gla.environments import MAX_ACTION
+from gla.encoding.tokens import Sizes
 from gla.models.attention import Cache, attend, rotate, window_mask
-from gla.models.tokens import TOKEN
+from gla.models.options import AttentionOptions
+from gla.options import Steps
+
+
+class Options(AttentionOptions):
+    """A decoder-only Transformer: causal, pre-norm, with rotary positions."""
+
+    kind: Literal["transformer"] = "transformer"
+    key_heads: Steps | None = None
+    """Heads of keys and values, which queries share (grouped-query attention): rollouts read that much less. Divides heads.
+    Default: as many as heads."""
+
+    @model_validator(mode="after")
+    def _divisible(self):
+        if self.heads % (self.key_heads or 1):
+            raise ValueError(f"key_heads {self.key_heads} does not divide heads {self.heads} (expected a divisor)")
+        return self
+
+    def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
+        kept = self.width * (self.key_heads or self.heads) // self.heads
+        return batch * min(length, self.window or length) * self.layers * 2 * kept * 4
+
+    def parameters(self, sizes: Sizes) -> int:
+        return self.layers * 10 * self.width**2
 
 
 class Block(nn.Module):
@@ -40,26 +65,26 @@ class Block(nn.Module):
 class SequenceModel(nn.Module):
     """See the package for the interface."""
 
-    def __init__(self, config: Model):
+    def __init__(self, options: Options, sizes: Sizes):
         super().__init__()
-        width, layers = config.width, config.layers
-        self.config = config
-        self.embed = nn.Linear(TOKEN, width)
-        self.blocks = nn.ModuleList(Block(width, config.heads, config.key_heads or config.heads) for _ in range(layers))
+        width, layers = options.width, options.layers
+        self.options = options
+        self.embed = nn.Linear(sizes.token, width)
+        self.blocks = nn.ModuleList(Block(width, options.heads, options.key_heads or options.heads) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
         for name, p in self.blocks.named_parameters():
             if p.dim() == 2 and not p.is_meta:  # there it would do nothing, in seconds
                 # Residual branches start small, so that depth does not scale the stream (GPT-2).
                 scale = 0.02 if not name.endswith(("out.weight", "down.weight")) else 0.02 / (2 * layers) ** 0.5
                 nn.init.normal_(p, std=scale * (768 / width) ** 0.5)
-        self.head = nn.Linear(width, 2 * MAX_ACTION)
+        self.head = nn.Linear(width, sizes.output)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         t = x.shape[1]
         position = torch.arange(t, device=x.device)
-        mask = window_mask(position, self.config.window)
+        mask = window_mask(position, self.options.window)
         x = self.embed(x).float()  # and so the residual stream is float32 under autocast
         for block in self.blocks:
             q, k, v = block.project(x, position)
@@ -68,15 +93,15 @@ class SequenceModel(nn.Module):
         features = self.norm(x)
         return features, self.head(features).float()
 
-    def cache(self, batch: int, length: int) -> Cache:
-        heads, length = self.config.key_heads or self.config.heads, min(length, self.config.window or length)
+    def initial_state(self, batch: int, length: int) -> Cache:
+        heads, length = self.options.key_heads or self.options.heads, min(length, self.options.window or length)
         return Cache(len(self.blocks), batch, heads, length, self.blocks[0].head, self.blocks[0].qkv.weight)
 
-    def step(self, x: Tensor, cache: Cache) -> Tensor:
+    def step(self, x: Tensor, state: Cache) -> Tensor:
         x = self.embed(x).float().unsqueeze(1)
-        position, mask = torch.tensor([cache.position], device=x.device), cache.mask()
+        position, mask = torch.tensor([state.position], device=x.device), state.mask()
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(x, position)
-            x = block.finish(x, attend(q, *cache.push(layer, k, v), mask))
-        cache.position += 1
+            x = block.finish(x, attend(q, *state.push(layer, k, v), mask))
+        state.position += 1
         return self.head(self.norm(x)).float().squeeze(1)

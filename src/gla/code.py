@@ -1,0 +1,142 @@
+"""Which code decides a result: the syntax trees of exactly the files that its stage and its kinds use, found by walking imports.
+
+Comments, docstrings and formatting are no part of a syntax tree, so that they make nothing again. Registries (``kinds.py``) name
+every kind and are not followed: of the kinds a result depends on those that its entry names.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gla.conditions.kinds import module as condition_module
+from gla.encoding.kinds import ENCODINGS
+from gla.environments.kinds import BACKENDS, ENVIRONMENTS
+from gla.figures.kinds import FIGURES
+from gla.labels.kinds import LABELS
+from gla.losses.kinds import LOSSES
+from gla.models.kinds import MODELS
+from gla.sources.kinds import SOURCES
+from gla.windows.kinds import WINDOWS
+
+ROOT = Path(__file__).parent
+# What decides no number. Options are checked there, and stand in a job's params with every default filled in; files are written
+# and named there; and progress is told.
+NEUTRAL = ("gla", "gla.config", "gla.files", "gla.job", "gla.options", "gla.progress", "gla.watchdog")
+
+
+def path_of(module: str) -> Path | None:
+    """The file of a module of this package; None for another's."""
+    if module != "gla" and not module.startswith("gla."):
+        return None
+    stem = ROOT.joinpath(*module.split(".")[1:])
+    return next((p for p in (stem / "__init__.py", stem.with_suffix(".py")) if p.is_file()), None)
+
+
+def _tree(path: Path) -> ast.Module:
+    """A file's syntax tree without strings that stand alone, which document a module, a function, or the field above them."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and isinstance(n.value.value, str))]
+    return tree
+
+
+def _imports(tree: ast.Module) -> list[str]:
+    """Modules of this package that are imported anywhere in a file."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return sorted(name for name in found if path_of(name))
+
+
+def scan() -> dict[str, list[Any]]:
+    """Of every module of this package, by its name: the hash of its syntax tree, and what it imports of the package."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ("gla", *path.relative_to(ROOT).with_suffix("").parts)
+        tree = _tree(path)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = [hashlib.sha256(ast.dump(tree).encode()).hexdigest(), _imports(tree)]
+    return found
+
+
+def neutral(module: str) -> bool:
+    """Whether a module decides no number."""
+    return module in NEUTRAL or module.startswith("gla.config.") or module.endswith(".kinds")
+
+
+def _environment(entry: dict[str, Any]) -> list[str]:
+    """The module of an environment of our own."""
+    own = ENVIRONMENTS.get(entry["id"])
+    return [own.module] if own else []
+
+
+def _of_agent(agent: dict[str, Any], dataset: dict[str, Any]) -> list[str]:
+    return [MODELS.modules[agent["model"]["kind"]], ENCODINGS.modules[dataset["encoding"]["kind"]]]
+
+
+class Code:
+    """What decides each stage's results, from ``scan``: for entries of a normalised config, the hash of each module's syntax tree."""
+
+    def __init__(self, trees: dict[str, list[Any]]):
+        self.trees = trees
+
+    def used_by(self, roots: Iterable[str]) -> dict[str, str]:
+        """Of every module that these use, themselves included."""
+        found, left = {}, list(roots)
+        while left:
+            module = left.pop()
+            if module not in self.trees or module in found or neutral(module):
+                continue
+            found[module], imports = self.trees[module]
+            # A module's packages are imported before it.
+            left += [*imports, *(module.rsplit(".", n)[0] for n in range(1, module.count(".") + 1))]
+        return dict(sorted(found.items()))
+
+    def collection(self, source: dict[str, Any], environment: dict[str, Any]) -> dict[str, str]:
+        """Of a source's histories."""
+        backend = BACKENDS.modules[source.get("backend", "gymnasium")]
+        return self.used_by(["gla.storage.collecting", SOURCES.modules[source["kind"]], backend, *_environment(environment)])
+
+    def manifest(self) -> dict[str, str]:
+        """Of a dataset's manifest."""
+        return self.used_by(["gla.manifests"])
+
+    def training(self, agent: dict[str, Any], dataset: dict[str, Any]) -> dict[str, str]:
+        """Of an agent's weights."""
+        kinds = [kinds.modules[agent[key]["kind"]] for key, kinds in (("windows", WINDOWS), ("labels", LABELS), ("loss", LOSSES))]
+        return self.used_by(["gla.train", *kinds, *_of_agent(agent, dataset)])
+
+    def rollout(self, agent: dict[str, Any], dataset: dict[str, Any], condition: str, environment: dict[str, Any]) -> dict[str, str]:
+        """Of an agent's rollouts under a condition."""
+        roots = ["gla.in_context", "gla.rows", condition_module(condition), BACKENDS.modules["gymnasium"]]
+        return self.used_by([*roots, *_of_agent(agent, dataset), *_environment(environment)])
+
+    def baseline(self, condition: str, environment: dict[str, Any]) -> dict[str, str]:
+        """Of a baseline's rollouts."""
+        return self.used_by(["gla.rows", condition_module(condition), BACKENDS.modules["gymnasium"], *_environment(environment)])
+
+    def reference(self, environment: dict[str, Any]) -> dict[str, str]:
+        """Of the policies that scores are measured against."""
+        return self.used_by(["gla.reference", BACKENDS.modules[environment["reference"]["backend"]], *_environment(environment)])
+
+    def table(self, kind: str, environments: Iterable[dict[str, Any]] = ()) -> dict[str, str]:
+        """Of a figure's table. environments: whose best returns it asks for."""
+        own = [module for e in environments for module in _environment(e)]
+        return self.used_by([FIGURES.modules[kind], "gla.figures.drawing", *(["gla.environments.making"] if own else []), *own])
+
+    def drawing(self, kind: str) -> dict[str, str]:
+        """Of a figure's drawing; the project's style is a file of its own."""
+        return self.used_by([FIGURES.modules[kind], "gla.figures.drawing"])
+
+    def verdicts(self) -> dict[str, str]:
+        """Of the table of verdicts."""
+        return self.used_by(["gla.verdicts"])
+
+    def card(self) -> dict[str, str]:
+        """Of an agent's model card."""
+        return self.used_by(["gla.card"])

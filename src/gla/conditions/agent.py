@@ -1,0 +1,9 @@
+"""The agent as it is: it is told what its actions earned."""
+
+import numpy as np
+
+from gla.in_context import InContext
+
+
+def observe(context: InContext, reward: np.ndarray, done: np.ndarray) -> None:
+    context.observe(reward, done)

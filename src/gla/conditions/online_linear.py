@@ -1,0 +1,18 @@
+"""A baseline: gla.learners.linear from scratch, each seed alone."""
+
+from typing import Any
+
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.learners.linear import LinearActorCritic
+from gla.rollout import EpisodeRows, environments_of, run_all
+
+
+def run(entry: Environment, evaluation: Evaluation, label: str, files: list, **settings: Any) -> list[EpisodeRows]:
+    """See gla.conditions. settings: of the learner, in place of its own, to choose among them."""
+    envs = environments_of(entry, evaluation)
+    try:
+        learner = LinearActorCritic(envs.spec, evaluation.seeds, evaluation.split_seed, **settings)
+        return [run_all(envs, evaluation, label, lambda observation, _t: learner.act(observation), lambda step, *_: learner.observe(step))]
+    finally:
+        envs.close()

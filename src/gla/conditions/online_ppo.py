@@ -1,0 +1,35 @@
+"""A baseline: PPO from scratch, with updates small enough that a thousand steps are many of them, each seed alone."""
+
+from typing import Any
+
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.learners.ppo import Population
+from gla.learners.small_batches import LOG_STD, settings
+from gla.progress import Progress
+from gla.rollout import EpisodeRows, most_steps
+
+
+def run(entry: Environment, evaluation: Evaluation, label: str, files: list, **changed: Any) -> list[EpisodeRows]:
+    """See gla.conditions. changed: settings of the learner in place of its own, to choose among them."""
+    log_std = changed.pop("log_std", LOG_STD)
+    ppo = settings(**changed)
+    seed = 2**31 + evaluation.split_seed  # apart from every collection's
+    tasks = entry.tasks_of(evaluation.split)
+    population = Population(ppo, entry.id, entry.kwargs, tasks, range(evaluation.seeds), 1, seed, label)
+    population.parameters["log_std"][: evaluation.seeds] = log_std
+    rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), most_steps(population.envs, evaluation)
+    progress = Progress(label, total, "steps of each seed")
+    try:
+        while rows.env_steps < total and not rows.finished:
+            population.steps = take = min(ppo.num_steps, total - rows.env_steps)
+            rollout = population.collect()
+            done = rollout.terminated | rollout.truncated
+            for t in range(take):
+                rows.add(rollout.reward[:, 0, t], done[:, 0, t])
+            if rows.env_steps < total:
+                population.improve(rollout)
+            progress.advance(take)
+    finally:
+        population.close()
+    return [rows]

@@ -1,0 +1,200 @@
+"""What no single entry can check: references between entries, and sizes that have to fit each other.
+
+What concerns one kind alone is asked of that kind's options, so that a new kind needs no line here.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from gla.conditions.kinds import of_role
+from gla.config.agents import Agent
+from gla.config.evaluations import Evaluation
+from gla.config.whole import NOUNS, Config
+from gla.options import key_shown, shown
+
+MOST_JOBS, LONGEST_NAME = 100_000, 100
+
+
+def problems(c: Config) -> Iterator[str]:
+    """One line for each fault: key, value, what was expected."""
+    yield from _names(c)
+    yield from _too_many_jobs(c)
+    for name, e in c.environments.items():
+        yield from _splits(name, e)
+    for name, s in c.sources.items():
+        yield from _known(c, f"sources.{name}.environment", s.environment, "environments")
+    for name, d in c.datasets.items():
+        yield from _dataset(c, name, d)
+    for name, a in c.agents.items():
+        yield from _agent(c, name, a)
+    for name, v in c.evaluations.items():
+        yield from _evaluation(c, name, v)
+    for name, f in c.figures.items():
+        yield from _figure(c, name, f)
+
+
+def _known(c: Config, where: str, name: str, noun: str) -> Iterator[str]:
+    """A line for a name that no entry bears."""
+    if name not in (table := getattr(c, noun)):
+        yield f"{where}: {name!r} is not defined (expected one of {noun}: {', '.join(table) or 'none'})"
+
+
+def _twice(where: str, names: list[str]) -> Iterator[str]:
+    """A line for each name that is listed more than once."""
+    for name, count in sorted(Counter(names).items()):
+        if count > 1:
+            yield f"{where}: {name!r} is listed {count} times (expected once)"
+
+
+def _frozen(value: Any) -> Any:
+    """A form of a value that can be looked up in a set."""
+    if isinstance(value, dict):
+        return frozenset((key, _frozen(v)) for key, v in value.items())
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _names(c: Config) -> Iterator[str]:
+    for noun in NOUNS:
+        for name in getattr(c, noun):
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "baseline":
+                yield f"{noun}.{key_shown(name)}: not a usable name (expected letters, digits, - and _; 'baseline' is taken)"
+            elif len(name) > LONGEST_NAME:  # two or more of them make up the name of one file
+                yield f"{noun}.{key_shown(name)}: a name of {len(name)} characters (expected at most {LONGEST_NAME})"
+    results = c.pathvars.get("results", "")
+    # Braces and angle brackets are Snakemake's.
+    longest = max(map(len, results.encode().split(b"/")))
+    if not re.fullmatch(r"[^{}<>]+", results) or not results.isprintable() or len(results) > 1000 or longest > 255:
+        yield f"pathvars: {shown(c.pathvars)} (expected results, where results go: a path that a file can have, without any of {{}}<>)"
+
+
+def _too_many_jobs(c: Config) -> Iterator[str]:
+    """A line where Snakemake would have to plan for more jobs than it can."""
+    jobs = {}
+    for name, s in c.sources.items():
+        blocks = -(-s.lifetimes // s.lifetimes_per_block)
+        jobs[f"sources.{name}.lifetimes: {s.lifetimes} in blocks of {s.lifetimes_per_block}"] = blocks
+    for name, a in c.agents.items():
+        # Training, a model card, and rollouts.
+        rollouts = sum(len(v.conditions) for v in c.evaluations.values() if name in v.agents)
+        jobs[f"agents.{name}.seeds: {a.seeds}"] = a.seeds * (2 + rollouts)
+    if sum(jobs.values()) > MOST_JOBS:
+        most = max(jobs, key=lambda where: jobs[where])
+        yield f"{most}: {jobs[most]} jobs, of {sum(jobs.values())} in all (expected at most {MOST_JOBS} in all)"
+
+
+def _splits(name: str, e: Any) -> Iterator[str]:
+    """Lines for tasks that belong to two splits."""
+    for split in ("validation", "test"):
+        for other in ("training", "validation"):
+            # A split without tasks of its own has those of training, which is checked where agents are evaluated.
+            if split == other or not getattr(e, f"{split}_tasks") or (other != "training" and not e.validation_tasks):
+                continue
+            others = {_frozen(t) for t in e.tasks_of(other)}
+            both = [t for t in e.tasks_of(split) if _frozen(t) in others]
+            if both:
+                yield f"environments.{name}.{split}_tasks: {both[0]} is a task of {other} too (expected none that is)"
+
+
+def _dataset(c: Config, name: str, d: Any) -> Iterator[str]:
+    yield from _twice(f"datasets.{name}.sources", d.sources)
+    for s in d.sources:
+        yield from _known(c, f"datasets.{name}.sources", s, "sources")
+        if s not in c.sources:
+            continue
+        lifetimes = c.sources[s].lifetimes
+        if lifetimes < 2:
+            yield (
+                f"datasets.{name}.sources: {s!r} has {lifetimes} lifetime "
+                "(expected at least 2, one to train on and one to hold out)"
+            )
+        elif d.held_out_lifetimes * lifetimes > lifetimes - 1:
+            yield (
+                f"datasets.{name}.held_out_lifetimes: {d.held_out_lifetimes} of the {lifetimes} "
+                f"lifetimes of {s!r} leaves none to train on (expected less)"
+            )
+
+
+def _agent(c: Config, name: str, a: Agent) -> Iterator[str]:
+    yield from _known(c, f"agents.{name}.dataset", a.dataset, "datasets")
+    for key, noun in (("windows", a.windows), ("labels", a.labels), ("loss", a.loss), ("model", a.model)):
+        for problem in noun.problems_of(a):
+            yield f"agents.{name}.{key}.{problem}"
+    for s in c.datasets[a.dataset].sources if a.dataset in c.datasets else []:
+        if s not in c.sources:
+            continue
+        source = c.sources[s]
+        for key, noun in (("windows", a.windows), ("labels", a.labels), ("loss", a.loss)):
+            if lacking := sorted(noun.needs - source.provides):
+                yield (
+                    f"agents.{name}.{key}: {noun.kind!r} needs {', '.join(lacking)}, which source {s!r} of kind {source.kind!r} does not "
+                    f"write (it writes {', '.join(sorted(source.provides))})"
+                )
+                break
+        else:
+            for key, noun in (("windows", a.windows), ("labels", a.labels)):
+                for problem in noun.problems_with(a, s, source):
+                    yield f"agents.{name}.{key}.{problem}"
+
+
+def _trained_on(c: Config, name: str, evaluation: Evaluation, agent: str) -> Iterator[str]:
+    """A line where an agent would be tested on a task that it was trained on."""
+    dataset = c.agents[agent].dataset if agent in c.agents else None
+    entry = c.environments.get(evaluation.environment)
+    if entry is None or dataset not in c.datasets or evaluation.split == "training":
+        return
+    own = [(entry.id, entry.kwargs | task) for task in entry.tasks_of(evaluation.split) if task]
+    names = {c.sources[s].environment for s in c.datasets[dataset].sources if s in c.sources}
+    trained = [c.environments[e] for e in names if e in c.environments]
+    seen = {(e.id, _frozen(e.kwargs | task)) for e in trained for task in e.tasks_of("training")}
+    if both := [(id, kwargs) for id, kwargs in own if (id, _frozen(kwargs)) in seen]:
+        yield (
+            f"evaluations.{name}.agents: {agent!r} was trained on {len(both)} of the {len(own)} tasks of split {evaluation.split} of "
+            f"{evaluation.environment!r}, {both[0][1]} among them (expected other {evaluation.split}_tasks there, or split training)"
+        )
+
+
+def _evaluation(c: Config, name: str, v: Evaluation) -> Iterator[str]:
+    yield from _known(c, f"evaluations.{name}.environment", v.environment, "environments")
+    for key in ("agents", "conditions", "baselines"):
+        yield from _twice(f"evaluations.{name}.{key}", getattr(v, key))
+    for a in v.agents:
+        yield from _known(c, f"evaluations.{name}.agents", a, "agents")
+        yield from _trained_on(c, name, v, a)
+    if v.environment not in c.environments:
+        return
+    e = c.environments[v.environment]
+    for condition in set(v.baselines) & set(of_role("source")):
+        where = f"evaluations.{name}.baselines: {condition}, but"
+        own = {s: entry for s, entry in c.sources.items() if entry.environment == v.environment and "policies" in entry.provides}
+        if len(own) != 1:
+            yield f"{where} {len(own)} sources write policies in {v.environment!r} (expected exactly one, or the baseline reference)"
+            continue
+        ((source, entry),) = own.items()
+        if entry.lifetimes < len(e.tasks):
+            yield (
+                f"sources.{source}.lifetimes: {entry.lifetimes} for {len(e.tasks)} tasks, so that {condition} in evaluation "
+                f"{name!r} has no policy of some of them (expected at least {len(e.tasks)}, or the baseline reference)"
+            )
+        if e.tasks_of(v.split) != e.tasks_of("training"):
+            yield f"{where} no history of {v.environment!r} is of a task of split {v.split} (expected the baseline reference)"
+
+
+def _figure(c: Config, name: str, f: Any) -> Iterator[str]:
+    for noun in ("sources", "agents"):
+        yield from _twice(f"figures.{name}.{noun}", getattr(f, noun, []))
+        for entry in getattr(f, noun, []):
+            yield from _known(c, f"figures.{name}.{noun}", entry, noun)
+    for i, p in enumerate(getattr(f, "panels", [])):
+        where = f"figures.{name}.panels[{i}]"
+        yield from _known(c, f"{where}.evaluation", p.evaluation, "evaluations")
+        yield from _twice(f"{where}.agents", p.agents)
+        if p.evaluation not in c.evaluations:
+            continue
+        drawn = c.evaluations[p.evaluation].agents
+        for a in p.agents:
+            if a not in drawn:
+                yield f"{where}.agents: {a!r} is not evaluated in {p.evaluation!r} (expected one of {', '.join(drawn) or 'none'})"
+        if p.labels and len(p.labels) != len(p.agents or drawn):
+            yield f"{where}.labels: {p.labels} (expected {len(p.agents or drawn)} of them, one for each agent)"

@@ -1,0 +1,101 @@
+"""The JSON Schema for editors, and the text of config/README.md. ``python -m gla.config.documentation`` writes both."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from gla.config.agents import Agent, Training
+from gla.config.datasets import Dataset
+from gla.config.environments import Environment, Reference
+from gla.config.evaluations import Evaluation
+from gla.config.whole import Config
+from gla.encoding.kinds import ENCODINGS
+from gla.figures.kinds import FIGURES
+from gla.figures.panels import Panel
+from gla.kinds import Kinds
+from gla.labels.kinds import LABELS
+from gla.losses.kinds import LOSSES
+from gla.models.kinds import MODELS
+from gla.sources.kinds import SOURCES
+from gla.windows.kinds import WINDOWS
+
+
+def json_schema() -> str:
+    """JSON Schema of the config, for editors; the text of workflow/schemas/config.schema.json."""
+    return json.dumps(Config.model_json_schema(), indent=2) + "\n"
+
+
+_INTRODUCTION = """# The configuration
+
+`config.yaml` is the default, `smoke.yaml` runs every rule once, and `paper.yaml` has the paper's scale. Run another config with
+`snakemake --configfile config/smoke.yaml --cores all all`. It replaces the default config; the two are not merged. The paths of
+results follow the names of the entries: `results/histories/{source}/`, `results/manifests/{dataset}.json`,
+`results/agents/{agent}/`, `results/rollouts/{evaluation}/{agent}/`, `results/figures/{figure}.pdf`.
+
+Six nouns refer to each other by name. An **environment** says where one acts and which tasks there are. A **source** says who
+acted there and what was written down. A **dataset** is a list of sources and an encoding. An **agent** is a model that is
+trained on a dataset, with windows, labels and a loss. An **evaluation** runs agents and baselines in an environment. A
+**figure** draws evaluations, sources or agents. A new study is a new entry, and a changed entry rebuilds what depends on it and
+nothing else.
+
+Sources, encodings, windows, labels, losses, models and figures come in kinds, each with options of its own. `kind` names the
+kind; `model: lstm` is short for `model: {kind: lstm}`.
+
+Numbers such as `3.0e-4` need their point: YAML reads `3e-4` as text, and the config is refused. So are keys that occur twice,
+dates, and whatever else YAML makes of text without quotes. Merged keys (`<<: *other`) may be overridden. This file and
+`workflow/schemas/config.schema.json` are written by `python -m gla.config.documentation`.
+"""
+
+
+def _type_of(schema: dict[str, Any]) -> str:
+    """A JSON Schema type in words."""
+    if "oneOf" in schema:
+        return "a kind, see below"
+    if "anyOf" in schema:
+        return " or ".join(_type_of(s) for s in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{v}`" for v in schema.get("enum", [schema.get("const")]))
+    if "$ref" in schema:
+        return "see below"
+    if schema.get("type") == "array":
+        return f"list of {_type_of(schema['items'])}"
+    if schema.get("type") == "object":
+        return "mapping"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
+    return " ".join([schema.get("type", "anything"), ", ".join(limits)]).strip()
+
+
+def _section(title: str, model: type[BaseModel]) -> str:
+    """The table of an entry's keys."""
+    rows = [f"\n## {title}\n\n{model.__doc__}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"]
+    properties = model.model_json_schema()["properties"]
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else f"`{field.default!r}`"
+        if isinstance(field.default, BaseModel):
+            default = f"`{field.default.kind}`" if hasattr(field.default, "kind") else "its own defaults"
+        kind, meaning = _type_of(properties[name]), " ".join((field.description or "").split())
+        rows.append(f"| `{name}` | {kind} | {default} | {meaning} |\n")
+    return "".join(rows)
+
+
+def reference() -> str:
+    """The text of config/README.md: every key, its type, its default and what it means."""
+
+    def of(title: str, kinds: Kinds) -> list[tuple[str, Any]]:
+        return [(f"{title}: kind {name}", kinds.options(name)) for name in kinds]
+
+    sections = [
+        ("The whole", Config), ("environments", Environment), ("environments: reference", Reference), *of("sources", SOURCES),
+        ("datasets", Dataset), *of("datasets: encoding", ENCODINGS), ("agents", Agent), *of("agents: windows", WINDOWS),
+        *of("agents: labels", LABELS), *of("agents: loss", LOSSES), *of("agents: model", MODELS), ("agents: training", Training),
+        ("evaluations", Evaluation), *of("figures", FIGURES), ("figures: panels", Panel),
+    ]  # fmt: skip
+    return _INTRODUCTION + "".join(_section(*section) for section in sections)
+
+
+if __name__ == "__main__":
+    Path("workflow/schemas/config.schema.json").write_text(json_schema())
+    Path("config/README.md").write_text(reference())

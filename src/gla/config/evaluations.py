@@ -1,0 +1,59 @@
+"""Evaluations: agents and baselines in one environment, under conditions that tell whether an agent learns."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gla.conditions.kinds import BASELINES, IN_CONTEXT
+from gla.options import Count, Options, Steps
+
+
+class Evaluation(Options):
+    """Agents and baselines in one environment, from an empty context."""
+
+    environment: str
+    """Name of an environment. Test seed k has its task k % n."""
+    split: Literal["test", "validation", "training"] = "test"
+    """Whose tasks, seeds and projections are used: choices are made on validation, test is reported, and training has the
+    tasks that were trained on."""
+    agents: list[str] = []
+    """Names of agents."""
+    conditions: list[Literal[*IN_CONTEXT]] = ["agent", "rewards_hidden", "rewards_shuffled"]
+    """What each agent is run under: as it is, and under the controls that tell whether it learns from reward."""
+    projections: Literal["unseen", "seen"] = "unseen"
+    """unseen: drawn for tests alone; seen: among those of the agent's own training."""
+    baselines: list[Literal[*BASELINES]] = ["random", "zero_action", "online_ppo", "online_linear", "online_ars", "reference"]
+    """What is run beside the agents. online_*: learners from scratch with as many steps and with settings of their own;
+    ppo_final: the last policies of the environment's histories; reference: PPO that was trained for long on the tasks that
+    are evaluated."""
+    seeds: Annotated[int, Field(ge=1, le=2**20)] = 64
+    """Test seeds, side by side."""
+    episodes: Count | None = None
+    """Episodes of each seed (give either this or env_steps)."""
+    env_steps: Steps | None = None
+    """Environment steps of each seed (give either this or episodes)."""
+    context_length: Steps = 4000
+    """Most recent transitions that the agent is shown (the paper: the last 4 thousand)."""
+    eta: Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)] = [0.0, 1.0]
+    """What the agent is told at the first and at the last step, linear in between. Ignored by agents without eta."""
+    temperature: Annotated[float, Field(ge=0, le=1e3)] = 1.0
+    """Factor of the action noise; for discrete actions, divisor of the logits."""
+    seed: Annotated[int, Field(ge=0, lt=2**20)] = 0
+    """Seed of environments, projections and action noise."""
+
+    @property
+    def split_seed(self) -> int:
+        """The seed that everything random is drawn from; validation has other ones than test."""
+        return self.seed + (2**20 if self.split == "validation" else 0)
+
+    @model_validator(mode="after")
+    def _others_rewards(self):
+        if self.seeds < 2 and "rewards_shuffled" in self.conditions:
+            raise ValueError("seeds 1 with rewards_shuffled, which would see its own rewards (expected at least 2 seeds, or no rewards_shuffled)")
+        return self
+
+    @model_validator(mode="after")
+    def _one_length(self):
+        if (self.episodes is None) == (self.env_steps is None):
+            raise ValueError(f"episodes {self.episodes} and env_steps {self.env_steps} (expected exactly one of them)")
+        return self

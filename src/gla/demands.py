@@ -1,0 +1,110 @@
+"""How much memory the jobs of a config surely take.
+
+Estimates, in bytes, count what is surely held at the same time and nothing else: what they say is too much is.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+from gla.config.agents import Agent
+from gla.config.evaluations import Evaluation
+from gla.config.whole import Config
+from gla.learners.ppo import PPO
+from gla.sources.options import SourceOptions
+
+Facts = dict[str, Any]
+
+
+def population(k: int, num_envs: int, steps: int, hidden: int, facts: Facts) -> int:
+    """What k lifetimes of PPO hold: environments, a rollout, the batch made of it, shuffled too, and weights with their moments."""
+    d, a = facts["observation_size"], facts["action_size"]
+    rollout = 4 * (2 * d + a + (2 if facts["discrete"] else a)) + 10
+    batch = 2 * 4 * (d + a + 4)
+    weights = 2 * 4 * 4 * hidden * (d + hidden + a)  # actor and critic; values, gradients and Adam's two moments
+    return k * (num_envs * (steps * (rollout + batch) + 1000) + weights)
+
+
+def collection(source: SourceOptions, facts: Facts) -> int:
+    """Of one block of lifetimes: whoever acts, rows that fill a chunk, and snapshots."""
+    k = min(source.lifetimes, source.lifetimes_per_block)
+    d, a = facts["observation_size"], facts["action_size"]
+    row = 4 * (2 * d + a + (2 if facts["discrete"] else a) + 1) + 2
+    rows = k * source.num_envs * min(source.updates * source.steps, 1024) * row
+    if not isinstance(source, PPO):
+        return rows
+    snapshots = k * len(source.snapshots()) * 4 * source.hidden * (d + source.hidden + a)
+    return population(k, source.num_envs, source.steps, source.hidden, facts) + rows + snapshots + 4 * k * source.updates
+
+
+def training(agent: Agent, config: Config) -> int:
+    """Of one step: weights, gradients, Adam's moments; and of each token its numbers and what the backward pass needs."""
+    sizes = config.datasets[agent.dataset].encoding.sizes
+    tokens = agent.training.batch_size * agent.windows.length
+    return 16 * agent.model.parameters(sizes) + tokens * (4 * sizes.token + agent.model.activations(sizes))
+
+
+def state(evaluation: Evaluation, agent: Agent, config: Config, limit: int | None) -> int:
+    """What an agent keeps of its contexts in a rollout. limit: the environment's time limit."""
+    steps = evaluation.env_steps or evaluation.episodes * (limit or evaluation.context_length)
+    sizes = config.datasets[agent.dataset].encoding.sizes
+    return agent.model.state_bytes(sizes, evaluation.seeds, min(evaluation.context_length, steps))
+
+
+def rollout(evaluation: Evaluation, agent: Agent | None, config: Config, limit: int | None) -> int:
+    """Of an agent, or of a baseline: environments, a row for each episode that it surely has, and the agent's weights and state."""
+    episodes = evaluation.episodes or (evaluation.env_steps // limit if limit else 0)
+    size = evaluation.seeds * (1000 + 100 * episodes)
+    if agent is None:
+        return size
+    sizes = config.datasets[agent.dataset].encoding.sizes
+    return size + 4 * agent.model.parameters(sizes) + state(evaluation, agent, config, limit)
+
+
+def _demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:
+    """What each kind of job takes: the entry, what takes it, how many bytes, and what would take less."""
+    for name, s in config.sources.items():
+        block = f"a block of {min(s.lifetimes, s.lifetimes_per_block)} lifetimes with {s.num_envs} copies of the environment, {s.steps} steps"
+        hidden = f" and {s.hidden} hidden units" if isinstance(s, PPO) else ""
+        less = "fewer lifetimes_per_block, num_envs or num_steps" + (", or a smaller hidden" if hidden else "")
+        yield f"sources.{name}", f"{block}{hidden}", collection(s, facts[s.environment]), less
+    for name, d in config.datasets.items():
+        rows = sum(config.sources[s].lifetimes * config.sources[s].num_envs for s in d.sources)
+        yield f"datasets.{name}", f"a manifest of {rows} streams", 400 * rows, "fewer lifetimes or num_envs of its sources"
+    for name, a in config.agents.items():
+        window = f"a step of {a.training.batch_size} windows of {a.windows.length} tokens"
+        yield (
+            f"agents.{name}", f"{window} through {a.model.layers} layers of width {a.model.width}", training(a, config),
+            "a smaller training.batch_size, window or model",
+        )  # fmt: skip
+    for name, v in config.evaluations.items():
+        known = facts[v.environment]
+        what, less = f"a rollout of {v.seeds} seeds with a context of {v.context_length}", "fewer seeds or episodes, or a smaller context_length or model"
+        agents = [config.agents[a] for a in v.agents] if v.conditions else []
+        yield f"evaluations.{name}", what, max(rollout(v, a, config, known["time_limit"]) for a in (None, *agents)), less
+        if "online_ppo" in v.baselines:
+            yield f"evaluations.{name}", f"online_ppo in {v.seeds} seeds", population(v.seeds, 1, 1, 64, known), "fewer seeds"
+        if "reference" in v.baselines:
+            e = config.environments[v.environment]
+            runs, copies = len(e.tasks_of(v.split)) * e.reference.runs, e.reference.num_envs
+            what = f"{runs} runs of {copies} copies of the environment on the tasks of split {v.split}"
+            yield f"environments.{v.environment}.reference", what, population(runs, copies, 128, 64, known), "fewer runs or num_envs"
+
+
+def _machine(where: str) -> int:
+    """Bytes of this machine that a job may fill: memory, swap and, for training, GPUs."""
+    size = psutil.virtual_memory().total + psutil.swap_memory().total
+    if where.startswith("agents."):
+        import torch
+
+        size += sum(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
+    return size
+
+
+def problems(config: Config, facts: dict[str, Facts], memory: int | None) -> Iterator[str]:
+    """A line for each entry whose jobs cannot fit into memory. memory: bytes that a job may fill; None: this machine's."""
+    have = psutil.virtual_memory().total if memory is None else memory
+    for where, what, size, less in _demands(config, facts):
+        if size > have and size > (most := _machine(where) if memory is None else memory):
+            yield f"{where}: {what} takes at least {size / 1e9:.0f} GB (expected at most the {most / 1e9:.0f} GB there are: {less})"

@@ -1,0 +1,144 @@
+"""Random projections of observations to 64 and of actions to 16 dimensions (Kirsch et al., 2023, Section 2).
+
+Each context has matrices of its own, so that a model can rely on no coordinate and has to learn from what it is shown. Actions
+are distributions in the environment's own space: a Gaussian over a < 16 dimensions has a singular covariance once it is
+projected to 16, and no divergence there.
+"""
+
+import math
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gla.encoding.standardise import Standardiser
+from gla.encoding.tokens import LOG_STD_MAX, LOG_STD_MIN, Sizes
+from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
+from gla.options import Options as Base
+
+OBSERVATION, ACTION = 64, 16  # dimensions (Kirsch et al., 2023, Section 2)
+Pool = Annotated[int, Field(ge=1, le=2**40)]
+
+
+class Options(Base):
+    """Observations become 64 and actions 16 dimensions."""
+
+    kind: Literal["projected"] = "projected"
+    projections: Literal["gaussian", "identity"] = "gaussian"
+    """gaussian: random, drawn from a seed; identity: padding with zeros (for a single task)."""
+    train: Pool = 16384
+    """Projections to train with (General-Purpose In-Context Learning: about 2^14 before learning generalises)."""
+    validation: Pool = 1024
+    """Projections for the held-out loss, disjoint from the training ones."""
+    standardise: bool = True
+    """Whether observations and rewards are standardised by what the context has shown so far."""
+
+    sizes: ClassVar[Sizes] = Sizes(OBSERVATION, ACTION, 2 * ACTION)
+
+    def pool(self, training: bool) -> int:
+        """How many frames there are to draw from, in training or for the held-out loss."""
+        return self.train if training else self.validation
+
+
+class Frames(NamedTuple):
+    """The projections of B contexts: w (B, 64, d) for observations and a (B, 16, a) for actions, float32."""
+
+    w: Tensor
+    a: Tensor
+
+
+class Seen:
+    """What contexts have shown so far: running moments of observations and rewards."""
+
+    def __init__(self):
+        self.observation, self.reward = Standardiser(), Standardiser()
+
+    def forget(self, rows: Tensor) -> None:
+        """Begin again in the contexts (B,) bool that are true."""
+        self.observation.forget(rows)
+        self.reward.forget(rows)
+
+
+def projection(seed: int, observation_size: int, action_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The matrices of one projection: W (64, d) for observations and A (16, a) for actions, float32.
+
+    W has entries N(0, 1/d), so that observations of unit variance have unit variance in every coordinate whatever d is. A has
+    orthonormal columns (uniform on the Stiefel manifold), so that its transpose takes a projected action back exactly. For
+    discrete actions column i is action i.
+    """
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    w = rng.standard_normal((OBSERVATION, observation_size)) / np.sqrt(observation_size)
+    q, r = np.linalg.qr(rng.standard_normal((ACTION, action_size)))
+    return w.astype(np.float32), (q * np.sign(np.diagonal(r))).astype(np.float32)
+
+
+def identity(observation_size: int, action_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The projection that pads with zeros."""
+    return np.eye(OBSERVATION, observation_size, dtype=np.float32), np.eye(ACTION, action_size, dtype=np.float32)
+
+
+class Encoding:
+    """See the package for the interface. The methods below are the same arithmetic for whole windows and for single steps (T = 1)."""
+
+    def __init__(self, options: Options):
+        self.options, self.sizes = options, options.sizes
+
+    @property
+    def varies(self) -> bool:
+        """Whether contexts differ in their frames, which are then drawn from seeds."""
+        return self.options.projections == "gaussian"
+
+    def check(self, env_id: str, spec: EnvSpec) -> None:
+        """Raises UnsupportedEnvironment, in one line that names the limit."""
+        for what, size, most in (("observation dimensions", spec.observation_size, OBSERVATION), ("action dimensions", spec.action_size, ACTION)):
+            if size > most:
+                raise UnsupportedEnvironment(
+                    f"environment {env_id!r}: {size} {what} (expected at most {most} for the encoding 'projected')"
+                )
+
+    def frames(self, seeds: np.ndarray | None, n: int, spec: EnvSpec) -> Frames:
+        """Of n contexts, drawn from seeds (n,) where contexts differ."""
+        d, a = spec.observation_size, spec.action_size
+        if not self.varies:
+            w, own = identity(d, a)
+            return Frames(torch.from_numpy(w).expand(n, -1, -1), torch.from_numpy(own).expand(n, -1, -1))
+        drawn = [projection(int(s), d, a) for s in seeds]
+        return Frames(torch.from_numpy(np.stack([w for w, _ in drawn])), torch.from_numpy(np.stack([own for _, own in drawn])))
+
+    def seen(self) -> Seen:
+        """What contexts that are empty have shown."""
+        return Seen()
+
+    def observe(self, x: Tensor, frames: Frames, seen: Seen) -> Tensor:
+        """Raw observations (B, T, d) to (B, T, 64)."""
+        x = seen.observation(x) if self.options.standardise else x
+        return (frames.w @ x.transpose(1, 2)).transpose(1, 2)
+
+    def act(self, action: Tensor, frames: Frames) -> Tensor:
+        """Actions (B, T, a), or integers (B, T), to (B, T, 16)."""
+        if action.dtype == torch.long:
+            return frames.a.transpose(1, 2)[torch.arange(len(action), device=action.device)[:, None], action]
+        return (frames.a @ action.transpose(1, 2)).transpose(1, 2)
+
+    def reward(self, reward: Tensor, seen: Seen) -> Tensor:
+        """Rewards (B, T) to (B, T)."""
+        return seen.reward(reward.unsqueeze(-1)).squeeze(-1) if self.options.standardise else reward
+
+    def distribution(self, output: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs (B, T, 32) to means and log-deviations (B, T, a) in the environment's own space. a: of the frames.
+
+        The mean is A' m, the inverse of the projection. The variance is the diagonal of A' diag(s^2) A, the marginal of the
+        projected-back Gaussian, so that an isotropic output stays isotropic in every frame. For discrete actions the means are
+        the logits: inner products of the output with each action's embedding.
+        """
+        mean, log_std = output.chunk(2, -1)
+        variance = (2 * log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)).exp() @ a.square()
+        # Padded columns of A are zero; their variance is 0 and must not reach the logarithm.
+        return mean @ a, 0.5 * variance.clamp_min(math.exp(2 * LOG_STD_MIN)).log()
+
+    def pad(self, x: Tensor, value: float = 0.0) -> Tensor:
+        """Something of each action, (..., a), to all actions that the encoding can hold, (..., 16), so that contexts of several
+        environments are one tensor."""
+        return torch.nn.functional.pad(x, (0, ACTION - x.shape[-1]), value=value)

@@ -1,0 +1,24 @@
+"""Environments of our own, by their Gymnasium ids, and what can step environments. One line for each."""
+
+from typing import NamedTuple
+
+from gla.kinds import Kinds
+
+
+class Own(NamedTuple):
+    """Where the class of an environment is, and when its episodes end unless max_episode_steps says otherwise."""
+
+    module: str
+    name: str
+    max_episode_steps: int
+
+
+ENVIRONMENTS = {
+    "gla/GridWorld-v0": Own("gla.environments.grid_world", "GridWorld", 10),
+    "gla/PointMass-v0": Own("gla.environments.point_mass", "PointMass", 20),
+    "gla/LinearControl-v0": Own("gla.environments.linear_control", "LinearControl", 20),
+    "gla/RandomControl-v0": Own("gla.environments.random_control", "RandomControl", 40),
+    "gla/AntDir-v0": Own("gla.environments.ant_dir", "AntDir", 200),
+}
+
+BACKENDS = Kinds("backend", {"gymnasium": "gla.environments.vector", "envpool": "gla.environments.envpool"})

@@ -1,0 +1,86 @@
+"""Environments by their Gymnasium ids, in one shape: a flat observation vector, and a Box or a Discrete of actions."""
+
+import contextlib
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+# dm-control looks for a display when it is imported; nothing is rendered here.
+if sys.platform.startswith("linux"):
+    os.environ.setdefault("MUJOCO_GL", "disabled")
+
+import gymnasium as gym
+import numpy as np
+
+from gla.environments.kinds import ENVIRONMENTS
+from gla.environments.spaces import Counted, UnsupportedEnvironment, check_supported, flatten
+
+gym.logger.min_level = gym.logger.ERROR  # v4 MuJoCo ids warn that v5 exists, at every construction
+
+for _id, _own in ENVIRONMENTS.items():
+    gym.register(_id, f"{_own.module}:{_own.name}", max_episode_steps=_own.max_episode_steps)
+
+
+def make(env_id: str, **kwargs: Any) -> gym.Env:
+    """One environment with flat float32 observations.
+
+    Raises UnsupportedEnvironment for an unknown id, wrong keyword arguments, or spaces that do
+    not fit, naming the id and what was expected.
+    """
+    if env_id.startswith("dm_control/"):
+        import shimmy  # registers the dm_control ids
+
+        gym.register_envs(shimmy)
+    try:
+        env = gym.make(env_id, disable_env_checker=True, **kwargs)
+    except gym.error.Error as error:
+        raise UnsupportedEnvironment(
+            f"environment {env_id!r}: {error} "
+            "(expected a Gymnasium id such as 'Reacher-v4', or 'dm_control/<domain>-<task>-v0')"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise UnsupportedEnvironment(f"environment {env_id!r} with {kwargs}: {' '.join(str(error).split())}") from error
+    except (Exception, SystemExit) as error:  # an environment's own code may raise anything
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UnsupportedEnvironment(f"environment {env_id!r} with {kwargs}: {said} (expected one that can be made)") from error
+    try:
+        check_supported(env_id, env)
+        if env.spec is None:
+            raise UnsupportedEnvironment(f"environment {env_id!r}: spec None (expected what gymnasium.make sets, its time limit among it)")
+    except UnsupportedEnvironment:
+        with contextlib.suppress(Exception):
+            env.close()
+        raise
+    return adapt(env)
+
+
+def adapt(env: gym.Env) -> gym.Env:
+    """An environment with spaces that are supported, in the one shape."""
+    space, action = env.observation_space, env.action_space
+    if not isinstance(space, gym.spaces.Box):
+        env = gym.wrappers.FlattenObservation(env)
+        env.func = lambda observation: flatten(space, observation)  # as its own, but for checking the parts
+    if isinstance(action, gym.spaces.MultiDiscrete) or (isinstance(action, gym.spaces.Discrete) and action.start != 0):
+        env = Counted(env)
+    return env
+
+
+def time_limit(env: gym.Env) -> int | None:
+    """Steps after which an episode is cut off; None where nothing does it."""
+    task = getattr(env.unwrapped, "_env", None)  # dm-control's own, which Gymnasium does not know
+    limits = [env.spec.max_episode_steps, getattr(task, "_step_limit", None)]
+    return min((int(x) for x in limits if x is not None and 0 < x < np.inf), default=None)
+
+
+def optimal_return(id: str, kwargs: dict[str, Any], tasks: list[dict[str, Any]]) -> float | None:
+    """Highest expected episode return, averaged over the tasks, where an environment of our own knows it in closed form."""
+    own = ENVIRONMENTS.get(id)
+    if own is None or not hasattr(getattr(import_module(own.module), own.name), "optimal_return"):
+        return None
+    returns = []
+    for task in tasks or [{}]:
+        env = make(id, **(kwargs | task))
+        returns.append(env.unwrapped.optimal_return(env.spec.max_episode_steps))
+        env.close()
+    return float(np.mean(returns))

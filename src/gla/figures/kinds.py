@@ -1,0 +1,13 @@
+"""The kinds of figures. One line for each."""
+
+from gla.kinds import Kinds
+
+FIGURES = Kinds(
+    "figure.kind",
+    {
+        "sources": "gla.figures.sources",
+        "in_context": "gla.figures.in_context",
+        "scaling": "gla.figures.scaling",
+        "training": "gla.figures.training",
+    },
+)

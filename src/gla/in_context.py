@@ -1,0 +1,96 @@
+"""An agent in contexts that begin empty (Kirsch et al., 2023, Algorithm 2), under one of its conditions."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gla.agent import Agent
+from gla.conditions.kinds import runner
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.encoding.tokens import Encoded, token
+from gla.environments.spaces import EnvSpec
+from gla.manifests import TEST, TRAIN
+from gla.policies import sample_action
+from gla.rollout import EpisodeRows, check_finite, environments_of, most_steps, run_all
+
+
+def frame_seeds(agent: Agent, evaluation: Evaluation) -> np.ndarray | None:
+    """What the frames of each test seed are drawn from, (N,); None where all contexts are alike."""
+    if not agent.encoding.varies:
+        return None
+    if evaluation.projections == "seen":
+        return TRAIN + np.arange(evaluation.seeds) % agent.encoding.options.pool(True)
+    return TEST + evaluation.split_seed * 2**20 + np.arange(evaluation.seeds)
+
+
+class InContext:
+    """One agent in N contexts that begin empty: ``act`` on what is seen now, then ``observe`` what followed.
+
+    spec: of the environment. evaluation: its seeds say N, and with its seed which frames are drawn. steps: those over which eta goes
+    from its first to its last value; it stays there. Raises UnsupportedEnvironment where the agent's encoding cannot hold the
+    environment.
+    """
+
+    def __init__(self, agent: Agent, spec: EnvSpec, evaluation: Evaluation, steps: int):
+        self.agent, self.spec, self.evaluation, self.steps, self.t = agent, spec, evaluation, steps, 0
+        n = self.n = evaluation.seeds
+        self.encoding, self.model = agent.encoding, agent.model.sequence
+        self.encoding.check(evaluation.environment, spec)
+        self.device = next(self.model.parameters()).device
+        self.generator = torch.Generator().manual_seed(evaluation.split_seed)
+        self.frames, self.seen = self.encoding.frames(frame_seeds(agent, evaluation), n, spec), self.encoding.seen()
+        self.state = self.model.initial_state(n, min(evaluation.context_length, steps))
+        sizes = self.encoding.sizes
+        # What a token holds of the step before. At first there was none, and an episode begins.
+        self.previous = Encoded(torch.zeros(n, 1, sizes.observation), torch.zeros(n, 1, sizes.action), torch.zeros(n, 1), torch.ones(n, 1))
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Observations (N, d) to actions, (N, a) or integers (N,)."""
+        evaluation, encoding = self.evaluation, self.encoding
+        seen = encoding.observe(torch.from_numpy(observation).unsqueeze(1), self.frames, self.seen)
+        done = min(1.0, self.t / max(1, self.steps - 1))
+        eta = evaluation.eta[0] + (evaluation.eta[1] - evaluation.eta[0]) * done
+        eta = torch.full((self.n, 1), eta if self.agent.config.eta != "none" else 0.0)
+        output = self.model.step(token(self.previous, seen, eta).squeeze(1).to(self.device), self.state).cpu().unsqueeze(1)
+        # An integer that was drawn from what is no number would look like any other.
+        check_finite(f"environment {evaluation.environment!r}", "the agent's output", output.numpy(), self.t)
+        mean, log_std = (x.squeeze(1) for x in encoding.distribution(output, self.frames.a))
+        action = sample_action(mean, None if self.spec.discrete else log_std, self.generator, evaluation.temperature)
+        self.previous = self.previous._replace(observation=seen, action=encoding.act(action.unsqueeze(1), self.frames))
+        self.t += 1
+        return action.numpy()
+
+    @torch.inference_mode()
+    def observe(self, reward: np.ndarray, done: np.ndarray) -> None:
+        """What the actions earned (N,), and where an episode ended (N,)."""
+        value = self.encoding.reward(torch.from_numpy(reward).float().unsqueeze(1), self.seen)
+        self.previous = self.previous._replace(reward=value, end=torch.from_numpy(done).float().unsqueeze(1))
+
+    @torch.inference_mode()
+    def forget(self, streams: np.ndarray) -> None:
+        """Empty the contexts (N,) bool that are true, after an episode's end: as before their first step."""
+        rows = torch.from_numpy(streams)
+        self.state.forget(rows)
+
+        def emptied(x: Tensor) -> Tensor:
+            return torch.where(rows.view(-1, *[1] * (x.dim() - 1)), 0.0, x)
+
+        before = self.previous
+        self.previous = Encoded(emptied(before.observation), emptied(before.action), emptied(before.reward), before.end)
+        if self.seen is not None:
+            self.seen.forget(rows)
+
+
+def run_agent(agent: Agent, entry: Environment, evaluation: Evaluation, condition: str, label: str = "agent") -> EpisodeRows:
+    """The agent in its context, all seeds side by side. condition: ``agent``, or one of its controls (gla.conditions)."""
+    envs, observe = environments_of(entry, evaluation), runner(condition).observe
+    try:
+        context = InContext(agent, envs.spec, evaluation, most_steps(envs, evaluation))
+        return run_all(
+            envs, evaluation, label, lambda observation, _t: context.act(observation),
+            lambda step, *_: observe(context, step.reward, step.terminated | step.truncated),
+        )  # fmt: skip
+    finally:
+        envs.close()

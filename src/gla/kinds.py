@@ -1,0 +1,65 @@
+"""The kinds of one noun, such as the sequence models: an explicit list of names, each with the module that holds the kind.
+
+A kind is one file. It declares its options in a class ``Options``, whose field ``kind`` is the literal name, and beside it
+what its folder's documentation asks for. A registry is a list of names alone: importing one imports no kind.
+"""
+
+from collections.abc import Iterator
+from functools import reduce
+from importlib import import_module
+from operator import or_
+from types import ModuleType
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+
+from gla.options import ConfigError, Options
+
+
+class Kinds:
+    """Names of kinds, in order, and their modules.
+
+    noun: what one of them is called in errors. modules: the module of each name; it is imported when it is first used.
+    """
+
+    def __init__(self, noun: str, modules: dict[str, str]):
+        self.noun, self.modules = noun, modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.modules)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.modules
+
+    def __getitem__(self, name: str) -> ModuleType:
+        """The module of a kind. Raises ConfigError for a name that is not in the list."""
+        if name not in self.modules:
+            raise ConfigError(f"{self.noun}: {name!r} (expected one of {', '.join(self.modules)})")
+        return import_module(self.modules[name])
+
+    def options(self, name: str) -> type[Options]:
+        """The options of a kind."""
+        return self[name].Options
+
+
+def one_of(kinds: Kinds, default: str | None = None) -> Any:
+    """The type of a config field that holds the options of one kind, told apart by ``kind``.
+
+    A name alone stands for that kind with its default options. default: the kind where none is named.
+    """
+
+    def spelled_out(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"kind": value}
+        if default is not None and isinstance(value, dict) and "kind" not in value:
+            return {"kind": default, **value}
+        return value
+
+    union = reduce(or_, [kinds.options(name) for name in kinds])
+    tagged = Annotated[union, Field(discriminator="kind")] if len(kinds.modules) > 1 else union
+    return Annotated[tagged, BeforeValidator(spelled_out)]
+
+
+def made(entry: Any, values: dict[str, Any]) -> Any:
+    """An entry of a type that ``one_of`` returned, from values that were checked before."""
+    return TypeAdapter(entry).validate_python(values)

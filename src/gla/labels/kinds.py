@@ -1,0 +1,5 @@
+"""The kinds of labels: whose actions a model learns to predict. One line for each."""
+
+from gla.kinds import Kinds
+
+LABELS = Kinds("labels.kind", {"recorded": "gla.labels.recorded", "later_policy": "gla.labels.later_policy"})

@@ -1,0 +1,5 @@
+"""The kinds of losses: what is minimised. One line for each."""
+
+from gla.kinds import Kinds
+
+LOSSES = Kinds("loss.kind", {"divergence": "gla.losses.divergence", "action_likelihood": "gla.losses.action_likelihood"})

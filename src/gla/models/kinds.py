@@ -1,0 +1,13 @@
+"""The kinds of sequence models. One line for each."""
+
+from gla.kinds import Kinds
+
+MODELS = Kinds(
+    "model.kind",
+    {
+        "transformer": "gla.models.transformer",
+        "equivariant": "gla.models.equivariant",
+        "lstm": "gla.models.lstm",
+        "gated_delta": "gla.models.gated_delta",
+    },
+)

@@ -1,0 +1,55 @@
+"""What all sequence models share."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import model_validator
+
+from gla.encoding.tokens import Sizes
+from gla.options import Options, Steps
+
+
+class ModelOptions(Options):
+    """Options of all models."""
+
+    layers: Steps = 3
+    """Blocks."""
+    width: Steps = 64
+    """Dimensions of a token inside the model."""
+
+    predicts: ClassVar[bool] = True
+    """Whether the next observation and the reward can be predicted from its features."""
+    encodings: ClassVar[frozenset[str]] = frozenset({"projected", "tabular"})
+    """Kinds of encodings whose tokens it takes."""
+
+    def problems_of(self, agent: Any) -> Iterator[str]:
+        """What is wrong with these options for an agent's other options."""
+        yield from ()
+
+    @abstractmethod
+    def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
+        """Bytes of the state of contexts that are shown ``length`` tokens."""
+
+    @abstractmethod
+    def parameters(self, sizes: Sizes) -> int:
+        """Weights of its blocks, which are most of it. Not all of them: what it says is too much for a machine surely is."""
+
+    def activations(self, sizes: Sizes) -> int:
+        """Bytes that the backward pass surely needs of each token, in bfloat16."""
+        return self.layers * 10 * 2 * self.width
+
+
+class AttentionOptions(ModelOptions):
+    """Options of all models that attend."""
+
+    heads: Steps = 4
+    """Attention heads; width / heads must be even."""
+    window: Steps | None = None
+    """Tokens that attention reaches back; 1 leaves no context: behaviour cloning."""
+
+    @model_validator(mode="after")
+    def _even(self):
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} over heads {self.heads} is not even (expected a multiple of 2)")
+        return self

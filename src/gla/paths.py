@@ -1,0 +1,185 @@
+"""Where each result of a config lies, and what each is made from: the one place that works this out.
+
+Snakemake's rules ask here for their inputs and params, so that a rule is a few lines. All of it is a function of a normalised config
+(``gla.config.reading.normalise``).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from gla.conditions.kinds import CONDITIONS
+
+
+def network(name: str) -> tuple[str, int]:
+    """The agent that one of its networks belongs to, and its number: the first bears the agent's name, the k-th NAME.k."""
+    agent, _, number = name.partition(".")
+    return agent, int(number or 0)
+
+
+def without(entry: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """An entry less the keys that do not decide a stage's output."""
+    return {k: v for k, v in entry.items() if k not in keys}
+
+
+class Paths:
+    """A normalised config and the folder of its results."""
+
+    def __init__(self, config: dict[str, Any], results: str | None = None):
+        self.config = config
+        self.results = results or config["pathvars"]["results"]
+
+    # Histories
+
+    def blocks(self, source: str) -> list[str]:
+        """Names of a source's stores: the first and the last lifetime in each."""
+        entry = self.config["sources"][source]
+        size, total = entry["lifetimes_per_block"], entry["lifetimes"]
+        return [f"{i}-{min(i + size, total) - 1}" for i in range(0, total, size)]
+
+    def stores(self, sources: list[str]) -> list[str]:
+        """Folders of the histories, one for each block of lifetimes."""
+        return [f"{self.results}/histories/{s}/{b}/history.zarr" for s in sources for b in self.blocks(s)]
+
+    def digests(self, sources: list[str]) -> list[str]:
+        """What describes each store, beside the folder that it lies in."""
+        return [f"{Path(store).parent}.json" for store in self.stores(sources)]
+
+    def acted_in(self, source: str) -> dict[str, Any]:
+        """What of its environment decides a source's histories."""
+        environment = self.config["environments"][self.config["sources"][source]["environment"]]
+        return {k: environment[k] for k in ("id", "kwargs", "tasks")}
+
+    # Agents
+
+    def networks(self, agent: str) -> list[str]:
+        """Names of an agent's networks, one for each training seed."""
+        return [agent, *(f"{agent}.{k}" for k in range(1, self.config["agents"][agent]["seeds"]))]
+
+    def agent(self, network: str) -> str:
+        """The folder of a network."""
+        return f"{self.results}/agents/{network}"
+
+    def agent_entry(self, name: str) -> dict[str, Any]:
+        """The entry of an agent, or of one of its further networks."""
+        return self.config["agents"][network(name)[0]]
+
+    def dataset_of(self, name: str) -> dict[str, Any]:
+        """The entry of the dataset that an agent, or one of its networks, is trained on."""
+        return self.config["datasets"][self.agent_entry(name)["dataset"]]
+
+    def training(self, name: str) -> dict[str, Any]:
+        """An agent's settings with the seed of this network: how many others there are decides nothing."""
+        entry = self.agent_entry(name)
+        return without(entry, "dataset", "seeds") | {"seed": entry["seed"] + network(name)[1]}
+
+    # Rollouts
+
+    def rollout(self, evaluation: str, agent: str, condition: str) -> str:
+        return f"{self.results}/rollouts/{evaluation}/{agent}/{condition}.parquet"
+
+    def rollouts(self, evaluation: str, agents: list[str] | tuple = ()) -> list[str]:
+        """Rollouts of some of an evaluation's agents (all, if none is named) and of its baselines."""
+        entry = self.config["evaluations"][evaluation]
+        pairs = [(n, c) for a in agents or entry["agents"] for n in self.networks(a) for c in entry["conditions"]]
+        pairs += [("baseline", c) for c in entry["baselines"]]
+        return [self.rollout(evaluation, a, c) for a, c in pairs]
+
+    def rollouts_of(self, name: str) -> list[str]:
+        """An agent's rollouts wherever it is evaluated, and the baselines beside them."""
+        agent = network(name)[0]
+        return [path for v, entry in self.config["evaluations"].items() if agent in entry["agents"] for path in self.rollouts(v, [agent])]
+
+    def tasks(self, evaluation: str) -> list[dict[str, Any]]:
+        """Tasks of an evaluation's split, at least one."""
+        entry = self.config["evaluations"][evaluation]
+        environment = self.config["environments"][entry["environment"]]
+        own = environment["tasks" if entry["split"] == "training" else f"{entry['split']}_tasks"]
+        return own or environment["tasks"] or [{}]
+
+    def evaluated_in(self, evaluation: str) -> dict[str, Any]:
+        """What of its environment decides an evaluation's rollouts: the tasks are those of its split."""
+        entry = self.config["evaluations"][evaluation]
+        environment = self.config["environments"][entry["environment"]]
+        split = {"training": "tasks"}.get(entry["split"], f"{entry['split']}_tasks")
+        return {"name": entry["environment"]} | {k: environment[k] for k in ("id", "kwargs", "tasks", split)}
+
+    def settings(self, evaluation: str) -> dict[str, Any]:
+        """What of an evaluation decides each of its rollouts."""
+        return without(self.config["evaluations"][evaluation], "environment", "agents", "conditions", "baselines")
+
+    # References, and what else baselines are made from
+
+    def reference(self, environment: str, split: str) -> list[str]:
+        """The policies that scores on the tasks of a split are measured against, and what describes them."""
+        path = f"{self.results}/references/{environment}/{split}"
+        return [f"{path}.safetensors", f"{path}.json"]
+
+    def references(self) -> list[str]:
+        """Files of all references."""
+        entries = [v for v in self.config["evaluations"].values() if "reference" in v["baselines"]]
+        return [file for v in entries for file in self.reference(v["environment"], v["split"])]
+
+    def referred(self, environment: str, split: str) -> dict[str, Any]:
+        """What of an environment decides its reference on a split."""
+        entry = self.config["environments"][environment]
+        own = {"training": "tasks"}.get(split, f"{split}_tasks")
+        return {k: entry[k] for k in ("id", "kwargs", "tasks", "reference", own)}
+
+    def sources_in(self, environment: str) -> list[str]:
+        """Sources of an environment."""
+        return [s for s, entry in self.config["sources"].items() if entry["environment"] == environment]
+
+    def baseline_inputs(self, evaluation: str, condition: str) -> dict[str, list[str]]:
+        """Files that a baseline acts by: stores and digests, or a reference's."""
+        entry, role = self.config["evaluations"][evaluation], CONDITIONS[condition].role
+        sources = self.sources_in(entry["environment"]) if role == "source" else []
+        reference = self.reference(entry["environment"], entry["split"]) if role == "reference" else []
+        return {"stores": self.stores(sources), "digests": self.digests(sources), "reference": reference}
+
+    # Tables and figures
+
+    def judged(self) -> list[dict[str, Any]]:
+        """What the table of verdicts is made from: evaluations that have agents, as ``gla.verdicts.table`` takes them.
+
+        An agent's data efficiency is measured against the reference's learning curve, where it is run.
+        """
+        found = []
+        for name, entry in self.config["evaluations"].items():
+            if entry["agents"]:
+                curves = self.reference(entry["environment"], entry["split"])[1:] if "reference" in entry["baselines"] else []
+                facts = {"name": name, "split": entry["split"], "seeds": entry["seeds"], "tasks": len(self.tasks(name))}
+                facts |= {"agents": {a: len(self.networks(a)) for a in entry["agents"]}, "conditions": entry["conditions"]}
+                found.append(facts | {"rollouts": self.rollouts(name), "references": curves})
+        return found
+
+    def drawn(self, figure: str) -> dict[str, list[str]]:
+        """Files that a figure's table is made from, by what they mean to it."""
+        entry = self.config["figures"][figure]
+        panels = entry.get("panels", [])
+        return {
+            "digests": self.digests(entry.get("sources", [])),
+            "by_position": [f"{self.agent(a)}/by_position.csv" for a in entry.get("agents", [])],
+            "rollouts": [path for p in panels for path in self.rollouts(p["evaluation"], p["agents"])],
+        }
+
+    def tabled(self, figure: str) -> dict[str, Any]:
+        """What of a figure decides its numbers: of each panel the evaluation and the agents, and not what they are called."""
+        entry = without(self.config["figures"][figure], "style")
+        if "panels" in entry:
+            entry["panels"] = [{"evaluation": p["evaluation"], "agents": p["agents"]} for p in entry["panels"]]
+        return entry
+
+    def panels(self, figure: str) -> list[dict[str, Any]]:
+        """Of each panel: how many rollouts are its own, the environment whose best return may be known, and how many frames
+        each agent was trained with."""
+        found = []
+        for panel in self.config["figures"][figure].get("panels", []):
+            evaluation = self.config["evaluations"][panel["evaluation"]]
+            environment = self.config["environments"][evaluation["environment"]]
+            agents = panel["agents"] or evaluation["agents"]
+            found.append({
+                "rollouts": len(self.rollouts(panel["evaluation"], panel["agents"])),
+                "environment": {"id": environment["id"], "kwargs": environment["kwargs"], "tasks": self.tasks(panel["evaluation"])},
+                "projections": {a: self.dataset_of(a)["encoding"].get("train", 1) for a in agents},
+            })  # fmt: skip
+        return found

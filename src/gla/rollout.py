@@ -1,0 +1,139 @@
+"""Rollouts: environments that are stepped side by side, one for each test seed, and the rows that they leave behind.
+
+Whoever acts is a function; the conditions of an evaluation (gla.conditions) are what acts here.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from gla.conditions.kinds import runner
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.environments.making import time_limit
+from gla.environments.spaces import EnvSpec
+from gla.environments.vector import VectorEnv
+from gla.options import ConfigError
+from gla.policies import NumericalError, Policy, sample_action
+from gla.progress import Progress
+from gla.rows import COLUMNS
+
+
+class EpisodeRows:
+    """Gathers the rows of N seeds whose episodes end at different times."""
+
+    def __init__(self, seeds: int, episodes: int | None):
+        self.limit = episodes
+        self.running, self.length = np.zeros(seeds), np.zeros(seeds, np.int64)
+        self.episode = np.zeros(seeds, np.int64)
+        self.env_steps = 0
+        self.least, self.most = np.inf, -np.inf  # rewards of any seed
+        self.rows: list[tuple] = []
+
+    def add(self, reward: np.ndarray, done: np.ndarray) -> None:
+        """One step of every seed; reward and done are (N,)."""
+        self.env_steps += 1
+        self.running += reward
+        self.length += 1
+        self.least, self.most = min(self.least, float(reward.min())), max(self.most, float(reward.max()))
+        for s in np.flatnonzero(done):
+            if self.limit is None or self.episode[s] < self.limit:
+                self.rows.append((s, self.episode[s], self.env_steps, self.running[s], self.length[s]))
+            self.episode[s] += 1
+            self.running[s], self.length[s] = 0.0, 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether every seed has had all its episodes."""
+        return self.limit is not None and bool((self.episode >= self.limit).all())
+
+    def frame(self, agent: str, environment: str, condition: str, training_seed: int = 0) -> pd.DataFrame:
+        """The rows, by seed and episode."""
+        frame = pd.DataFrame(self.rows, columns=("seed", "episode", "env_steps", "episode_return", "episode_length"))
+        frame = frame.sort_values(["seed", "episode"], ignore_index=True)
+        frame = frame.assign(agent=agent, environment=environment, condition=condition, training_seed=training_seed)
+        frame["rewards_vary"] = self.most > self.least
+        return frame[list(COLUMNS)]
+
+
+def environments_of(entry: Environment, evaluation: Evaluation) -> VectorEnv:
+    tasks, seeds = entry.tasks_of(evaluation.split), range(evaluation.seeds)
+    kwargs, names = [entry.kwargs | tasks[s % len(tasks)] for s in seeds], [f"environment {entry.id!r}, seed {s}" for s in seeds]
+    return VectorEnv(entry.id, kwargs, evaluation.split_seed, names)
+
+
+def most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
+    """Steps of a seed after which a rollout surely ends."""
+    if evaluation.env_steps is not None:
+        return evaluation.env_steps
+    limit = time_limit(envs.envs[0])
+    if limit is None:
+        raise ConfigError(
+            f"environment {envs.envs[0].spec.id!r} has no time limit, so {evaluation.episodes} episodes need not end "
+            "(expected kwargs.max_episode_steps in its config, or steps instead of episodes in the evaluation)"
+        )
+    return evaluation.episodes * limit
+
+
+def check_finite(where: str, what: str, value: np.ndarray, t: int) -> None:
+    """value: (N, ...) of N seeds, at step t. Raises NumericalError."""
+    # NaN compares false; rewards are tokens, and of their type.
+    bad = ~(np.abs(value.reshape(len(value), -1)) <= np.finfo(np.float32).max).all(1)
+    if bad.any():
+        raise NumericalError(f"evaluate: {where}, seed {int(np.flatnonzero(bad)[0])}, step {t}: {what} is not finite")
+
+
+def run_all(envs: VectorEnv, evaluation: Evaluation, label: str, act, observe=lambda *_: None) -> EpisodeRows:
+    """Step all seeds with ``act(observation, t) -> actions``; ``observe(step, actions, t)`` sees what followed."""
+    rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), most_steps(envs, evaluation)
+    progress = Progress(label, total, "steps of each seed")
+    observation, where = envs.reset(), f"{label}, environment {envs.envs[0].spec.id!r}"
+    check_finite(where, "the first observation", observation, 0)
+    for t in range(total):
+        action = act(observation, t)
+        check_finite(where, "action", action, t)
+        step = envs.step(action)
+        check_finite(where, "observation", step.observation, t)
+        check_finite(where, "reward", step.reward, t)
+        rows.add(step.reward, step.terminated | step.truncated)
+        observe(step, action, t)
+        observation = step.observation
+        progress.advance(1)
+        if rows.finished:
+            break
+    return rows
+
+
+def run_in(
+    entry: Environment, evaluation: Evaluation, label: str, act: Callable[[EnvSpec, np.ndarray, int], np.ndarray]
+) -> EpisodeRows:
+    """All seeds in environments of their own; ``act(spec, observation, t)`` returns actions and is told nothing."""
+    envs = environments_of(entry, evaluation)
+    try:
+        return run_all(envs, evaluation, label, lambda observation, t: act(envs.spec, observation, t))
+    finally:
+        envs.close()
+
+
+def run_policies(policies: Policy, entry: Environment, evaluation: Evaluation, label: str) -> EpisodeRows:
+    """Fixed policies, seed s acting by the s-th modulo their number, at the evaluation's temperature."""
+    chosen = torch.arange(evaluation.seeds) % len(policies.w0)
+    policy = Policy(*(field[chosen] for field in policies))
+    generator = torch.Generator().manual_seed(evaluation.split_seed)
+
+    def act(spec: EnvSpec, observation: np.ndarray, t: int) -> np.ndarray:
+        mean = policy(torch.from_numpy(observation).unsqueeze(1)).squeeze(1)
+        check_finite(f"{label}, environment {entry.id!r}", "the policy's output", mean.numpy(), t)
+        return sample_action(mean, None if spec.discrete else policy.log_std, generator, evaluation.temperature).numpy()
+
+    return run_in(entry, evaluation, label, act)
+
+
+def run_baseline(entry: Environment, evaluation: Evaluation, condition: str, files: list, label: str) -> pd.DataFrame:
+    """Rows of a baseline by its condition. files: that it acts by (gla.conditions)."""
+    runs = runner(condition).run(entry, evaluation, label, files)
+    return pd.concat(
+        [rows.frame("baseline", evaluation.environment, condition, i) for i, rows in enumerate(runs)], ignore_index=True
+    )

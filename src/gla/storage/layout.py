@@ -1,0 +1,86 @@
+"""How arrays lie in a store, and what its digest says of them."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import zarr
+from pydantic import Field, PositiveInt, model_validator
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from gla.files import Description, check_place, read_description
+from gla.sources.options import Array
+
+FORMAT = 2  # version of what a digest says
+CHUNK_ROWS = 1024  # rows of one stream that are compressed together
+SHARD_ROWS = 32768  # rows of one lifetime that share a file
+TYPES = ("float32", "int64", "bool")
+
+
+class Described(Description):
+    """What a digest says of an array."""
+
+    dtype: Literal[TYPES]
+    axes: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=8)]
+
+
+class Digest(Description):
+    """What a store's digest holds."""
+
+    format: Literal[2]  # FORMAT
+    source: str
+    environment: str
+    tasks: PositiveInt
+    lifetimes: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    observation_size: PositiveInt
+    action_size: PositiveInt
+    discrete: bool
+    updates: PositiveInt
+    steps_per_update: PositiveInt
+    num_envs: PositiveInt
+    mean_return: list[list[float | None]]
+    arrays: dict[str, Described]
+    files: dict[str, str]
+    content: str
+
+    @model_validator(mode="after")
+    def _a_return_for_each_update(self):
+        if [len(row) for row in self.mean_return] != [self.updates] * len(self.lifetimes):
+            raise ValueError(f"mean_return of {len(self.lifetimes)} lifetimes and {self.updates} updates")
+        return self
+
+
+def read_digest(path: str | Path) -> dict[str, Any]:
+    """A store's digest. Raises CorruptFile where it is missing, is no digest, was altered, or is that of another store."""
+    body = read_description(path, Digest)
+    lifetimes = body["lifetimes"]
+    check_place(path, "a digest", f"histories/{body['source']}/{lifetimes[0]}-{lifetimes[-1]}.json")
+    return body
+
+
+def arrays_of(digest: dict[str, Any]) -> dict[str, Array]:
+    """The arrays of a store, as its digest says. Whether they fit the digest's sizes is not asked here."""
+    return {name: Array(array["dtype"], array["axes"]) for name, array in digest["arrays"].items()}
+
+
+def create(group: zarr.Group, name: str, array: Array) -> zarr.Array:
+    """An array with named axes, a chunk for each lifetime and stream, and a shard for each lifetime."""
+    axes, shape = array.axes, tuple(array.axes.values())
+    steps = axes.get("step", 0)
+    rows = min(steps, CHUNK_ROWS)
+    chunks = tuple({"lifetime": 1, "stream": 1, "step": rows}.get(n, size) for n, size in axes.items())
+    shards = None
+    if steps:
+        per_shard = rows * max(1, min(-(-steps // rows), SHARD_ROWS // (rows * axes["stream"])))
+        shards = tuple({"lifetime": 1, "step": per_shard}.get(n, size) for n, size in axes.items())
+    size = np.dtype(array.dtype).itemsize
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=array.dtype,
+        chunks=chunks,
+        shards=shards,
+        compressors=[BloscCodec(typesize=size, cname="lz4", shuffle="shuffle"), Crc32cCodec()],
+        dimension_names=tuple(axes),
+        config={"write_empty_chunks": True},
+    )

@@ -1,0 +1,179 @@
+"""Stores to arrays in memory, after a look at everything that a damaged or hostile file could claim."""
+
+import itertools
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from zarr.storage import MemoryStore
+
+from gla.environments.spaces import EnvSpec
+from gla.files import CorruptFile, sha256
+from gla.policies import Policy
+from gla.sources.options import Array, transitions
+from gla.storage.layout import arrays_of, create, read_digest
+
+MOST_COMPRESSED = 1000  # times; LZ4 reaches 255
+CHECKSUM = 4  # bytes, of a chunk and of a shard's index
+
+
+@dataclass(frozen=True)
+class History:
+    """A store in memory.
+
+    arrays: by their names in the store (gla.storage), or some of them. ``action`` is integer exactly where ``discrete``.
+    """
+
+    discrete: bool
+    steps_per_update: int
+    arrays: dict[str, np.ndarray]
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name in self.arrays:
+            return self.arrays[name]
+        raise AttributeError(f"no array {name!r} was read (there are {', '.join(self.arrays)})")
+
+    @property
+    def updates(self) -> int:
+        return self.arrays["observation"].shape[2] // self.steps_per_update
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Means of the distributions that actions were drawn from; logits, where they are discrete."""
+        return self.arrays["logits" if self.discrete else "mean"]
+
+    @cached_property
+    def policy(self) -> Policy:
+        """Snapshots, with fields (K, N, ...)."""
+        return Policy(*(torch.from_numpy(self.arrays[f"policy_{f}"]) for f in Policy._fields))
+
+
+def _anew(store: str | Path) -> str:
+    """What mends a store, of which no part is made alone."""
+    return f"delete {store} to have it made anew"
+
+
+def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str | None]]:
+    """Compare a store with its digest: a file and what is wrong with it, or None, for every file.
+
+    Raises CorruptFile where there is no digest or no store.
+    """
+    store, expected = Path(store), read_digest(digest)["files"]
+    if not store.is_dir():
+        raise CorruptFile(f"{store}: missing (expected a history store; its digest is {digest}); Snakemake makes it anew")
+    # A link could lead out of the store; none is ever written. Snakemake stamps the folders that it made.
+    inside = (p for p in store.rglob("*") if (p.is_symlink() or p.is_file()) and p != store / ".snakemake_timestamp")
+    present = {p.relative_to(store).as_posix(): p.is_symlink() for p in inside}
+    anew = _anew(store)
+    for name in sorted(expected.keys() | present.keys()):
+        path = store / name
+        if name not in present:
+            yield path, f"{path}: missing (expected {len(expected)} files in the store, see {digest}); {anew}"
+        elif name not in expected or present[name]:
+            yield path, f"{path}: not one of the store's files (see {digest}); delete it"
+        elif (found := sha256(path)) != expected[name]:
+            yield path, (
+                f"{path}: altered or cut off (sha256 {found[:12]}..., expected {str(expected[name])[:12]}...); {anew}"
+            )
+        else:
+            yield path, None
+
+
+def verify(store: str | Path, digest: str | Path) -> None:
+    """Raises CorruptFile naming the first file of a store that is missing, unknown, or not what was written."""
+    for _, problem in problems(store, digest):
+        if problem:
+            raise CorruptFile(problem)
+
+
+def arrays(store: str | Path, digest: dict[str, Any]) -> dict[str, zarr.Array]:
+    """A store's arrays by name, unread. digest: what ``read_digest`` returns.
+
+    Raises CorruptFile naming one that is not of the type, the sizes and the codecs that the digest says, or of other sizes
+    than the digest's own.
+    """
+    found, scratch, path = {}, zarr.open_group(MemoryStore(), mode="w", zarr_format=3), Path(store)
+    try:
+        layout = arrays_of(digest)
+        for name, array in _transitions(digest).items():
+            path = Path(store) / name
+            if layout.get(name) != array:
+                raise ValueError(f"described as {layout.get(name)} (expected {array})")
+        # Format 2 knows a codec that unpickles, and metadata that are consolidated may differ from the arrays' own.
+        group = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False)
+        for name, array in layout.items():
+            path = Path(store) / name
+            found[name] = group[name]
+            if found[name].metadata.to_dict() != create(scratch, name, array).metadata.to_dict():
+                raise ValueError(f"not {array.dtype} of {array.axes} in this package's chunks and codecs")
+    except Exception as error:  # Zarr raises a dozen kinds for metadata that it did not write
+        said = " ".join(str(error).split())[:200]
+        raise CorruptFile(f"{path}: {said} (expected an array as its digest says); {_anew(store)}") from None
+    return found
+
+
+def _transitions(digest: dict[str, Any]) -> dict[str, Array]:
+    """The arrays that a store must have, with the sizes that its digest says."""
+    axes = {"lifetime": len(digest["lifetimes"]), "stream": digest["num_envs"], "step": digest["updates"] * digest["steps_per_update"]}
+    spec = EnvSpec(digest["observation_size"], digest["action_size"], digest["discrete"], None, None)
+    return transitions(axes, spec) | {"mean_return": Array("float32", {"lifetime": axes["lifetime"], "update": digest["updates"]})}
+
+
+def _check_chunks(path: Path, array: zarr.Array) -> None:
+    """Raises CorruptFile where a chunk is missing or would fill more memory than the array has for it. path: of the array."""
+    anew = _anew(path.parent)
+    whole, size = array.shards or array.chunks, math.prod(array.chunks) * array.dtype.itemsize
+    held, per_file = 0, math.prod(n // m for n, m in zip(whole, array.chunks, strict=True)) if array.shards else 0
+    for index in itertools.product(*(range(-(-n // m)) for n, m in zip(array.shape, whole, strict=True))):
+        file = path.joinpath("c", *map(str, index))
+        data = np.memmap(file, np.uint8, "r") if file.is_file() and file.stat().st_size else np.empty(0, np.uint8)
+        held += len(data)
+        frames = np.array([[0, len(data)]], np.uint64)  # where each begins, and its length
+        if per_file:
+            frames = np.array(data[max(0, len(data) - 16 * per_file - CHECKSUM) : -CHECKSUM])
+            frames = frames.view("<u8").reshape(-1, 2) if len(frames) == 16 * per_file else np.empty((0, 2), np.uint64)
+            frames = frames[(frames != np.iinfo(np.uint64).max).any(1) | (len(frames) == 0)]  # past the array's end there are none
+        fits = len(data) > 0 and (not per_file or len(frames) > 0)
+        fits = fits and bool((frames <= len(data)).all() and (frames.sum(1) <= len(data)).all() and frames[:, 1].sum() <= len(data))
+        if fits and (frames[:, 1] >= 16 + CHECKSUM).all():
+            # A frame of Blosc says in its header how long it is unpacked and packed.
+            said = np.array(data[frames[:, :1].astype(np.int64) + np.arange(16)]).view("<u4")
+            if (said[:, 1] == size).all() and (said[:, 3] == frames[:, 1] - CHECKSUM).all():
+                continue
+        raise CorruptFile(f"{file}: not a chunk of {size} bytes, packed (expected as in {path}/zarr.json); {anew}")
+    if array.nbytes > MOST_COMPRESSED * held:
+        raise CorruptFile(f"{path}: {held} bytes claim to hold {array.nbytes} (expected at most {MOST_COMPRESSED} times); {anew}")
+
+
+def read(store: str | Path, digest: str | Path, names: Collection[str] | None = None) -> History:
+    """A store in memory, after ``verify``. names: of the arrays to read; all of them where it is None.
+
+    Raises what ``verify`` raises, and CorruptFile for what ``gla.storage.collecting`` never writes.
+    """
+    verify(store, digest)
+    body, anew = read_digest(digest), _anew(store)
+    found, values = arrays(store, body), {}
+    for name, array in found.items():
+        if names is not None and name not in names:
+            continue
+        path = Path(store) / name
+        chunks = math.prod(-(-n // m) for n, m in zip(array.shape, array.shards or array.chunks, strict=True))
+        if chunks > len(body["files"]):
+            raise CorruptFile(f"{path}: {chunks} chunks (expected no more than the {len(body['files'])} files in {digest}); {anew}")
+        _check_chunks(path, array)
+        try:
+            values[name] = np.asarray(array[...])
+        except (ValueError, RuntimeError) as error:
+            raise CorruptFile(f"{path}: not readable ({error}); {anew}") from None
+    update, action = values.get("snapshot_update"), values.get("action")
+    if update is not None and (not len(update) or update[0] < 0 or update[-1] >= body["updates"] or (np.diff(update) <= 0).any()):
+        raise CorruptFile(f"{store}/snapshot_update: {update[:5]} ... (expected rising numbers of {body['updates']} updates); {anew}")
+    if action is not None and body["discrete"] and (action.min() < 0 or action.max() >= body["action_size"]):
+        raise CorruptFile(f"{store}/action: {action.min()} to {action.max()} (expected 0 to {body['action_size'] - 1}); {anew}")
+    return History(body["discrete"], body["steps_per_update"], values)

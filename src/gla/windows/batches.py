@@ -1,0 +1,139 @@
+"""Batches: windows of one split of a dataset, encoded, with their labels."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gla.config.agents import Agent
+from gla.encoding.kinds import ENCODINGS
+from gla.encoding.tokens import LOG_STD_MIN, NO_ACTION
+from gla.labels.kinds import LABELS
+from gla.memory import memory_limit
+from gla.windows.chunks import Drawn
+from gla.windows.kinds import WINDOWS
+from gla.windows.rows import Rows
+
+
+class Batch(NamedTuple):
+    """What a model is trained on. o, u and A: an encoding's sizes of an observation, of an action, and all actions it can hold.
+
+    observation: (B, T, o). action: (B, T, u). reward: (B, T). end: (B, T) bool, true where an episode or a chunk ends after the
+    step. eta: (B, T). target: what the loss wants of the labels, in the environment's own space, padded to A: means (or logits) and
+    log-deviations, (B, T, A) each, or actions alone. frame: (B, u, A), what takes outputs to actions. discrete: (B,) bool.
+    """
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    end: Tensor
+    eta: Tensor
+    target: tuple[Tensor, ...]
+    frame: Tensor
+    discrete: Tensor
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Every tensor, changed."""
+        return Batch(*(tuple(map(change, x)) if isinstance(x, tuple) else change(x) for x in self))
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    """One batch of several."""
+    if len(parts) == 1:
+        return parts[0]
+    return Batch(*(
+        tuple(torch.cat(y) for y in zip(*x, strict=True)) if isinstance(x[0], tuple) else torch.cat(x)
+        for x in zip(*parts, strict=True)
+    ))  # fmt: skip
+
+
+class Windows:
+    """Draws batches of windows from one split of a dataset.
+
+    agent: its config. frame, summary: the manifest. split: ``train`` or ``validation``. Draws are a pure function of (agent.seed,
+    index), so that a loader has no state to lose.
+
+    Each store is read once. Histories lie on the device, in memory where it has no room for them, or, where they would fill more
+    than ``memory`` bytes (half of what there is), uncompressed in files in ``folder`` that are mapped into memory and vanish with
+    the process. Batches are the same wherever they lie.
+    """
+
+    def __init__(
+        self, agent: Agent, frame: pd.DataFrame, summary: dict, split: str, device: str | torch.device = "cpu",
+        folder: str | Path | None = None, memory: int | None = None,
+    ):  # fmt: skip
+        self.agent, self.split, self.device = agent, split, torch.device(device)
+        kind, options = summary["encoding"]["kind"], summary["encoding"]
+        self.encoding = ENCODINGS[kind].Encoding(ENCODINGS.options(kind).model_validate(options))
+        self.windows, self.labels = WINDOWS[agent.windows.kind], LABELS[agent.labels.kind]
+        own = frame[frame["split"] == split]
+        parts = []
+        for name, body in summary["sources"].items():
+            needs = self.labels.arrays(body["discrete"]) if agent.loss.wants == "distribution" else set()
+            parts.append((own[own["source"] == name], body, needs))
+        size = sum(Rows.size(rows, needs) for rows, _, needs in parts)
+        memory = memory_limit() // 2 if memory is None else memory
+        fits = self.device.type != "cuda" or size <= torch.cuda.mem_get_info(self.device)[0] // 2
+        near = self.device if fits else torch.device("cpu")
+        if mapped := size > memory:
+            folder = Path(folder or tempfile.gettempdir())
+            folder.mkdir(parents=True, exist_ok=True)
+        self.sources = [Rows(rows, body, needs, near, folder if mapped else None) for rows, body, needs in parts]
+
+    def batch(self, index: int, size: int) -> Batch:
+        """``size`` windows, sources in equal shares."""
+        stream = {"train": 0, "validation": 1}[self.split]
+        rng = np.random.Generator(np.random.Philox(key=[self.agent.seed, stream], counter=[0, 0, 0, index]))
+        n = len(self.sources)
+        counts = np.full(n, size // n)
+        counts[rng.permutation(n)[: size % n]] += 1
+        return _joined([self._batch(s, int(n), rng) for s, n in zip(self.sources, counts, strict=True) if n])
+
+    def _batch(self, rows: Rows, n: int, rng: np.random.Generator) -> Batch:
+        """n windows of one source."""
+        encoding, device = self.encoding, self.device
+        drawn = self.windows.draw(self.agent.windows, rows, n, rng)
+        seeds = rng.integers(*rows.projection_range, n) if encoding.varies else None
+        frames = encoding.frames(seeds, n, rows.spec)
+        frames = frames._replace(w=frames.w.to(device), a=frames.a.to(device))
+        index = torch.from_numpy(drawn.index).to(rows.done.device)  # (n, T)
+        raw, action, reward = (rows.steps[name][index].to(device) for name in ("observation", "action", "reward"))
+        end = rows.done[index].to(device).view(n, drawn.update.shape[1], -1)
+        end[..., -1] = True
+        seen = encoding.seen()
+        return Batch(
+            observation=encoding.observe(raw, frames, seen),
+            action=encoding.act(action, frames),
+            reward=encoding.reward(reward, seen),
+            end=end.view(n, -1),
+            eta=self._eta(rows, drawn).to(device).repeat_interleave(end.shape[-1], 1),
+            target=self._target(rows, drawn, raw),
+            frame=encoding.pad(frames.a),
+            discrete=torch.full((n,), rows.spec.discrete, device=device),
+        )
+
+    def _eta(self, rows: Rows, drawn: Drawn) -> Tensor:
+        """What the model is told of each chunk, (n, M)."""
+        target, last = self.labels.updates(drawn, rows.updates - 1), max(rows.updates - 1, 1)
+        eta = {
+            "none": np.zeros(drawn.update.shape),
+            "gap": np.repeat(drawn.gap[:, None] / last, drawn.update.shape[1], 1),
+            "return": rows.progress[rows.stream_lifetime[drawn.stream][:, None], target],
+            "position": target / last,
+        }[self.agent.eta]
+        return torch.from_numpy(eta.astype(np.float32))
+
+    def _target(self, rows: Rows, drawn: Drawn, raw: Tensor) -> tuple[Tensor, ...]:
+        """What the loss wants of the labels, padded."""
+        pad, options, discrete = self.encoding.pad, self.agent.labels, rows.spec.discrete
+        if self.agent.loss.wants == "action":
+            action = self.labels.action(options, rows, drawn).to(raw.device)
+            action = torch.nn.functional.one_hot(action, rows.spec.action_size).float() if discrete else action
+            return (pad(action, NO_ACTION),)
+        mean, log_std = self.labels.distribution(options, rows, drawn, raw)
+        return pad(mean, NO_ACTION if discrete else 0.0), pad(log_std, LOG_STD_MIN)

@@ -1,0 +1,91 @@
+"""Windows that are made of chunks: a few consecutive steps of one stream, from one update after another."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from gla.options import Count, Options, Steps
+from gla.windows.rows import Rows
+
+Gap = Steps | Annotated[list[Steps], Field(min_length=2, max_length=2)] | Literal["max"]
+
+
+class Drawn(NamedTuple):
+    """n windows of one source: which rows they have, and which policies acted there.
+
+    stream: (n,). index: (n, T), rows of the source's step arrays. update: (n, M), of each chunk. gap: (n,), updates between a chunk
+    and what it should become.
+    """
+
+    stream: np.ndarray
+    index: np.ndarray
+    update: np.ndarray
+    gap: np.ndarray
+
+
+class ChunkOptions(Options):
+    """Options of all windows that are made of chunks. The context has chunks * chunk_steps tokens."""
+
+    gap: Gap = 1
+    """Updates of the source between a chunk and what it should become: for windows across updates, between a chunk and the
+    next; for later policies as labels, between a chunk and its labels. [low, high] draws one for each window; max: the last."""
+    chunks: Count = 20
+    """Chunks strung together in a window."""
+    chunk_steps: Count = 10
+    """Steps of a chunk. Chunks begin where an episode does, if one begins in that update."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def length(self) -> int:
+        """Tokens of a window."""
+        return self.chunks * self.chunk_steps
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """The smallest and the largest gap; None where it is the longest."""
+        if self.gap == "max":
+            return None
+        return (self.gap[0], self.gap[1]) if isinstance(self.gap, list) else (self.gap, self.gap)
+
+    def problems_of(self, agent: Any) -> Iterator[str]:
+        """What is wrong with these options alone."""
+        if self.bounds and self.bounds[0] > self.bounds[1]:
+            yield f"gap: {self.gap} (expected [low, high] with low <= high)"
+
+    def problems_with(self, agent: Any, name: str, source: Any) -> Iterator[str]:
+        """What is wrong with these options for windows of a source. name: the source's."""
+        if self.bounds and self.bounds[1] >= source.updates:
+            yield (
+                f"gap: {self.gap} is longer than the history of {name!r}, {source.updates} updates "
+                f"(expected at most {source.updates - 1}, or max)"
+            )
+        if self.chunk_steps > source.steps:
+            yield f"chunk_steps: {self.chunk_steps} is longer than an update of {name!r}, {source.steps} steps (expected at most that)"
+
+    def gaps(self, n: int, last: int, rng: np.random.Generator) -> np.ndarray:
+        """One for each of n windows, (n,). last: the source's last update."""
+        if self.bounds is None:
+            return np.full(n, last)
+        if isinstance(self.gap, list):
+            return rng.integers(*self.bounds, n, endpoint=True)
+        return np.full(n, self.gap)
+
+
+def starts(rows: Rows, stream: np.ndarray, update: np.ndarray, steps: int, rng: np.random.Generator) -> np.ndarray:
+    """First steps of chunks (n, M) inside their updates: an episode's start, or any step if none fits."""
+    low, high = update * rows.per_update, (update + 1) * rows.per_update - steps
+    any_step = low + rng.integers(0, rows.per_update, update.shape)
+    start = rows.episode_start[stream[:, None], any_step]
+    start = np.where(start > high, rows.episode_start[stream[:, None], high], start)
+    first = rows.next_episode_start[stream[:, None], low]
+    return np.where(start >= low, start, np.where(first <= high, first, np.minimum(any_step, high)))
+
+
+def drawn(options: ChunkOptions, rows: Rows, stream: np.ndarray, update: np.ndarray, gap: np.ndarray, rng: np.random.Generator) -> Drawn:
+    """The windows of chunks (n, M) of these updates."""
+    start = starts(rows, stream, update, options.chunk_steps, rng)
+    row = (stream[:, None] * rows.length + start)[..., None] + np.arange(options.chunk_steps)
+    return Drawn(stream, row.reshape(len(stream), -1), update, gap)

@@ -1,0 +1,117 @@
+"""The streams of one source that belong to a split, in memory or mapped from files."""
+
+import math
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from gla.environments.spaces import EnvSpec
+from gla.files import ANEW, CorruptFile, named
+from gla.storage.layout import arrays_of, read_digest
+from gla.storage.reading import History, read
+
+STEP_ARRAYS = ("observation", "action", "reward")  # of which every window is made
+INDEX = 2 * 4 + 1  # bytes of a step beside its arrays: where episodes begin, and whether one ends
+
+
+def _extend(descriptor: int, _offset: int, size: int) -> None:
+    """What comes closest to taking blocks beforehand, where that cannot be done."""
+    os.truncate(descriptor, size)
+
+
+def _alike(history: History) -> tuple:
+    """What the stores of one source have in common: types and sizes, and which updates have snapshots."""
+    arrays = {name: (x.dtype, x.shape[2 if name in (*STEP_ARRAYS, "mean", "logits") else 1 :]) for name, x in history.arrays.items()}
+    return history.discrete, history.steps_per_update, *sorted(arrays.items()), *history.arrays.get("snapshot_update", ())
+
+
+class Rows:
+    """Streams, one after another: the rows of each step array are flattened over lifetimes and streams.
+
+    table: the manifest's rows of the source and the split. summary: what the manifest's summary says of the source. needs: names of
+    the arrays that are read beside transitions. folder: where the files are that its rows are mapped from; None: they are in memory.
+
+    steps: each step array, (streams * steps, ...). lifetimes: each other array, (K, ...). stream_lifetime: (streams,), which lifetime
+    a stream belongs to. done: whether an episode ended, (streams * steps,).
+    """
+
+    def __init__(self, table: pd.DataFrame, summary: dict, needs: set[str], device: torch.device, folder: Path | None):
+        store, names = [table["store"].iloc[0], table["digest"].iloc[0]], {*STEP_ARRAYS, "terminated", "truncated", "mean_return", *needs}
+        digest, history = read_digest(store[1]), read(*store, names)  # before memory is taken for what they claim
+        self.spec = EnvSpec(digest["observation_size"], digest["action_size"], digest["discrete"], None, None)
+        self.per_update, self.updates = digest["steps_per_update"], digest["updates"]
+        self.streams, self.length, self.folder = len(table), self.updates * self.per_update, folder
+        self.projection_range = int(table["projection_low"].iloc[0]), int(table["projection_high"].iloc[0])
+        layout, alike, filled, number = arrays_of(digest), _alike(history), 0, -1
+        kept = [name for name in names if name in layout and (name in STEP_ARRAYS or name in needs)]
+        step_arrays = {name: self._array(layout[name].dtype, *tuple(layout[name].axes.values())[3:]) for name in kept if "step" in layout[name].axes}
+        others: dict[str, list] = {name: [] for name in kept if "step" not in layout[name].axes and "lifetime" in layout[name].axes}
+        done, lifetimes, returns = self._array("bool"), [], []
+        # Steps at which the episode that step s belongs to began, and at which the first at or after s begins.
+        self.episode_start, self.next_episode_start = self._array("int32"), self._array("int32")
+        for number, ((*paths, k), group) in enumerate(table.groupby(["store", "digest", "lifetime"], sort=False)):
+            if paths != store:
+                history = None  # one at a time in memory
+                store, history = paths, read(*paths, names)
+            streams = group["stream"].to_numpy()
+            if k >= len(history.reward) or streams.max() >= history.reward.shape[1] or _alike(history) != alike:
+                raise CorruptFile(
+                    f"{paths[1]}: no lifetime {k} with stream {streams.max()} like the others (expected what the manifest says "
+                    f"of it, and stores of one source alike); {ANEW}"
+                )
+            part = slice(filled, filled + len(streams))
+            for name, array in step_arrays.items():
+                array[part] = history.arrays[name][k, streams]
+            done[part] = (history.terminated | history.truncated)[k, streams]
+            begins = np.concatenate([np.ones((len(streams), 1), bool), done[part, :-1]], 1)
+            self.episode_start[part] = np.maximum.accumulate(np.where(begins, np.arange(self.length), 0), 1)
+            later = np.where(begins, np.arange(self.length), self.length)[:, ::-1]
+            self.next_episode_start[part] = np.minimum.accumulate(later, 1)[:, ::-1]
+            for name, values in others.items():
+                values.append(history.arrays[name][k])
+            returns.append(history.mean_return[k])
+            lifetimes += [number] * len(streams)
+            filled += len(streams)
+        self.snapshot_update = history.arrays.get("snapshot_update")
+        self.stream_lifetime = np.array(lifetimes)
+        self.steps = {name: torch.from_numpy(x.reshape(-1, *x.shape[2:])).to(device) for name, x in step_arrays.items()}
+        self.done = torch.from_numpy(done.reshape(-1)).to(device)
+        self.lifetimes = {name: torch.from_numpy(np.stack(values)).to(device) for name, values in others.items()}
+        # Returns from 0 (the start of these histories) to 1 (their end), (K, U), gaps filled from before.
+        curves = pd.DataFrame(np.array(returns)).ffill(axis=1).bfill(axis=1).fillna(0.0).to_numpy()
+        span = summary["return_last"] - summary["return_first"]
+        self.progress = (curves - summary["return_first"]) / (span if abs(span) > 1e-9 else 1.0)
+
+    @staticmethod
+    def size(table: pd.DataFrame, needs: set[str]) -> int:
+        """Bytes of its rows."""
+        digest = read_digest(table["digest"].iloc[0])
+        step = INDEX + sum(_bytes_of_step(digest, {*STEP_ARRAYS, *needs}))
+        return len(table) * digest["updates"] * digest["steps_per_update"] * step
+
+    def _array(self, dtype: str, *size: int) -> np.ndarray:
+        """Room for one value of every step, (streams, steps, *size)."""
+        shape = self.streams, self.length, *size
+        if self.folder is None:
+            return np.empty(shape, dtype)
+        length = math.prod(shape) * np.dtype(dtype).itemsize
+        # It has no name, so that it goes with the process; its blocks are taken now, so that a full disk is an OSError.
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            with named(self.folder):
+                getattr(os, "posix_fallocate", _extend)(file.fileno(), 0, length)
+            mapped = mmap.mmap(file.fileno(), length)
+        mapped.madvise(mmap.MADV_RANDOM)  # or the disk reads megabytes around each window
+        return np.frombuffer(mapped, dtype).reshape(shape)
+
+
+def _bytes_of_step(digest: dict, names: set[str]) -> Iterator[int]:
+    """Bytes of one step of a stream, of each of these arrays that has steps."""
+    for name, array in arrays_of(digest).items():
+        if name in names and "step" in array.axes:
+            yield math.prod(tuple(array.axes.values())[3:]) * np.dtype(array.dtype).itemsize

@@ -1,0 +1,24 @@
+rule manifests:
+    input:
+        expand(
+            "<results>/manifests/{dataset}.{format}",
+            dataset=config["datasets"],
+            format=["csv", "json"],
+        ),
+
+
+rule manifest:
+    input:
+        digests=lambda w: paths.digests(config["datasets"][w.dataset]["sources"]),
+    output:
+        table="<results>/manifests/{dataset}.csv",
+        summary="<results>/manifests/{dataset}.json",
+    # What training waits for; see there.
+    priority: 3
+    conda:
+        "../../envs/gla.yaml"
+    params:
+        entry=lambda w: config["datasets"][w.dataset],
+        code=code.manifest(),
+    script:
+        "../scripts/manifest.py"
