@@ -19,9 +19,8 @@ import numpy as np
 import torch
 from table import interleaved, put_growth, put_ratio
 
-from gla.config import PPO, Environment
 from gla.environments.vector import vector_env
-from gla.ppo import Population
+from gla.learners.ppo import PPO, Population
 
 STREAMS, STEPS, LIFETIMES = 8, 128, 32  # lifetimes: of ours, on each core
 FOREVER = 1_000_000  # updates: how many are made is decided by the clock
@@ -30,8 +29,8 @@ CORES = len(os.sched_getaffinity(0))
 
 def ours(env_id: str, backend: str, lifetimes: int = LIFETIMES, streams: int = STREAMS) -> Callable[[], int]:
     """What collects for one update and learns from it, and returns how many steps that were."""
-    entry = Environment(id=env_id, backend=backend, streams=streams, ppo=PPO(updates=FOREVER, steps=STEPS))
-    population = Population(entry, range(lifetimes), streams, STEPS, seed=0)
+    ppo = PPO(num_updates=FOREVER, num_steps=STEPS)
+    population = Population(ppo, env_id, {}, [], range(lifetimes), streams, seed=0, backend=backend)
 
     def work() -> int:
         population.improve(population.collect())

@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gla.config import CALM, Environment, Evaluation
-from gla.evaluate import run_online, run_simple
-from gla.learners import linear, ppo, random_search
+from gla.conditions.kinds import of_role, runner
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.learners import linear, random_search, small_batches
 from gla.verdicts import fifths
 
+CALM = of_role("calm")
 SEEDS, STEPS, SEED = 32, (300, 1000), 2  # agents are tried at seeds 0 and 1
 OUTPUT = Path(__file__).parents[1] / "docs/online_learners.csv"
 RANDOM = [{"task": i} for i in range(28)]
@@ -37,7 +39,7 @@ ENVIRONMENTS = {
 }  # fmt: skip
 DISCRETE = ("grid",)
 GRIDS = {
-    "online_ppo": {"learning_rate": [3e-3, 1e-2], "epochs": [10, 20], "gamma": [0.8, 0.9], "steps": [25, 50], "log_std": [-0.7, 0.0]},
+    "online_ppo": {"learning_rate": [3e-3, 1e-2], "update_epochs": [10, 20], "gamma": [0.8, 0.9], "steps": [25, 50], "log_std": [-0.7, 0.0]},
     "online_linear": {"actor": [0.01, 0.03, 0.1, 0.3, 1.0, 3.0], "critic": [0.3, 1.0], "gamma": [0.8, 0.9], "trace": [0.5, 0.8]},
     "online_ars": {"noise": [0.1, 0.3], "step": [0.1, 0.3], "directions": [1, 2, 4]},
 }  # fmt: skip
@@ -46,7 +48,9 @@ GRIDS = {
 def own(learner: str) -> str:
     """The settings that the code has."""
     if learner == "online_ppo":
-        values = {key: getattr(ppo.settings(), key, ppo.LOG_STD) for key in GRIDS[learner]}
+        ppo = small_batches.settings()
+        values = {"learning_rate": ppo.learning_rate, "update_epochs": ppo.update_epochs, "gamma": ppo.gamma}
+        values |= {"steps": ppo.num_steps, "log_std": small_batches.LOG_STD}
     elif learner == "online_linear":
         actor = {"actor": linear.ACTOR, "actor_discrete": linear.ACTOR_DISCRETE}
         values = actor | {"critic": linear.CRITIC, "gamma": linear.GAMMA, "trace": linear.TRACE}
@@ -66,16 +70,18 @@ def _last(frame: pd.DataFrame, steps: int) -> float:
 
 def returns() -> pd.DataFrame:
     """A row for each environment, number of steps, learner and setting: the mean return over the last fifth of the episodes."""
-    evaluation = Evaluation(environment="", seeds=SEEDS, steps=max(STEPS), seed=SEED, split="training")
+    evaluation = Evaluation(environment="", seeds=SEEDS, env_steps=max(STEPS), seed=SEED, split="training")
     rows = []
     for name, entry in ENVIRONMENTS.items():
         for condition in CALM:
-            frame = run_simple(entry, evaluation, condition).frame("", name, condition)
+            (found,) = runner(condition).run(entry, evaluation, f"{name} {condition}", [])
+            frame = found.frame("", name, condition)
             rows += [(name, steps, condition, "", _last(frame, steps)) for steps in STEPS]
         for learner, grid in GRIDS.items():
             for values in product(*grid.values()):
                 settings = dict(zip(grid, values, strict=True))
-                frame = run_online(entry, evaluation, learner, f"{name} {learner}", **settings).frame("", name, learner)
+                (found,) = runner(learner).run(entry, evaluation, f"{name} {learner}", [], **settings)
+                frame = found.frame("", name, learner)
                 rows += [(name, steps, learner, _text(settings), _last(frame, steps)) for steps in STEPS]
     return pd.DataFrame(rows, columns=("environment", "steps", "learner", "settings", "last"))
 

@@ -17,9 +17,8 @@ import torch
 from scipy import stats
 from table import put_row
 
-from gla.config import PPO, Environment
 from gla.environments.making import make
-from gla.ppo import Population, ReturnTracker
+from gla.learners.ppo import PPO, Population, ReturnTracker
 from gla.progress import Progress
 
 TABLE = Path(__file__).parents[1] / "docs" / "ppo_agreement.csv"
@@ -31,8 +30,8 @@ STREAMS, STEPS = 8, 128
 
 def ours(env_id: str, updates: int, lifetimes: int) -> list[list[tuple[int, float]]]:
     """For each lifetime (update, return) of every finished episode."""
-    entry = Environment(id=env_id, streams=STREAMS, ppo=PPO(updates=updates, steps=STEPS))
-    population, tracker = Population(entry, range(lifetimes), STREAMS, STEPS, seed=2), ReturnTracker(lifetimes, STREAMS)
+    ppo = PPO(num_updates=updates, num_steps=STEPS)
+    population, tracker = Population(ppo, env_id, {}, [], range(lifetimes), STREAMS, seed=2), ReturnTracker(lifetimes, STREAMS)
     progress, episodes = Progress(f"ours {env_id}", updates, "updates"), [[] for _ in range(lifetimes)]
     for u in range(updates):
         rollout = population.collect()

@@ -15,8 +15,7 @@ import pandas as pd
 import torch
 from table import put_row
 
-from gla.config import PPO, Environment
-from gla.ppo import Population, ReturnTracker
+from gla.learners.ppo import PPO, Population, ReturnTracker
 from gla.progress import Progress
 
 TABLE = Path(__file__).parents[1] / "docs" / "ppo_reference.csv"
@@ -33,8 +32,8 @@ PUBLISHED = {
 def run(env_id: str, steps: int, lifetimes: int, streams: int = 8, batch: int = 2048) -> pd.Series:
     """Mean return of each update, averaged over the last 5 % of them, by lifetime."""
     updates = steps // batch
-    entry = Environment(id=env_id, streams=streams, ppo=PPO(updates=updates, steps=batch // streams))
-    population = Population(entry, range(lifetimes), streams, entry.ppo.steps, seed=1)
+    ppo = PPO(num_updates=updates, num_steps=batch // streams)
+    population = Population(ppo, env_id, {}, [], range(lifetimes), streams, seed=1)
     tracker, progress = ReturnTracker(lifetimes, streams), Progress(env_id, updates * batch * lifetimes, "steps")
     curve: list[list[list[float]]] = []
     for _ in range(updates):

@@ -22,44 +22,53 @@ import torch
 import zarr
 from table import interleaved, put_ratio
 
-from gla import augment, histories
-from gla.config import Agent, Dataset
+from gla.config.agents import Agent
+from gla.config.datasets import Dataset
+from gla.environments.spaces import EnvSpec
 from gla.files import fingerprint, write_json
-from gla.windows import Windows
+from gla.manifests import read_manifest, write_manifest
+from gla.sources import ppo
+from gla.storage.collecting import _curves, _hashes
+from gla.storage.layout import FORMAT, create
+from gla.windows.batches import Windows
+from gla.windows.rows import Rows
 
 WINDOW, BATCH, STREAMS, UPDATES, OBSERVATION, ACTION = 1024, 32, 8, 32, 50, 4
 ROUNDS = 7
-FIELDS = ("observation", "action", "mean", "reward", "done")
 
 
 def write_store(folder: Path, lifetimes: int) -> tuple[str, str]:
     """A dataset over one store of random numbers: table and summary."""
     store, digest, rng = folder / "h.zarr", folder / "d.json", np.random.default_rng(0)
     group = zarr.open_group(store, mode="w", zarr_format=3)
-    body = {
-        "format": histories.FORMAT, "environment": "random", "lifetimes": list(range(lifetimes)), "streams": STREAMS,
-        "config": {"id": "random", "tasks": []}, "observation_size": OBSERVATION, "action_size": ACTION, "discrete": False,
-        "updates": UPDATES, "steps_per_update": WINDOW, "mean_return": [[0.0] * UPDATES] * lifetimes,
-    }  # fmt: skip
-    for name, (dtype, axes) in histories._layout(body, snapshots=1, hidden=1).items():  # recorded targets ask no policy
-        array = histories._create(group, name, dtype, **axes)
+    # Recorded labels ask for no policy, so that one unit is enough.
+    source = ppo.Options(environment="random", lifetimes=lifetimes, num_envs=STREAMS, num_updates=UPDATES, num_steps=WINDOW, hidden=1)
+    spec = EnvSpec(OBSERVATION, ACTION, False, None, None)
+    layout = ppo.arrays(source, spec, range(lifetimes)) | _curves(source, range(lifetimes))
+    layout = {name: array for name, array in layout.items() if not name.startswith(("policy_", "snapshot_"))}
+    for name, described in layout.items():
+        array = create(group, name, described)
         for k in range(array.shape[0]):
             shape = array.shape[1:]
-            array[k] = rng.standard_normal(shape, np.float32) if dtype == "float32" else np.zeros(shape, dtype)
-    group.attrs.update({"format": histories.FORMAT, "steps_per_update": WINDOW, "discrete": False})
-    body["files"] = histories._hashes(store)
+            array[k] = rng.standard_normal(shape, np.float32) if described.dtype == "float32" else np.zeros(shape, described.dtype)
+    body = {
+        "format": FORMAT, "source": "random", "environment": "random", "tasks": 1, "lifetimes": list(range(lifetimes)),
+        "observation_size": OBSERVATION, "action_size": ACTION, "discrete": False, "updates": UPDATES, "steps_per_update": WINDOW,
+        "num_envs": STREAMS, "mean_return": [[0.0] * UPDATES] * lifetimes,
+        "arrays": {name: array._asdict() for name, array in layout.items()}, "files": _hashes(store),
+    }  # fmt: skip
     write_json(digest, body | {"content": fingerprint(body)})
     paths = str(folder / "m.csv"), str(folder / "m.json")
-    augment.write_manifest(Dataset(environments=["random"]), [(str(store), str(digest))], *paths)
+    write_manifest(Dataset(sources=["random"]), [(str(store), str(digest))], *paths)
     return paths
 
 
 class Evictor:
     """Drops everything mapped by a source from memory."""
 
-    def __init__(self, source, folder: Path):
+    def __init__(self, rows: Rows, folder: Path):
         self.libc = ctypes.CDLL(None, use_errno=True)
-        tensors = [getattr(source, f) for f in FIELDS] + [torch.from_numpy(x) for x in (source.episode_start, source.next_episode_start)]
+        tensors = [*rows.steps.values(), rows.done, *map(torch.from_numpy, (rows.episode_start, rows.next_episode_start))]
         self.ranges = [(x.data_ptr(), x.numel() * x.element_size()) for x in tensors]
         descriptors = {int(d): os.readlink(f"/proc/self/fd/{d}") for d in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{d}")}
         self.files = [d for d, path in descriptors.items() if path.startswith(str(folder))]
@@ -80,8 +89,8 @@ def main() -> None:
     parser.add_argument("--lifetimes", type=int, default=16, help="63 MB each")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # /tmp may be memory
-        manifest = augment.read_manifest(*write_store(Path(folder), options.lifetimes))
-        agent = Agent(dataset="", pieces=1, piece_steps=WINDOW, from_start=0.0)
+        manifest = read_manifest(*write_store(Path(folder), options.lifetimes))
+        agent = Agent.model_validate({"dataset": "", "windows": {"chunks": 1, "chunk_steps": WINDOW, "from_start": 0.0}})
         near = Windows(agent, *manifest, "train", memory=2**62)
         far = Windows(agent, *manifest, "train", folder=folder, memory=0)
         evict, index, given = Evictor(far.sources[0], Path(folder)), [0, 0], []

@@ -14,20 +14,25 @@ import numpy as np
 import torch
 from table import interleaved, put_growth, put_ratio
 
-from gla import models
-from gla.config import Model
-from gla.models.tokens import TOKEN
+from gla.encoding import projected
+from gla.models import transformer
 
+SIZES = projected.Options().sizes
 STREAMS, WINDOW, ENCODED = 64, 4096, 4
 ROUNDS = 3
+
+
+def build(**options) -> transformer.SequenceModel:
+    """The model that is measured. options: further ones."""
+    return transformer.SequenceModel(transformer.Options(layers=4, width=128, heads=4, **options), SIZES).eval()
 
 
 class Cached:
     """Steps with a cache of ``length`` tokens, from position ``position`` on; each call returns stream steps per second."""
 
     def __init__(self, model, length: int, position: int, steps: int = 5):
-        self.model, self.x, self.steps = model, torch.randn(STREAMS, TOKEN), steps
-        self.cache = model.cache(STREAMS, length)
+        self.model, self.x, self.steps = model, torch.randn(STREAMS, SIZES.token), steps
+        self.cache = model.initial_state(STREAMS, length)
         self.cache.memory.normal_()
         self.cache.position = position
 
@@ -48,8 +53,8 @@ def anew(model, x: torch.Tensor) -> float:
 
 def main() -> None:
     torch.manual_seed(0)
-    model = models.build(Model(layers=4, width=128, heads=4)).eval()
-    cached, x = Cached(model, WINDOW, WINDOW), torch.randn(ENCODED, WINDOW, TOKEN)
+    model = build()
+    cached, x = Cached(model, WINDOW, WINDOW), torch.randn(ENCODED, WINDOW, SIZES.token)
     found = interleaved(ROUNDS, ours=cached, peer=lambda: anew(model, x))
     against = f"encoding the window anew ({ENCODED} of the streams)"
     put_ratio("rollouts, 64 streams, window 4096, d128 L4", "stream steps/s", found["ours"], found["peer"], against, 50.0)
@@ -64,7 +69,7 @@ def main() -> None:
 
     found = interleaved(5, ours=late, peer=early)
     put_ratio("rollouts, four windows past the fill", "stream steps/s", found["ours"], found["peer"], "just past the fill", 0.9)
-    grouped = Cached(models.build(Model(layers=4, width=128, heads=4, key_heads=1)).eval(), WINDOW, WINDOW)
+    grouped = Cached(build(key_heads=1), WINDOW, WINDOW)
     found = interleaved(ROUNDS, ours=grouped, peer=cached)
     put_ratio("rollouts, one head of keys for four of queries", "stream steps/s", found["ours"], found["peer"], "four of each", None)
     for length in 2 ** np.arange(8, 14):

@@ -18,14 +18,19 @@ import torch.nn.functional as F
 from table import interleaved, put_growth, put_missing, put_ratio
 from torch import nn
 
-from gla import augment, histories
-from gla.config import PPO, Agent, Dataset, Environment, Model
-from gla.models.tokens import TOKEN
+from gla.config.agents import Agent
+from gla.config.datasets import Dataset
+from gla.config.environments import Environment
+from gla.encoding import projected
+from gla.manifests import read_manifest, write_manifest
 from gla.processes import processes
+from gla.sources import ppo
+from gla.storage.collecting import collect
 from gla.train import _Trainer
-from gla.windows import Windows
+from gla.windows.batches import Windows
 
-PIECE = 64  # steps of a piece
+SIZES = projected.Options().sizes
+CHUNK = 64  # steps of a chunk
 CPU = {"d128 L4 T512": (128, 4, 512, 8), "d256 L6 T1024": (256, 6, 1024, 2)}  # width, layers, context, windows a step
 GPU = 512, 8, 4096, 8  # 25M parameters
 # Dense bfloat16 products, operations per second, from the makers' data sheets.
@@ -52,12 +57,12 @@ class Plain:
     """A plain training loop. Each call is one step."""
 
     def __init__(self, width: int, layers: int, context: int, batch: int):
-        self.embed, self.positions = nn.Linear(TOKEN, width), nn.Embedding(context, width)
+        self.embed, self.positions = nn.Linear(SIZES.token, width), nn.Embedding(context, width)
         self.blocks = nn.Sequential(*(PlainBlock(width, width // 32) for _ in range(layers)))
-        self.ln, self.head = nn.LayerNorm(width, bias=False), nn.Linear(width, 32)
+        self.ln, self.head = nn.LayerNorm(width, bias=False), nn.Linear(width, SIZES.output)
         self.all = nn.ModuleList([self.embed, self.positions, self.blocks, self.ln, self.head])
         self.optimizer = torch.optim.AdamW(self.all.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1)
-        self.x, self.y = torch.randn(batch, context, TOKEN), torch.randn(batch, context, 32)
+        self.x, self.y = torch.randn(batch, context, SIZES.token), torch.randn(batch, context, SIZES.output)
 
     def __call__(self) -> None:
         output = self.head(self.ln(self.blocks(self.embed(self.x) + self.positions.weight)))
@@ -70,10 +75,12 @@ class Plain:
 
 def dataset(folder: Path) -> tuple[str, str]:
     """Histories of Reacher-v4 under dense projections: table and summary."""
-    entry = Environment(id="Reacher-v4", lifetimes=4, streams=4, ppo=PPO(updates=16, steps=PIECE, epochs=1, minibatches=4))
+    source = ppo.Options(
+        environment="reacher", lifetimes=4, num_envs=4, num_updates=16, num_steps=CHUNK, update_epochs=1, num_minibatches=4
+    )
     store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
-    histories.collect(entry, "reacher", range(entry.lifetimes), *store)
-    augment.write_manifest(Dataset(environments=["reacher"]), [store], *paths)
+    collect(source, Environment(id="Reacher-v4"), "reacher", range(source.lifetimes), *store)
+    write_manifest(Dataset(sources=["reacher"]), [store], *paths)
     return paths
 
 
@@ -81,10 +88,14 @@ class Ours:
     """The trainer. Each call is one step."""
 
     def __init__(self, manifest, own, width: int, layers: int, context: int, batch: int):
-        model = Model(layers=layers, width=width, heads=width // 32)
-        self.config = Agent(dataset="", pieces=context // PIECE, piece_steps=PIECE, batch=batch, model=model, steps=10**6)
-        self.windows = Windows(self.config, *augment.read_manifest(*manifest), "train", own.device)
-        self.trainer = _Trainer(self.config, own)
+        self.config = Agent.model_validate({
+            "dataset": "",
+            "windows": {"chunks": context // CHUNK, "chunk_steps": CHUNK},
+            "model": {"layers": layers, "width": width, "heads": width // 32},
+            "training": {"steps": 10**6, "batch_size": batch},
+        })  # fmt: skip
+        self.windows = Windows(self.config, *read_manifest(*manifest), "train", own.device)
+        self.trainer = _Trainer(self.config, self.windows.encoding, own)
 
     def draw(self):
         return self.trainer.batch(self.windows, self.trainer.step)

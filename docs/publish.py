@@ -11,27 +11,27 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from gla.config import normalise
-from gla.evaluate import read_rows
-from gla.stages import Stages
+from gla.config import file
+from gla.config.reading import normalise
+from gla.paths import Paths
+from gla.rows import read_rows
 
 
 def publish(config: Path, folder: Path) -> None:
     """Write a set into ``folder``, in the place of what stood there."""
-    stages = Stages(normalise(yaml.safe_load(config.read_text())))
-    results, digests = Path(stages.results), folder / "digests"
-    shown = [results / f"figures/{name}.{ending}" for name in stages.config["figures"] for ending in ("png", "csv")]
-    sourced = [name for name, entry in stages.config["environments"].items() if entry["ppo"]]
-    networks = [network for agent in stages.config["agents"] for network in stages.networks(agent)]
-    references = {path for one in stages.judged() for path in one["references"]}
-    described = [*stages.digests(sourced), *(f"{stages.agent(n)}/agent.json" for n in networks), *sorted(references)]
-    frames = [read_rows(path).assign(evaluation=one["name"]) for one in stages.judged() for path in one["rollouts"]]
-    table = pd.concat(frames, ignore_index=True)
-    missing = [path for path in (*shown, results / "tables/verdicts.csv", *map(Path, described)) if not path.exists()]
+    paths = Paths(normalise(file.read(config)))
+    results, digests = Path(paths.results), folder / "digests"
+    shown = [results / f"figures/{name}.{ending}" for name in paths.config["figures"] for ending in ("png", "csv")]
+    networks = [network for agent in paths.config["agents"] for network in paths.networks(agent)]
+    references = {path for one in paths.judged() for path in one["references"]}
+    described = [*paths.digests(paths.config["sources"]), *(f"{paths.agent(n)}/agent.json" for n in networks), *sorted(references)]
+    rollouts = [(one["name"], path) for one in paths.judged() for path in one["rollouts"]]
+    needed = (*shown, results / "tables/verdicts.csv", *map(Path, described), *(Path(path) for _, path in rollouts))
+    missing = [path for path in needed if not path.exists()]
     if missing:  # before anything of the old set goes
         raise SystemExit(f"{missing[0]}: missing (expected a finished run of {config})")
+    table = pd.concat([read_rows(path).assign(evaluation=name) for name, path in rollouts], ignore_index=True)
     for old in [*folder.glob("*.*"), *digests.glob("*")]:
         old.unlink()
     digests.mkdir(parents=True, exist_ok=True)

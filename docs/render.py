@@ -28,9 +28,10 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from gla.config import CALM
+from gla.conditions.kinds import of_role
 
 DOCS = Path(__file__).parent
+CALM = of_role("calm")
 PAGES = {"README.md": "../README.md", "results.md": "results.md"}  # templates, and what they give, seen from docs
 HEADER = "<!-- Written by docs/render.py: change docs/templates/{}, and run make docs-numbers. -->\n"
 COUNTS = ("below_zero_action", "controls_harmed", "fewest_episodes", "seeds", "training_seeds")

@@ -1,8 +1,10 @@
-"""In-context reinforcement learning: PPO histories, augmentation, meta-training, rollouts, figures.
+"""In-context reinforcement learning: learning histories, encodings, meta-training, rollouts, figures.
 
 Stages import one way, from the later to the earlier::
 
-    config <- environments <- ppo <- histories <- augment <- windows <- agent <- train <- evaluate <- figures
+    environments <- sources <- storage <- manifests <- windows <- train <- in_context <- verdicts <- figures
+
+``docs/design.md`` has the order of all modules.
 """
 
 __version__ = "0.1.0"

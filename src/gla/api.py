@@ -22,10 +22,10 @@ from gla.config.evaluations import Evaluation
 from gla.config.reading import check
 from gla.environments.making import adapt
 from gla.environments.spaces import (
-    Counted,
     EnvSpec,
     UnsupportedEnvironment,
     check_supported,
+    counted,
     env_spec,
     flag,
     flatten,
@@ -124,9 +124,8 @@ class Policy:
 
     def __init__(self, agent: agent.Agent, env: gym.Env, evaluation: Evaluation):
         check_supported(str(env), env)
-        self.space, self.agent, self.evaluation = env.observation_space, agent, evaluation
-        self.adapted = adapt(env)
-        self.spec: EnvSpec = env_spec(self.adapted)
+        self.space, self.actions, self.agent, self.evaluation = env.observation_space, env.action_space, agent, evaluation
+        self.spec: EnvSpec = env_spec(adapt(env))
         self.reset()
 
     def reset(self) -> None:
@@ -135,7 +134,7 @@ class Policy:
         self.acted = False
 
     def act(self, observation: Any) -> np.ndarray | int:
-        """An observation of the environment to an action inside its bounds. Raises ValueError for another shape."""
+        """An observation of the environment to an action of its own space. Raises ValueError for another shape."""
         if self.acted:
             raise RuntimeError("act: the last action's reward is not known yet (expected observe(reward, done) before)")
         flat = np.asarray(flatten(self.space, observation), dtype=np.float32)
@@ -143,9 +142,7 @@ class Policy:
             raise ValueError(f"act: observation {observation!r} (expected {self.spec.observation_size} finite numbers)")
         action = self.context.act(flat[None])[0]
         self.acted = True
-        if not self.spec.discrete:
-            return np.clip(action, self.spec.low, self.spec.high)
-        return self.adapted.action(action) if isinstance(self.adapted, Counted) else int(action)
+        return counted(self.actions, action) if self.spec.discrete else np.clip(action, self.spec.low, self.spec.high)
 
     def observe(self, reward: float, done: bool) -> None:
         """What the last action earned, and whether it ended the episode."""

@@ -2,17 +2,23 @@
 
 Snakemake reads the config in every job's process, and checking it takes seconds: kinds are imported, environments are made. So
 what was found is kept, under the hash of the config, of this package's code and of the modules of the user's own environments.
+How much memory there is is asked every time.
 """
 
 import contextlib
+import importlib.util
+import json
+import os
 import sys
-from collections.abc import Iterator
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from gla.files import CorruptFile, fingerprint, read_json, sha256, write_json
-from gla.options import MOST_STEPS, ConfigError
+from gla.options import MOST_STEPS, ConfigError, check_values
 
 CACHE = ".snakemake/checked.json"
 KEPT = 20  # configs
@@ -24,30 +30,55 @@ class Checked(NamedTuple):
     """What is known of a config.
 
     config: normalised (``gla.config.reading.normalise``). facts: of each environment (``gla.preflight.all_facts``). contexts: bytes
-    that an agent keeps in an evaluation, by evaluation and agent. warnings: a line each. trees: of the package's modules
-    (``gla.code.scan``).
+    that an agent keeps in an evaluation, by evaluation and agent. demands: what each kind of job surely takes
+    (``gla.demands.demands``). warnings: a line each. trees: of the package's modules (``gla.code.scan``).
     """
 
     config: dict[str, Any]
     facts: dict[str, dict[str, Any]]
     contexts: dict[str, dict[str, int]]
+    demands: list[Any]
     warnings: list[str]
     trees: dict[str, Any]
 
 
-def _key(raw: dict[str, Any], memory: int | None) -> str:
-    """Of everything that decides what a check finds."""
+def modules(env_id: str) -> list[str]:
+    """Files of the module that an id names, ``module:Name-v0``, or of the whole package that holds it; none for another id.
+
+    Below the current folder they are relative to it. The module is found and not imported, and what it imports
+    from elsewhere is not followed.
+    """
+    module, colon, _ = env_id.partition(":")
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0]) if colon else None
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:  # making the environment will say so
+        return []
+    folders = spec.submodule_search_locations
+    found = [spec.origin] if folders is None else [p for folder in folders for p in Path(folder).rglob("*.py")]
+    files, here = sorted({Path(p).absolute() for p in found if p and Path(p).is_file()}), Path.cwd()
+    return [os.fspath(p.relative_to(here) if p.is_relative_to(here) else p) for p in files]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # an optional one
+        return ""
+
+
+def _key(raw: dict[str, Any]) -> str | None:
+    """Of everything that decides what a check finds; None for a config that JSON would not give back, as with numbers for keys."""
+    if json.loads(json.dumps(raw)) != raw:
+        return None
     package = Path(__file__).parent
     files = {p.relative_to(package).as_posix(): sha256(p) for p in sorted(package.rglob("*.py"))}
     environments = raw.get("environments") if isinstance(raw, dict) else None
-    ids = [e["id"] for e in environments.values() if isinstance(e, dict) and ":" in str(e.get("id"))] if isinstance(environments, dict) else []
-    own = {}
-    if ids:
-        from gla.preflight import modules
-
-        own = {path: sha256(path) for id in ids for path in modules(str(id))}
-    versions = [version(p) for p in ("gymnasium", "mujoco", "dm-control", "shimmy", "matplotlib", "pydantic")]
-    return fingerprint([raw, memory, files, own, versions])
+    entries = environments.values() if isinstance(environments, dict) else ()
+    own = {path: sha256(path) for e in entries if isinstance(e, dict) for path in modules(str(e.get("id")))}
+    versions = [_version(p) for p in ("gymnasium", "mujoco", "dm-control", "shimmy", "envpool", "matplotlib", "pydantic")]
+    return fingerprint([raw, files, own, versions])
 
 
 def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = CACHE) -> Checked:
@@ -55,22 +86,41 @@ def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = 
 
     cache: a JSON file of what was found before. Raises ConfigError with one line for each fault: key, value, what was expected.
     """
+    check_values(raw)  # before anything walks through all of it
     before: Any = None
     with contextlib.suppress(CorruptFile, OSError):
         before = read_json(cache)
-    known = dict(before) if isinstance(before, dict) else {}
-    try:
-        key = _key(raw, memory)
-    except TypeError:  # something that no config holds; the check says what
-        key = ""
+    known, key = dict(before) if isinstance(before, dict) else {}, _key(raw)
     if key in known:
         with contextlib.suppress(TypeError):
-            return Checked(**known[key])
+            found = Checked(**known[key])
+            if problems := list(too_large(found.demands, memory)):
+                raise ConfigError("\n".join(problems))
+            return found
     found = _check(raw, memory, Path(cache).parent / "environments.json")
-    kept = dict(list(known.items())[-KEPT:]) | {key: found._asdict()}
-    with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
-        write_json(cache, kept)
+    if key is not None:
+        kept = dict(list(known.items())[-KEPT:]) | {key: found._asdict()}
+        with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
+            write_json(cache, kept)
     return found
+
+
+def _machine(where: str) -> int:
+    """Bytes of this machine that a job may fill: memory, swap and, for training, GPUs."""
+    size = psutil.virtual_memory().total + psutil.swap_memory().total
+    if where.startswith("agents."):
+        import torch  # slow, and needed where memory alone is too small
+
+        size += sum(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
+    return size
+
+
+def too_large(demands: Iterable[Any], memory: int | None) -> Iterator[str]:
+    """A line for each entry whose jobs cannot fit into memory. memory: bytes that a job may fill; None: this machine's."""
+    have = psutil.virtual_memory().total if memory is None else memory
+    for where, what, size, less in demands:
+        if size > have and size > (most := _machine(where) if memory is None else memory):
+            yield f"{where}: {what} takes at least {size / 1e9:.0f} GB (expected at most the {most / 1e9:.0f} GB there are: {less})"
 
 
 def _check(raw: dict[str, Any], memory: int | None, cache: Path) -> Checked:
@@ -93,7 +143,8 @@ def _check(raw: dict[str, Any], memory: int | None, cache: Path) -> Checked:
                 f"(expected at most {MOST_STEPS} steps in all)"
             )
     problems += preflight.encodings(config, facts)
-    problems += demands.problems(config, facts, memory)
+    needed = [list(demand) for demand in demands.demands(config, facts)]
+    problems += too_large(needed, memory)
     normalised = ordered(config)
     for name, f in normalised["figures"].items():
         problems += drawable.problems(f"figures.{name}", f)
@@ -103,7 +154,7 @@ def _check(raw: dict[str, Any], memory: int | None, cache: Path) -> Checked:
         name: {a: demands.state(v, config.agents[a], config, facts[v.environment]["time_limit"]) for a in v.agents}
         for name, v in config.evaluations.items()
     }
-    return Checked(normalised, facts, contexts, list(_warnings(config, facts, contexts)), code.scan())
+    return Checked(normalised, facts, contexts, needed, list(_warnings(config, facts, contexts)), code.scan())
 
 
 def _warnings(config: Any, facts: dict[str, Any], contexts: dict[str, dict[str, int]]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Which code decides a result: the syntax trees of exactly the files that its stage and its kinds use, found by walking imports.
 
 Comments, docstrings and formatting are no part of a syntax tree, so that they make nothing again. Registries (``kinds.py``) name
-every kind and are not followed: of the kinds a result depends on those that its entry names.
+every kind and are not followed: of the kinds a result depends on those that its entry names. Of tables that hold more than
+names, the environments and the conditions, a result depends on the rows that it uses.
 """
 
 import ast
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gla.conditions.kinds import CONDITIONS
 from gla.conditions.kinds import module as condition_module
 from gla.encoding.kinds import ENCODINGS
 from gla.environments.kinds import BACKENDS, ENVIRONMENTS
@@ -75,6 +77,11 @@ def _environment(entry: dict[str, Any]) -> list[str]:
     return [own.module] if own else []
 
 
+def _rows(table: dict[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """Rows of a table of kinds, of those that are in it."""
+    return {name: str(table[name]) for name in names if name in table}
+
+
 def _of_agent(agent: dict[str, Any], dataset: dict[str, Any]) -> list[str]:
     return [MODELS.modules[agent["model"]["kind"]], ENCODINGS.modules[dataset["encoding"]["kind"]]]
 
@@ -85,9 +92,9 @@ class Code:
     def __init__(self, trees: dict[str, list[Any]]):
         self.trees = trees
 
-    def used_by(self, roots: Iterable[str]) -> dict[str, str]:
-        """Of every module that these use, themselves included."""
-        found, left = {}, list(roots)
+    def used_by(self, roots: Iterable[str], rows: dict[str, str] | None = None) -> dict[str, str]:
+        """Of every module that these use, themselves included. rows: of tables, which are as good as code."""
+        found, left = dict(rows or {}), list(roots)
         while left:
             module = left.pop()
             if module not in self.trees or module in found or neutral(module):
@@ -100,11 +107,12 @@ class Code:
     def collection(self, source: dict[str, Any], environment: dict[str, Any]) -> dict[str, str]:
         """Of a source's histories."""
         backend = BACKENDS.modules[source.get("backend", "gymnasium")]
-        return self.used_by(["gla.storage.collecting", SOURCES.modules[source["kind"]], backend, *_environment(environment)])
+        roots = ["gla.storage.collecting", SOURCES.modules[source["kind"]], backend, *_environment(environment)]
+        return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
-    def manifest(self) -> dict[str, str]:
+    def manifest(self, dataset: dict[str, Any]) -> dict[str, str]:
         """Of a dataset's manifest."""
-        return self.used_by(["gla.manifests"])
+        return self.used_by(["gla.manifests", ENCODINGS.modules[dataset["encoding"]["kind"]]])
 
     def training(self, agent: dict[str, Any], dataset: dict[str, Any]) -> dict[str, str]:
         """Of an agent's weights."""
@@ -114,29 +122,33 @@ class Code:
     def rollout(self, agent: dict[str, Any], dataset: dict[str, Any], condition: str, environment: dict[str, Any]) -> dict[str, str]:
         """Of an agent's rollouts under a condition."""
         roots = ["gla.in_context", "gla.rows", condition_module(condition), BACKENDS.modules["gymnasium"]]
-        return self.used_by([*roots, *_of_agent(agent, dataset), *_environment(environment)])
+        return self.used_by([*roots, *_of_agent(agent, dataset), *_environment(environment)], _rows(ENVIRONMENTS, [environment["id"]]))
 
     def baseline(self, condition: str, environment: dict[str, Any]) -> dict[str, str]:
         """Of a baseline's rollouts."""
-        return self.used_by(["gla.rows", condition_module(condition), BACKENDS.modules["gymnasium"], *_environment(environment)])
+        roots = ["gla.rows", condition_module(condition), BACKENDS.modules["gymnasium"], *_environment(environment)]
+        return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
     def reference(self, environment: dict[str, Any]) -> dict[str, str]:
         """Of the policies that scores are measured against."""
-        return self.used_by(["gla.reference", BACKENDS.modules[environment["reference"]["backend"]], *_environment(environment)])
+        roots = ["gla.reference", BACKENDS.modules[environment["reference"]["backend"]], *_environment(environment)]
+        return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
-    def table(self, kind: str, environments: Iterable[dict[str, Any]] = ()) -> dict[str, str]:
-        """Of a figure's table. environments: whose best returns it asks for."""
+    def table(self, kind: str, environments: Iterable[dict[str, Any]] = (), conditions: Iterable[str] = ()) -> dict[str, str]:
+        """Of a figure's table. environments: whose best returns it asks for. conditions: whose rollouts it holds."""
+        environments = list(environments)
         own = [module for e in environments for module in _environment(e)]
-        return self.used_by([FIGURES.modules[kind], "gla.figures.drawing", *(["gla.environments.making"] if own else []), *own])
+        rows = _rows(ENVIRONMENTS, [e["id"] for e in environments]) | _rows(CONDITIONS, conditions)
+        return self.used_by([FIGURES.modules[kind], "gla.figures.drawing", *(["gla.environments.making"] if own else []), *own], rows)
 
-    def drawing(self, kind: str) -> dict[str, str]:
-        """Of a figure's drawing; the project's style is a file of its own."""
-        return self.used_by([FIGURES.modules[kind], "gla.figures.drawing"])
+    def drawing(self, kind: str, conditions: Iterable[str] = ()) -> dict[str, str]:
+        """Of a figure's drawing; the project's style is a file of its own. conditions: whose rollouts it shows."""
+        return self.used_by([FIGURES.modules[kind], "gla.figures.drawing"], _rows(CONDITIONS, conditions))
 
-    def verdicts(self) -> dict[str, str]:
-        """Of the table of verdicts."""
-        return self.used_by(["gla.verdicts"])
+    def verdicts(self, conditions: Iterable[str]) -> dict[str, str]:
+        """Of the table of verdicts. conditions: whose rollouts it judges."""
+        return self.used_by(["gla.verdicts"], _rows(CONDITIONS, conditions))
 
-    def card(self) -> dict[str, str]:
+    def card(self, dataset: dict[str, Any]) -> dict[str, str]:
         """Of an agent's model card."""
-        return self.used_by(["gla.card"])
+        return self.used_by(["gla.card", ENCODINGS.modules[dataset["encoding"]["kind"]]])

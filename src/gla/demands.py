@@ -6,8 +6,6 @@ Estimates, in bytes, count what is surely held at the same time and nothing else
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
-
 from gla.config.agents import Agent
 from gla.config.evaluations import Evaluation
 from gla.config.whole import Config
@@ -30,7 +28,7 @@ def collection(source: SourceOptions, facts: Facts) -> int:
     """Of one block of lifetimes: whoever acts, rows that fill a chunk, and snapshots."""
     k = min(source.lifetimes, source.lifetimes_per_block)
     d, a = facts["observation_size"], facts["action_size"]
-    row = 4 * (2 * d + a + (2 if facts["discrete"] else a) + 1) + 2
+    row = 4 * (2 * d + (a if "distribution" in source.provides else 0) + (2 if facts["discrete"] else a) + 1) + 2
     rows = k * source.num_envs * min(source.updates * source.steps, 1024) * row
     if not isinstance(source, PPO):
         return rows
@@ -62,7 +60,7 @@ def rollout(evaluation: Evaluation, agent: Agent | None, config: Config, limit: 
     return size + 4 * agent.model.parameters(sizes) + state(evaluation, agent, config, limit)
 
 
-def _demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:
+def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:
     """What each kind of job takes: the entry, what takes it, how many bytes, and what would take less."""
     for name, s in config.sources.items():
         block = f"a block of {min(s.lifetimes, s.lifetimes_per_block)} lifetimes with {s.num_envs} copies of the environment, {s.steps} steps"
@@ -90,21 +88,3 @@ def _demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str
             runs, copies = len(e.tasks_of(v.split)) * e.reference.runs, e.reference.num_envs
             what = f"{runs} runs of {copies} copies of the environment on the tasks of split {v.split}"
             yield f"environments.{v.environment}.reference", what, population(runs, copies, 128, 64, known), "fewer runs or num_envs"
-
-
-def _machine(where: str) -> int:
-    """Bytes of this machine that a job may fill: memory, swap and, for training, GPUs."""
-    size = psutil.virtual_memory().total + psutil.swap_memory().total
-    if where.startswith("agents."):
-        import torch
-
-        size += sum(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
-    return size
-
-
-def problems(config: Config, facts: dict[str, Facts], memory: int | None) -> Iterator[str]:
-    """A line for each entry whose jobs cannot fit into memory. memory: bytes that a job may fill; None: this machine's."""
-    have = psutil.virtual_memory().total if memory is None else memory
-    for where, what, size, less in _demands(config, facts):
-        if size > have and size > (most := _machine(where) if memory is None else memory):
-            yield f"{where}: {what} takes at least {size / 1e9:.0f} GB (expected at most the {most / 1e9:.0f} GB there are: {less})"

@@ -53,7 +53,7 @@ def minari(store: str | Path, name: str, folder: str | Path | None = None) -> st
             episodes = _episodes(history, final, body["lifetimes"], env)
             made = library.create_dataset_from_buffers(
                 name, [EpisodeBuffer(id=number, **e) for number, e in enumerate(episodes)], env=env,
-                algorithm_name="PPO", data_format="hdf5",
+                algorithm_name=body["config"]["source"]["kind"], data_format="hdf5",
                 description=f"Whole learning histories in {entry.id}, from its first update to its last.{tasks}",
             )  # fmt: skip
         except BaseException:

@@ -71,26 +71,24 @@ def exclusive(path: str | Path, shared: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(results: str | Path, by: Literal["run", "command", "job"]) -> Iterator[None]:
+def writing(results: str | Path, by: Literal["run", "job"]) -> Iterator[None]:
     """Hold a folder of results while something writes into it.
 
     A run of Snakemake removes outputs before their jobs begin, and what a failed job leaves, so that it takes the folder for
-    itself, jobs of an earlier run that was killed included; commands write side by side, each into a place of its own.
-    Raises Busy where a run meets anything else, or a command meets a run.
+    itself. Raises Busy where a run meets another one, or a job that outlived the run that started it.
     """
     folder, (run, jobs) = Path(results), LOCKS
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         try:
-            if by != "job":
-                held.enter_context(exclusive(folder / run, shared=by == "command"))
             if by == "run":
+                held.enter_context(exclusive(folder / run))
                 with exclusive(folder / jobs):
                     pass
             else:
                 held.enter_context(exclusive(folder / jobs, shared=True))
         except Busy:
-            raise Busy(f"{folder}: a run of Snakemake or a command of gla is writing there (wait for it, or stop it)") from None
+            raise Busy(f"{folder}: another run of Snakemake is writing there (wait for it, or stop it)") from None
         yield
 
 
@@ -288,4 +286,15 @@ def sha256(path: str | Path) -> str:
 
 def fingerprint(value: Any) -> str:
     """Hash of a JSON-like value, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    try:
+        text = json.dumps(value, sort_keys=True)
+    except TypeError:  # keys of several types have no order but that of their text
+        text = json.dumps(_by_text(value))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _by_text(value: Any) -> Any:
+    """A value whose mappings have their keys in the order of their text."""
+    if isinstance(value, dict):
+        return {key: _by_text(value[key]) for key in sorted(value, key=str)}
+    return [_by_text(v) for v in value] if isinstance(value, list | tuple) else value

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from gla.options import ConfigError, Options
+from gla.options import ConfigError
 
 
 class Kinds:
@@ -37,8 +37,8 @@ class Kinds:
             raise ConfigError(f"{self.noun}: {name!r} (expected one of {', '.join(self.modules)})")
         return import_module(self.modules[name])
 
-    def options(self, name: str) -> type[Options]:
-        """The options of a kind."""
+    def options(self, name: str) -> Any:
+        """The class of a kind's options."""
         return self[name].Options
 
 

@@ -3,6 +3,7 @@
 This module imports nothing of the package, so that each kind (``gla.kinds``) can declare its own options beside its code.
 """
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,3 +54,31 @@ def key_shown(key: Any) -> str:
 def cut(line: str) -> str:
     """An error without its middle where it is long: it begins with the key and ends with what was expected."""
     return line if len(line) <= 800 else f"{line[:400]} ... {line[-300:]}"
+
+
+def check_values(raw: Any) -> None:
+    """Raises ConfigError for a config that is too large or too deep to be one, or holds what no file of results can hold.
+
+    YAML's aliases let a few lines stand for billions of values, so that whoever walks them all never ends.
+    """
+    left, stack = MOST_VALUES, [("config", raw, 0)]
+    while stack:
+        where, value, depth = stack.pop()
+        left -= 1
+        if left < 0 or depth > DEEPEST:
+            found = f"more than {MOST_VALUES} values" if left < 0 else f"nested more than {DEEPEST} deep"
+            entry = ".".join(where.partition("[")[0].split(".")[:3])
+            raise ConfigError(f"{entry}: {found} (expected fewer; do aliases repeat each other?)")
+        if isinstance(value, dict):
+            stack += [(f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v, depth + 1) for key, v in value.items()]
+            stack += [(where, key, depth) for key in value]
+        elif isinstance(value, list):
+            stack += [(f"{where}[{i}]", v, depth + 1) for i, v in enumerate(value)]
+        elif isinstance(value, float) and value != value:
+            raise ConfigError(f"{where}: nan (expected a number)")
+        elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise ConfigError(f"{where}: an integer of {value.bit_length()} bits (expected at most {MOST_BITS})")
+        elif isinstance(value, str) and not value.isascii() and re.search("[\ud800-\udfff]", value):
+            raise ConfigError(f"{where}: {shown(value)} (expected text that UTF-8 can hold)")
+        elif not isinstance(value, str | int | float | None):
+            raise ConfigError(f"{where}: {shown(value)} (expected text, a number, true, false, a list or a mapping)")

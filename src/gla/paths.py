@@ -4,10 +4,12 @@ Snakemake's rules ask here for their inputs and params, so that a rule is a few 
 (``gla.config.reading.normalise``).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from gla.conditions.kinds import CONDITIONS
+from gla.sources.kinds import SOURCES
 
 
 def network(name: str) -> tuple[str, int]:
@@ -84,6 +86,11 @@ class Paths:
         pairs += [("baseline", c) for c in entry["baselines"]]
         return [self.rollout(evaluation, a, c) for a, c in pairs]
 
+    def conditions(self, evaluations: Iterable[str]) -> list[str]:
+        """What is run in any of some evaluations: conditions of agents, and baselines."""
+        entries = [self.config["evaluations"][v] for v in evaluations]
+        return sorted({c for entry in entries for c in (*entry["conditions"], *entry["baselines"])})
+
     def rollouts_of(self, name: str) -> list[str]:
         """An agent's rollouts wherever it is evaluated, and the baselines beside them."""
         agent = network(name)[0]
@@ -125,14 +132,16 @@ class Paths:
         own = {"training": "tasks"}.get(split, f"{split}_tasks")
         return {k: entry[k] for k in ("id", "kwargs", "tasks", "reference", own)}
 
-    def sources_in(self, environment: str) -> list[str]:
-        """Sources of an environment."""
-        return [s for s, entry in self.config["sources"].items() if entry["environment"] == environment]
+    def policies_in(self, environment: str) -> list[str]:
+        """Sources of an environment that write policies: one, where a baseline acts by them, which the check of a config sees to."""
+        own = {s: entry["kind"] for s, entry in self.config["sources"].items() if entry["environment"] == environment}
+        # Importing kinds is slow, and needed where there is a choice alone.
+        return list(own) if len(own) < 2 else [s for s, kind in own.items() if "policies" in SOURCES.options(kind).provides]
 
     def baseline_inputs(self, evaluation: str, condition: str) -> dict[str, list[str]]:
         """Files that a baseline acts by: stores and digests, or a reference's."""
         entry, role = self.config["evaluations"][evaluation], CONDITIONS[condition].role
-        sources = self.sources_in(entry["environment"]) if role == "source" else []
+        sources = self.policies_in(entry["environment"]) if role == "source" else []
         reference = self.reference(entry["environment"], entry["split"]) if role == "reference" else []
         return {"stores": self.stores(sources), "digests": self.digests(sources), "reference": reference}
 

@@ -47,6 +47,11 @@ class Policy(NamedTuple):
         return torch.baddbmm(self.b2, h, self.w2)
 
 
+def sizes(d: int, h: int, a: int) -> Policy:
+    """The sizes of each field of one policy: d observation dimensions, h hidden units, a action dimensions."""
+    return Policy((d, h), (1, h), (h, h), (1, h), (h, a), (1, a), (a,), (d,), (d,))
+
+
 def sample_action(mean: Tensor, log_std: Tensor | None, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
     """Actions (..., a) from means and log-deviations, or integers (...) from logits where log_std is None."""
     if log_std is None:  # Gumbel-max

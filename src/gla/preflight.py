@@ -1,13 +1,12 @@
 """What only the environments themselves can say about a config, asked before any job starts."""
 
 import contextlib
-import importlib.util
 import logging
-import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from gla.checked import modules
 from gla.config.environments import Environment
 from gla.config.whole import Config
 from gla.encoding.kinds import ENCODINGS
@@ -28,25 +27,6 @@ def _key(entry: Environment, backends: set[str]) -> str:
             versions.append(version("envpool"))
     tasks = [entry.tasks, entry.validation_tasks, entry.test_tasks]
     return fingerprint([entry.id, entry.kwargs, tasks, sorted(backends), versions, own])
-
-
-def modules(env_id: str) -> list[str]:
-    """Files of the module that an id names, ``module:Name-v0``, or of the whole package that holds it; none for another id.
-
-    Below the current folder they are relative to it. The module is found and not imported, and what it imports
-    from elsewhere is not followed.
-    """
-    module, colon, _ = env_id.partition(":")
-    try:
-        spec = importlib.util.find_spec(module.partition(".")[0]) if colon else None
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:  # making the environment will say so
-        return []
-    folders = spec.submodule_search_locations
-    found = [spec.origin] if folders is None else [p for folder in folders for p in Path(folder).rglob("*.py")]
-    files, here = sorted({Path(p).absolute() for p in found if p and Path(p).is_file()}), Path.cwd()
-    return [os.fspath(p.relative_to(here) if p.is_relative_to(here) else p) for p in files]
 
 
 def _backends(config: Config, name: str) -> dict[str, str]:
@@ -145,22 +125,16 @@ def encodings(config: Config, facts: dict[str, Facts]) -> list[str]:
     """A line for each environment that an agent is trained or evaluated in and that its encoding cannot hold."""
     from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 
-    def problem(dataset: str, environment: str) -> str | None:
+    used = [(f"datasets.{n}.sources: {s!r}", n, config.sources[s].environment) for n, d in config.datasets.items() for s in d.sources]
+    used += [
+        (f"evaluations.{n}.agents: {a!r}", config.agents[a].dataset, v.environment) for n, v in config.evaluations.items() for a in v.agents
+    ]
+    found: dict[tuple[str, str], str] = {}
+    for where, dataset, environment in used:
         known, options = facts[environment], config.datasets[dataset].encoding
         spec = EnvSpec(known["observation_size"], known["action_size"], known["discrete"], None, None, known["states"])
         try:
             ENCODINGS[options.kind].Encoding(options).check(config.environments[environment].id, spec)
         except UnsupportedEnvironment as error:
-            return str(error)
-        return None
-
-    found = []
-    for name, d in config.datasets.items():
-        for s in d.sources:
-            if said := problem(name, config.sources[s].environment):
-                found.append(f"datasets.{name}.sources: {s!r}: {said}")
-    for name, v in config.evaluations.items():
-        for a in v.agents:
-            if said := problem(config.agents[a].dataset, v.environment):
-                found.append(f"evaluations.{name}.agents: {a!r}: {said}")
-    return found
+            found.setdefault((dataset, environment), f"{where}: {error}")  # said once, where it is met first
+    return list(found.values())

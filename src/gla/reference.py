@@ -25,7 +25,7 @@ from gla.files import (
     write_json,
 )
 from gla.learners.ppo import PPO, Population, ReturnTracker
-from gla.policies import Policy
+from gla.policies import Policy, sizes
 from gla.progress import Progress
 from gla.references import Curve
 
@@ -106,10 +106,9 @@ def read(path: str | Path) -> list[Policy]:
         fields = load(Path(path).read_bytes())
         policy = Policy(*(fields[f] for f in Policy._fields))
         (n, d, h), a = policy.w0.shape, policy.w2.shape[-1]
-        sizes = Policy((n, d, h), (n, 1, h), (n, h, h), (n, 1, h), (n, h, a), (n, 1, a), (n, a), (n, d), (n, d))
-        for name, x, size in zip(Policy._fields, policy, sizes, strict=True):
-            if x.dtype != torch.float32 or tuple(x.shape) != size:
-                raise ValueError(f"{name} is {x.dtype} of {tuple(x.shape)}; expected {size}")
+        for name, x, size in zip(Policy._fields, policy, sizes(d, h, a), strict=True):
+            if x.dtype != torch.float32 or tuple(x.shape) != (n, *size):
+                raise ValueError(f"{name} is {x.dtype} of {tuple(x.shape)}; expected {(n, *size)}")
         if not n or n % tasks:
             raise ValueError(f"{n} policies; expected a multiple of {tasks} tasks")
     except Exception as error:  # safetensors raises its own kinds

@@ -15,6 +15,7 @@ from gla.config.evaluations import Evaluation
 from gla.environments.making import time_limit
 from gla.environments.spaces import EnvSpec
 from gla.environments.vector import VectorEnv
+from gla.files import CorruptFile
 from gla.options import ConfigError
 from gla.policies import NumericalError, Policy, sample_action
 from gla.progress import Progress
@@ -72,7 +73,7 @@ def most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
     if limit is None:
         raise ConfigError(
             f"environment {envs.envs[0].spec.id!r} has no time limit, so {evaluation.episodes} episodes need not end "
-            "(expected kwargs.max_episode_steps in its config, or steps instead of episodes in the evaluation)"
+            "(expected kwargs.max_episode_steps in its config, or env_steps instead of episodes in the evaluation)"
         )
     return evaluation.episodes * limit
 
@@ -118,12 +119,17 @@ def run_in(
 
 
 def run_policies(policies: Policy, entry: Environment, evaluation: Evaluation, label: str) -> EpisodeRows:
-    """Fixed policies, seed s acting by the s-th modulo their number, at the evaluation's temperature."""
+    """Fixed policies, seed s acting by the s-th modulo their number, at the evaluation's temperature.
+
+    Raises CorruptFile where they are those of an environment of other sizes.
+    """
     chosen = torch.arange(evaluation.seeds) % len(policies.w0)
     policy = Policy(*(field[chosen] for field in policies))
     generator = torch.Generator().manual_seed(evaluation.split_seed)
 
     def act(spec: EnvSpec, observation: np.ndarray, t: int) -> np.ndarray:
+        if (found := (policy.w0.shape[1], policy.w2.shape[2])) != (sizes := (spec.observation_size, spec.action_size)):
+            raise CorruptFile(f"{label}, environment {entry.id!r}: policies of observation and action sizes {found} (expected {sizes}; are they another environment's?)")
         mean = policy(torch.from_numpy(observation).unsqueeze(1)).squeeze(1)
         check_finite(f"{label}, environment {entry.id!r}", "the policy's output", mean.numpy(), t)
         return sample_action(mean, None if spec.discrete else policy.log_std, generator, evaluation.temperature).numpy()

@@ -208,8 +208,8 @@ def train(
     """Train an agent and write its folder: weights.safetensors, metrics.jsonl, by_position.csv and,
     last, agent.json.
 
-    name: the agent's key in the config. code: what decides the weights (``gla.code.training``). table, summary: the manifest. scratch: a folder for
-    checkpoints and TensorBoard logs; checkpoints are removed at the end. Raises CorruptFile for bad
+    name: the agent's key in the config. code: what decides the weights (``gla.code.Code.training``). table, summary: the
+    manifest. scratch: a folder for checkpoints and TensorBoard logs; checkpoints are removed at the end. Raises CorruptFile for bad
     inputs, NumericalError where a number stops being finite (the last checkpoint stays), Interrupted
     after SIGTERM, and Busy where another process trains the same agent.
     """

@@ -36,14 +36,14 @@ from gla.references import Curve
 from gla.rows import read_evaluation
 from gla.statistics import bootstrap_interval, crossed_mean, crossed_test, holm, iqm, resampled, seeds_interval
 
-CONTROLS, CALM, ONLINE = of_role("control"), of_role("calm"), of_role("online")
-ENDS = of_role("reference", "source")[::-1]  # what a score of 1 stands for: the first of them that was run
+CONTROLS, ABLATIONS, CALM, ONLINE = of_role("control"), of_role("ablation"), of_role("calm"), of_role("online")
+ENDS = (*of_role("reference"), *of_role("source"))  # what a score of 1 stands for: the first of them that was run
 LEVEL = 0.025
 RESAMPLES = 2000
 COLUMNS = (
     "agent", "environment", "evaluation", "split", "verdict", "verdict_v1", "p_value", "p_holm", "first_episode", "first", "last",
     "last_low", "last_high", "gain", "gain_low", "gain_high", "control_gain", "control_last", "controls_harmed", "excess_low",
-    "context_wiped", *CALM, *ONLINE, *of_role("source", "reference"), "best_online", "best_online_last", "beats_online",
+    *ABLATIONS, *CALM, *ONLINE, *of_role("source", "reference"), "best_online", "best_online_last", "beats_online",
     "beats_online_low", "beats_online_high", "normalised_score", "score_low", "score_high", "score_above_calm",
     "score_above_calm_low", "score_above_calm_high", "below_zero_action", "data_efficiency", "training_seeds", "seeds",
     "fewest_episodes",
@@ -191,9 +191,7 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
         "fewest_episodes": own.groupby(["condition", "training_seed", "seed"]).size().min() if finished.all() else 0,
     }  # fmt: skip
     row |= zip(("last", "last_low", "last_high"), seeds_interval(last, tasks), strict=True)
-    if "context_wiped" in frames:
-        row["context_wiped"] = _mean(fifth["context_wiped"][1])
-    row |= {c: _mean(x) for c, x in baseline.items()}
+    row |= {c: _mean(fifth[c][1]) for c in ABLATIONS if c in frames} | {c: _mean(x) for c, x in baseline.items()}
     if online := [c for c in ONLINE if np.isfinite(row.get(c, np.nan))]:
         best = max(online, key=lambda c: row[c])
         row |= {"best_online": best, "best_online_last": row[best]}

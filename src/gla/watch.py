@@ -70,9 +70,9 @@ def video(agent, env, path: str | Path, episodes: int | None = None, kwargs: dic
     made = _renderable(env_id(env), kwargs or {})
     try:
         limit = time_limit(made)
-        if limit is None or settings.get("steps") is not None:
+        if limit is None or settings.get("env_steps") is not None:
             raise ConfigError(f"video of {env!r}: no number of episodes ends (expected episodes, and max_episode_steps in kwargs)")
-        policy = agent.policy(made, **settings | {"steps": episodes * limit})
+        policy = agent.policy(made, **settings | {"env_steps": episodes * limit})
         observation, _ = made.reset(seed=settings.get("seed", 0))
         progress = Progress(f"video {env}", episodes, "episodes")
         films: dict[int, list[np.ndarray]] = {0: [], episodes - 1: []}
@@ -155,6 +155,18 @@ def schema(store: str | Path) -> str:
     return "\n".join(lines)
 
 
+def _noise(h: reading.History) -> tuple[str, np.ndarray] | None:
+    """How random actions were: what it is called, and its value in each update (K, U). None where no distributions were written."""
+    if "log_std" in h.arrays:
+        return "deviation", np.exp(h.log_std).mean(-1)
+    if "logits" not in h.arrays:
+        return None
+    shifted = h.logits - h.logits.max(-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    entropy = -(np.exp(log_p) * log_p).sum(-1)
+    return "entropy (nats)", entropy.reshape(*entropy.shape[:2], h.updates, -1).mean((1, 3))
+
+
 def plot_history(store: str | Path, path: str | Path) -> None:
     """Draw a history: returns and action noise by update, and which states were seen."""
     from gla.figures.drawing import plt, styled
@@ -165,18 +177,13 @@ def plot_history(store: str | Path, path: str | Path) -> None:
         left.plot(h.mean_return.T, color="0.7", linewidth=0.5)
         left.plot(pd.DataFrame(h.mean_return).mean())
         left.set(title="return, by lifetime and mean", xlabel="update")
-        if h.log_std is None:
-            shifted = h.mean - h.mean.max(-1, keepdims=True)
-            log_p = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-            entropy = -(np.exp(log_p) * log_p).sum(-1)
-            noise = entropy.reshape(*entropy.shape[:2], h.updates, -1).mean((1, 3))  # (K, U)
-            middle.set(title="action noise: entropy (nats)", xlabel="update")
-        else:
-            noise = np.exp(h.log_std).mean(-1)
-            middle.set(title="action noise: deviation", xlabel="update")
-        middle.plot(noise.T, color="0.7", linewidth=0.5)
-        middle.plot(noise.mean(0))
-        middle.set_ylim(0, 1.1 * max(noise.max(), 1e-6))
+        if noise := _noise(h):
+            middle.set(title=f"action noise: {noise[0]}", xlabel="update")
+            middle.plot(noise[1].T, color="0.7", linewidth=0.5)
+            middle.plot(noise[1].mean(0))
+            middle.set_ylim(0, 1.1 * max(noise[1].max(), 1e-6))
+        else:  # its source writes no distributions
+            middle.set_axis_off()
         states = h.observation.reshape(-1, h.observation.shape[-1])
         states = states[:: -(-len(states) // STATES)].astype(float)
         states = states - states.mean(0)

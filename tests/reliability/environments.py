@@ -19,8 +19,9 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from injections import EVALUATION, LEARNER, Job, Outcome, Tree, content, half_written
 
-from gla import agent, evaluate, histories, preflight
-from gla.config import Environment
+from gla import agent, checked, in_context, rows
+from gla.config.environments import Environment
+from gla.storage.collecting import collect
 
 SPACE, PARTS = Box(-1, 1, (3,), np.float32), Dict({"place": Box(-1, 1, (1,)), "speed": Box(-1, 1, (2,))})
 AT = 13
@@ -190,15 +191,15 @@ class Lie:
         os.environ["GLA_STEP_SECONDS"] = "1" if "hangs" in self.lie or self.lie in HANGS else "60"
         gym.register("Lying-v0", Lying, max_episode_steps=10)
         tasks = [{}, {"lie": self.lie, "at": 0 if self.stage == "preflight" else AT}]
-        given = {"id": "Lying-v0", "kwargs": {"parts": self.when == "parts"}, "tasks": tasks, "lifetimes": 4, "streams": 1}
+        given = {"id": "Lying-v0", "kwargs": {"parts": self.when == "parts"}, "tasks": tasks}
+        source = LEARNER.model_copy(update={"environment": "lying", "num_envs": 1})
         if self.stage == "preflight":
-            preflight.check({"environments": {"lying": given | {"ppo": LEARNER.model_dump()}}}, "environments.json")
+            checked.checked({"environments": {"lying": given}, "sources": {"lying": source.model_dump()}}, cache="checked.json")
         elif self.stage == "collect":
-            entry = Environment(**given, ppo=LEARNER)
-            histories.collect(entry, "lying", range(4), "histories/lying/0-3/history.zarr", "histories/lying/0-3.json")
+            collect(source, Environment(**given), "lying", range(4), "histories/lying/0-3/history.zarr", "histories/lying/0-3.json")
         else:
-            rows = evaluate.run_agent(agent.load("agents/agent"), Environment(**given), EVALUATION, "agent", "evaluate lying agent")
-            evaluate.write_rows(rows.frame("agent", "lying", "agent"), "rollouts/lying/agent/agent.parquet")
+            found = in_context.run_agent(agent.load("agents/agent"), Environment(**given), EVALUATION, "agent", "evaluate lying agent")
+            rows.write_rows(found.frame("agent", "lying", "agent"), "rollouts/lying/agent/agent.parquet")
 
     def named(self) -> list[str]:
         """What the error must name."""

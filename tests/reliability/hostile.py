@@ -20,6 +20,7 @@ import torch
 import zarr
 from injections import (
     AGENT,
+    DATASET,
     FIGURE,
     MANIFEST,
     SECONDS,
@@ -37,11 +38,14 @@ from injections import (
 )  # fmt: skip
 from safetensors.torch import save
 
-from gla import augment, card, evaluate, figures, files, histories, reference
+from gla import card, files, manifests, reference, rows
 from gla.agent import AgentModel
-from gla.config import Figure
-from gla.ppo import Policy
-from gla.windows import Windows
+from gla.figures import sources, training
+from gla.figures.drawing import plot, tabulate
+from gla.models import equivariant
+from gla.policies import Policy
+from gla.storage.layout import read_digest
+from gla.windows.batches import Windows
 
 Make = Callable[[], None]
 DIGEST, AGENT_JSON, WEIGHTS = STORE[1], "agents/agent/agent.json", "agents/agent/weights.safetensors"
@@ -53,27 +57,27 @@ GONE = "gone"  # in the place of a value: its key is left out
 
 
 def _read_manifest() -> None:
-    augment.read_manifest(*MANIFEST)
+    manifests.read_manifest(*MANIFEST)
 
 
 def _draw_windows() -> None:
-    Windows(AGENT, *augment.read_manifest(*MANIFEST), "train")
+    Windows(AGENT, *manifests.read_manifest(*MANIFEST), "train")
 
 
 def _tabulate() -> None:
-    figures.tabulate(FIGURE, {"rollouts": [[ROLLOUT]], "optimal": [None], "tasks": [1]}, "figures/other.csv")
+    tabulate(FIGURE, {"rollouts": [[ROLLOUT]], "optimal": [None], "tasks": [1]}, "figures/other.csv")
 
 
 def _tabulate_sources() -> None:
-    figures.tabulate(Figure(kind="sources", environments=["grid"]), {"digests": [DIGEST]}, "figures/other.csv")
+    tabulate(sources.Options(kind="sources", sources=["grid"]), {"digests": [DIGEST]}, "figures/other.csv")
 
 
 def _tabulate_training() -> None:
-    figures.tabulate(Figure(kind="training", agents=["agent"]), {"by_position": ["agents/agent/by_position.csv"]}, "figures/other.csv")
+    tabulate(training.Options(kind="training", agents=["agent"]), {"by_position": ["agents/agent/by_position.csv"]}, "figures/other.csv")
 
 
 def _plot() -> None:
-    figures.plot(FIGURE, "figures/figure.csv", ["figures/figure.png"])
+    plot(FIGURE, "figures/figure.csv", ["figures/figure.png"])
 
 
 def _write_card() -> None:
@@ -156,7 +160,7 @@ def _group_for_an_array() -> None:
 
 def _table(column: str, value: Any) -> None:
     """A manifest's table with a column replaced, and a summary that fits it."""
-    frame = pd.read_csv(MANIFEST[0], dtype=dict.fromkeys(augment.COLUMNS[:4], str), keep_default_na=False)
+    frame = pd.read_csv(MANIFEST[0], dtype=dict.fromkeys(manifests.COLUMNS[:4], str), keep_default_na=False)
     frame[column] = value
     frame.to_csv(MANIFEST[0], index=False)
     _rehash(Path(MANIFEST[0]))
@@ -164,12 +168,16 @@ def _table(column: str, value: Any) -> None:
 
 
 def _equivariant(**sizes: int) -> None:
-    _describe(kind="equivariant", **sizes)
+    """Weights that are said to be a model of another kind."""
+    body = json.loads(Path(AGENT_JSON).read_text())
+    body["config"]["model"] = equivariant.Options(layers=1, width=16, heads=2).model_dump()
+    Path(AGENT_JSON).write_text(json.dumps(body))
+    _describe(**sizes)
 
 
 def _tensor(name: str, value: torch.Tensor | None) -> None:
     """The agent's weights with one more, other, or missing."""
-    state = AgentModel(AGENT).state_dict()
+    state = AgentModel(AGENT, DATASET.encoding.sizes).state_dict()
     state[name] = value
     Path(WEIGHTS).write_bytes(save({n: x for n, x in state.items() if x is not None}))
     _describe()
@@ -227,7 +235,7 @@ def _make_reference(sizes: dict[str, tuple[int, ...]], keys: tuple = (), value: 
     """A reference of two policies that is whole but for the sizes of some fields, or for a value of its description."""
     shapes = Policy((2, 9, 8), (2, 1, 8), (2, 8, 8), (2, 1, 8), (2, 8, 4), (2, 1, 4), (2, 4), (2, 9), (2, 9))._asdict() | sizes
     _replace(REFERENCE, save({name: torch.zeros(shape, dtype=dtype) for name, shape in shapes.items()}))
-    body = {"environment": "grid", "split": "test", "tasks": 1, "streams": 2, "steps_per_update": 8, "mean_return": [[0.5, None], [1.0, 2.0]],
+    body = {"environment": "grid", "split": "test", "tasks": 1, "num_envs": 2, "steps_per_update": 8, "mean_return": [[0.5, None], [1.0, 2.0]],
             "sha256": files.sha256(REFERENCE)}  # fmt: skip
     if keys:
         _put(body, keys, value)
@@ -254,11 +262,11 @@ def _of_another_environment() -> None:
 
 
 def _read_pendulum() -> None:
-    evaluate.read_evaluation(["rollouts/pendulum/agent/agent.parquet", "rollouts/pendulum/baseline/random.parquet"])
+    rows.read_evaluation(["rollouts/pendulum/agent/agent.parquet", "rollouts/pendulum/baseline/random.parquet"])
 
 
 def _rows_of(path: str) -> None:
-    evaluate.read_rows(path)
+    rows.read_rows(path)
 
 
 def _load_other() -> None:
@@ -268,15 +276,15 @@ def _load_other() -> None:
 
 
 def _other_digest() -> None:
-    histories.read_digest("histories/other/0-3.json")
+    read_digest("histories/other/0-3.json")
 
 
 def _other_manifest() -> None:
-    augment.read_manifest("manifests/other.csv", "manifests/other.json")
+    manifests.read_manifest("manifests/other.csv", "manifests/other.json")
 
 
 def _other_table() -> None:
-    figures.plot(FIGURE, "figures/other.csv", ["figures/other.png"])
+    plot(FIGURE, "figures/other.csv", ["figures/other.png"])
 
 
 def _move_manifest() -> None:
@@ -301,7 +309,7 @@ def _digits(path: str) -> None:
 def _deep(depth: int) -> None:
     """A digest that nests as deep as Python's JSON reader goes."""
     body = json.loads(Path(DIGEST).read_text())
-    body["config"]["tasks"] = "here"
+    body["config"]["environment"]["tasks"] = "here"
     _replace(DIGEST, json.dumps(body).replace('"here"', "[" * depth + "]" * depth).encode())
 
 
@@ -311,11 +319,12 @@ def _gzip() -> list[dict[str, Any]]:
 
 HUGE = 10**18
 READ_DIGEST = {"files": [[], 3, {"a": 1}], "lifetimes": ["x", [], [-1], ["0"], {}], "mean_return": [[[1.0]], "x", [[float("nan")] * 12] * 4, [[1e300] * 5000]],
-               "streams": [-1, 0.5, None], "updates": [HUGE, "12"], "steps_per_update": [0, GONE], "observation_size": [10**9, 0],
-               "action_size": [10**9, True], "discrete": ["yes"], "environment": [3, None, "other"], "config": [[], {"id": "x", "tasks": "y"}, {}],
-               "content": [[], "0" * 64], "format": [2, "1"]}  # fmt: skip
-SUMMARY = {"projections": [{}, None, {"kind": "gaussian", "train": -1, "validation": 1}, {"kind": "none", "train": 1, "validation": 1}],
-           "environments": [[], {}, {"grid": {}}, {"grid": "x"}], "rows": [[]], "content": [3], "table": [None, "0" * 64]}  # fmt: skip
+               "num_envs": [-1, 0.5, None], "updates": [HUGE, "12"], "steps_per_update": [0, GONE], "observation_size": [10**9, 0],
+               "action_size": [10**9, True], "discrete": ["yes"], "environment": [3, None], "source": [3, None, "other"], "tasks": [0, "1"],
+               "arrays": [[], {"reward": {}}, {"reward": {"dtype": "object", "axes": {"step": 1}}}, {"reward": {"dtype": "bool", "axes": {"step": -1}}}],
+               "config": [[], {"source": {}, "environment": {"id": 3}}, {}], "content": [[], "0" * 64], "format": [1, "2"]}  # fmt: skip
+SUMMARY = {"encoding": [{}, None, {"kind": "projected", "train": -1}, {"kind": "none"}, {"kind": "projected", "projections": "none"}],
+           "sources": [[], {}, {"grid": {}}, {"grid": "x"}], "rows": [[]], "content": [3], "table": [None, "0" * 64]}  # fmt: skip
 METADATA: list[tuple[tuple, Any]] = [
     (("codecs",), _gzip()), (("codecs",), "x"), (("codecs",), [{"name": "numcodecs.pickle", "configuration": {}}]), (("codecs",), []),
     (("shape",), [-1, 2]), (("shape",), ["a", "b"]), (("shape",), [4]), (("shape",), [HUGE, HUGE]), (("data_type",), "float64"),
@@ -327,15 +336,15 @@ DESCRIPTION: list[tuple[tuple, Any, Make]] = [
     *[(("weights", *k), v, _load_agent) for k, v in (((), "x"), (("file",), "../../etc/passwd"), (("sha256",), 3))],
     *[(("manifest",), v, _load_agent) for v in ({}, [], None)],
     *[(("config", *k), v, _load_agent) for k, v in (((), None), (("model",), {"heads": 0}), (("model", "width"), 10**30), (("model", "layers"), -1),
-      (("model", "kind"), "../../os"), (("model", "kind"), "attention"), (("learning_rate",), float("inf")), (("unknown",), 1))],
+      (("model", "kind"), "../../os"), (("model", "kind"), "attention"), (("training", "learning_rate"), float("inf")), (("unknown",), 1))],
     *[(("training", *k), v, _write_card) for k, v in (((), GONE), ((), "x"), (("validation_loss",), float("nan")), (("parameters",), "many"))],
-    (("manifest", "environments", "grid", "return_last"), "x", _write_card),
+    (("manifest", "sources", "grid", "return_last"), "x", _write_card),
 ]  # fmt: skip
 
 # Each: what makes the file, who reads it, and what the error must name.
 CASES: list[tuple[Make, Make, str]] = [
     *[(partial(_forge, DIGEST, (key,), v), _tabulate_sources, DIGEST) for key, values in READ_DIGEST.items() for v in values],
-    *[(partial(_forge, DIGEST, (key,), HUGE), _read_store, "history.zarr/") for key in ("streams", "steps_per_update")],
+    *[(partial(_forge, DIGEST, (key,), HUGE), _read_store, "history.zarr/") for key in ("num_envs", "steps_per_update")],
     *[(partial(_deep, depth), _tabulate_sources, DIGEST) for depth in (300, 900, 990)],
     *[(partial(_replace, DIGEST, content), _read_store, DIGEST) for content in (b"null", b"", b"\xff\xfe{", b'{"a": NaN}', b"3", b"[" * 100_000)],
     (partial(_digits, DIGEST), _read_store, DIGEST), (partial(_folder, DIGEST), _read_store, DIGEST),
@@ -353,7 +362,7 @@ CASES: list[tuple[Make, Make, str]] = [
     (partial(_values, "action", 10**9), _read_store, "history.zarr/action"), (partial(_values, "action", -1), _read_store, "history.zarr/action"),
     *[(partial(_forge, MANIFEST[1], (key,), v), _read_manifest, "manifests/grid") for key, values in SUMMARY.items() for v in values],
     *[(partial(_table, column, v), _read_manifest, MANIFEST[0]) for column, v in
-      (("lifetime", -1), ("lifetime", "x"), ("stream", 10**30), ("projection_low", 2**41), ("environment", "other"), ("split", "train"))],
+      (("lifetime", -1), ("lifetime", "x"), ("stream", 10**30), ("projection_low", 2**41), ("source", "other"), ("split", "train"))],
     *[(partial(_table, column, v), _draw_windows, DIGEST) for column, v in (("lifetime", 10**6), ("stream", 10**6))],
     (partial(_table, "store", "/etc"), _draw_windows, "/etc"), (partial(_table, "digest", "/etc/passwd"), _draw_windows, "/etc/passwd"),
     *[(partial(_forge, AGENT_JSON, keys, v), work, "agents/agent/") for keys, v, work in DESCRIPTION],
@@ -375,7 +384,7 @@ CASES: list[tuple[Make, Make, str]] = [
     *[(partial(_verdicts, text), _write_card, "verdicts.csv") for text in ("", "agent\nagent\n", "\x00\x01", "agent,evaluation,split,verdict\na,b,test,c\n")],
     *[(partial(_make_reference, {}, (key,), v), _read_reference, "references/grid/test") for key, v in
       (("tasks", 0), ("tasks", "1"), ("tasks", 3), ("split", "x"), ("split", "validation"), ("environment", "other"), ("sha256", "0" * 64),
-       ("streams", HUGE * 1.5), ("mean_return", [[1], [1, 2]]), ("mean_return", []), ("mean_return", [["x"]]))],
+       ("num_envs", HUGE * 1.5), ("mean_return", [[1], [1, 2]]), ("mean_return", []), ("mean_return", [["x"]]))],
     *[(partial(_make_reference, sizes), _read_reference, REFERENCE) for sizes in ({"w1": (2, 8, 7)}, {"w0": (2,)}, {"b2": (1, 1, 4)}, {"w0": (0, 9, 8)})],
     (partial(_make_reference, {}, (), None, torch.float16), _read_reference, REFERENCE),
     # What is whole, and lies where something else belongs.

@@ -15,6 +15,7 @@ Snakemake's do. They are forked from a server that has imported the package, so 
 import contextlib
 import csv
 import ctypes
+import gc
 import io
 import json
 import multiprocessing
@@ -39,14 +40,26 @@ import torch
 import yaml
 import zarr
 
-from gla import agent, augment, config, evaluate, figures, files, histories, train
-from gla.config import PPO, Agent, Dataset, Environment, Evaluation, Figure, Model, Panel, Projections
+from gla import agent, files, in_context, manifests, rows, train
+from gla.config.agents import Agent, Training
+from gla.config.datasets import Dataset
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.config.reading import load
+from gla.encoding import projected
+from gla.figures import drawing
+from gla.figures.in_context import Options as Figure
+from gla.figures.panels import Panel
 from gla.job import job
+from gla.models import transformer
+from gla.sources import ppo
+from gla.storage import collecting, reading
 from gla.verify import verify
+from gla.windows import across_updates
 
 os.environ["OMP_NUM_THREADS"] = "1"
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["gla.train", "gla.evaluate", "gla.figures", "gla.verify", "torch.utils.tensorboard"])
+CONTEXT.set_forkserver_preload(["gla.train", "gla.in_context", "gla.figures.drawing", "gla.figures.in_context", "gla.verify", "torch.utils.tensorboard"])
 
 
 class Outcome(NamedTuple):
@@ -60,45 +73,50 @@ class Outcome(NamedTuple):
 
 # The stages, on a grid world. A lifetime's updates and the agent's steps are as many as a kill needs to hit.
 
-LEARNER = PPO(updates=12, steps=20, epochs=2, minibatches=2, normalize_observations=False)
-GRID = Environment(id="gla/GridWorld-v0", lifetimes=4, streams=2, ppo=LEARNER)
+GRID = Environment(id="gla/GridWorld-v0")
+LEARNER = ppo.Options(
+    environment="grid", lifetimes=4, num_envs=2, num_updates=12, num_steps=20, update_epochs=2, num_minibatches=2,
+    normalize_observations=False,
+)  # fmt: skip
+DATASET = Dataset(sources=["grid"], encoding=projected.Options(train=64, validation=8))
 AGENT = Agent(
-    dataset="grid", gap=2, pieces=2, piece_steps=10, model=Model(layers=1, width=16, heads=2),
-    steps=24, batch=8, warmup=5, evaluate_every=4, precision="float32",
+    dataset="grid", windows=across_updates.Options(gap=2, chunks=2, chunk_steps=10), model=transformer.Options(layers=1, width=16, heads=2),
+    training=Training(steps=24, batch_size=8, warmup=5, evaluate_every=4, precision="float32"),
 )  # fmt: skip
 EVALUATION = Evaluation(environment="grid", agents=["agent"], seeds=8, episodes=10)
 FIGURE = Figure(kind="in_context", panels=[Panel(evaluation="grid")])
+CODE = {"gla.models.transformer": "the hash of its syntax tree"}  # see gla.code
 STORE = "histories/grid/0-3/history.zarr", "histories/grid/0-3.json"
 MANIFEST = "manifests/grid.csv", "manifests/grid.json"
 
 
 def _collect() -> None:
-    histories.collect(GRID, "grid", range(4), *STORE)
+    collecting.collect(LEARNER, GRID, "grid", range(4), *STORE)
 
 
-def _augment() -> None:
-    augment.write_manifest(Dataset(environments=["grid"], projections=Projections(train=64, validation=8)), [STORE], *MANIFEST)
+def _manifest() -> None:
+    manifests.write_manifest(DATASET, [STORE], *MANIFEST)
 
 
 def _train() -> None:
-    train.train(AGENT, "agent", *MANIFEST, "agents/agent", "training/agent")
+    train.train(AGENT, "agent", CODE, *MANIFEST, "agents/agent", "training/agent")
 
 
 def _evaluate() -> None:
-    rows = evaluate.run_agent(agent.load("agents/agent"), GRID, EVALUATION, "agent", "evaluate grid agent")
-    evaluate.write_rows(rows.frame("agent", "grid", "agent"), "rollouts/grid/agent/agent.parquet")
+    found = in_context.run_agent(agent.load("agents/agent"), GRID, EVALUATION, "agent", "evaluate grid agent")
+    rows.write_rows(found.frame("agent", "grid", "agent"), "rollouts/grid/agent/agent.parquet")
 
 
 def _draw() -> None:
     inputs = {"rollouts": [["rollouts/grid/agent/agent.parquet"]], "optimal": [None], "tasks": [1]}
-    figures.tabulate(FIGURE, inputs, "figures/figure.csv")
-    figures.plot(FIGURE, "figures/figure.csv", ["figures/figure.pdf", "figures/figure.png"])
+    drawing.tabulate(FIGURE, inputs, "figures/figure.csv")
+    drawing.plot(FIGURE, "figures/figure.csv", ["figures/figure.pdf", "figures/figure.png"])
 
 
 # Each stage, and the folders that it writes.
 STAGES: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "collect": (_collect, ("histories",)),
-    "augment": (_augment, ("manifests",)),
+    "manifest": (_manifest, ("manifests",)),
     "train": (_train, ("agents", "training")),
     "evaluate": (_evaluate, ("rollouts",)),
     "draw": (_draw, ("figures",)),
@@ -126,6 +144,7 @@ def _die_at_write(number: int) -> None:
 
 
 def _main(work: Callable[[], None], folder: Path, said: Path, before: Callable[[], None] | None) -> None:
+    gc.freeze()  # what was imported before the fork is shared, until it is looked through
     torch.set_num_threads(1)
     os.chdir(folder)
     descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -266,7 +285,7 @@ def killed_at_writes(tree: Tree, folder: Path, stage: str, count: int, seed: int
     work, rng = STAGES[stage][0], random.Random(f"{stage} {seed}")
     finished, wanted = content(tree.before(stage, folder)), tree.after(stage)
     outcomes, number = [], 0
-    most = {"collect": 260, "augment": 12, "train": 90, "evaluate": 8, "draw": 30}[stage]
+    most = {"collect": 260, "manifest": 12, "train": 90, "evaluate": 8, "draw": 30}[stage]
     for number in sorted(rng.sample(range(1, most), min(count, most - 1))):
         tree.before(stage, folder)
         running = Job(work, folder, DieAtWrite(number))
@@ -437,19 +456,14 @@ class Changed:
         self.kind = kind
 
     def __call__(self) -> None:
-        entry = AGENT.model_copy(update={"learning_rate": 1.0e-3}) if self.kind == "agent" else AGENT
+        entry = AGENT
+        if self.kind == "agent":
+            entry = AGENT.model_copy(update={"training": AGENT.training.model_copy(update={"learning_rate": 1.0e-3})})
         if self.kind == "manifest":
-            other = Dataset(environments=["grid"], projections=Projections(train=63, validation=8))
-            augment.write_manifest(other, [STORE], *MANIFEST)
-        if self.kind == "code":
-            # The package as it is, but for a comment in one module; it is hashed from where it lies.
-            package = Path(train.__file__).parent
-            copy = shutil.copytree(package, Path("package"), dirs_exist_ok=True)
-            with open(copy / "ppo.py", "a") as f:
-                f.write("# changed\n")
-            train.__file__ = str(copy / "train.py")
-        train.train(entry, "agent", *MANIFEST, "agents/agent", "training/agent")
-        shutil.rmtree("package", ignore_errors=True)
+            other = DATASET.model_copy(update={"encoding": projected.Options(train=63, validation=8)})
+            manifests.write_manifest(other, [STORE], *MANIFEST)
+        own = dict.fromkeys(CODE, "another") if self.kind == "code" else CODE
+        train.train(entry, "agent", own, *MANIFEST, "agents/agent", "training/agent")
 
 
 def old_checkpoints(tree: Tree, folder: Path) -> Outcome:
@@ -499,14 +513,15 @@ class WrongNumber:
     def __call__(self) -> None:
         gym.register("Faulty-v0", Faulty, max_episode_steps=10)
         tasks = [{}, {"where": self.where, "at": 13, "value": self.value}]
-        entry = Environment(id="Faulty-v0", tasks=tasks, lifetimes=4, streams=1, ppo=LEARNER)
+        entry = Environment(id="Faulty-v0", tasks=tasks)
         if self.stage == "collect":
-            histories.collect(entry, "faulty", range(4), "histories/faulty/0-3/history.zarr", "histories/faulty/0-3.json")
+            source = LEARNER.model_copy(update={"environment": "faulty", "num_envs": 1})
+            collecting.collect(source, entry, "faulty", range(4), "histories/faulty/0-3/history.zarr", "histories/faulty/0-3.json")
         elif self.stage == "evaluate":
-            evaluate.run_agent(agent.load("agents/agent"), entry, EVALUATION, "agent", "evaluate faulty agent")
+            in_context.run_agent(agent.load("agents/agent"), entry, EVALUATION, "agent", "evaluate faulty agent")
         elif self.stage == "weights":
-            ppo = LEARNER.model_copy(update={"learning_rate": self.value})
-            histories.collect(GRID.model_copy(update={"ppo": ppo}), "grid", range(4), "histories/x/0-3/history.zarr", "histories/x/0-3.json")
+            source = LEARNER.model_copy(update={"learning_rate": self.value})
+            collecting.collect(source, GRID, "grid", range(4), "histories/x/0-3/history.zarr", "histories/x/0-3.json")
         else:
             original = train.Windows.batch
 
@@ -514,7 +529,8 @@ class WrongNumber:
                 """What a store that someone else wrote may hold."""
                 found = original(windows, index, size, *curriculum)
                 if index == 9 and windows.split == "train":
-                    getattr(found, self.where)[0, 3] = self.value
+                    changed = found.target[0] if self.where == "target" else getattr(found, self.where)
+                    changed[0, 3] = self.value
                 return found
 
             train.Windows.batch = batch
@@ -524,7 +540,7 @@ class WrongNumber:
 NUMBERS = [
     *[(s, w, v) for s in ("collect", "evaluate") for w in ("observation", "reward") for v in (np.nan, np.inf, -np.inf)],
     ("collect", "reward", 1e300), ("evaluate", "reward", 1e300), ("weights", "learning_rate", 1e38),
-    *[("train", w, v) for w in ("observation", "reward", "target_mean") for v in (np.nan, np.inf)],
+    *[("train", w, v) for w in ("observation", "reward", "target") for v in (np.nan, np.inf)],
 ]  # fmt: skip
 NAMES = {
     "collect": ("collect:", "'faulty'", "lifetime 1,", "step 13"), "weights": ("collect:", "'grid'", "lifetime ", "update "),
@@ -660,16 +676,16 @@ def _store_of_pickles() -> None:
 
 
 def _config_ten_thousand_deep() -> None:
-    Path("config.yaml").write_text(json.dumps({"environments": {"grid": {"id": "x", "ppo": {"updates": 1}, "kwargs": {"a": "DEEP"}}}}))
+    Path("config.yaml").write_text(json.dumps({"environments": {"grid": {"id": "x", "kwargs": {"a": "DEEP"}}}}))
 
 
 def _bomb() -> None:
     lines = ["a0: &a0 [x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 11))]
-    Path("config.yaml").write_text("environments: {grid: {id: x, ppo: {updates: 1}, kwargs: {a: *a10}}}\n".join(["\n".join(lines) + "\n", ""]))
+    Path("config.yaml").write_text("environments: {grid: {id: x, kwargs: {a: *a10}}}\n".join(["\n".join(lines) + "\n", ""]))
 
 
 def _read_store() -> None:
-    histories.read(*STORE)
+    reading.read(*STORE)
 
 
 def _load_agent() -> None:
@@ -677,7 +693,8 @@ def _load_agent() -> None:
 
 
 def _train_a_step() -> None:
-    train.train(AGENT.model_copy(update={"steps": 1}), "agent", *MANIFEST, "agents/other", "training/agent")
+    training = AGENT.training.model_copy(update={"steps": 1})
+    train.train(AGENT.model_copy(update={"training": training}), "agent", CODE, *MANIFEST, "agents/other", "training/agent")
 
 
 def _load_config() -> None:
@@ -687,7 +704,7 @@ def _load_config() -> None:
         for _ in range(10_000):
             inner = [inner]
         raw["environments"]["grid"]["kwargs"] = {"a": inner}
-    config.load(raw)
+    load(raw)
 
 
 # Each: what makes the file, who reads it, and what the error must name.

@@ -41,7 +41,7 @@ def test_a_file_of_unknown_origin_is_named(tree, tmp_path):
 
 
 def test_a_store_without_a_digest_is_named(tree, tmp_path):
-    folder = tree.before("augment", tmp_path / "w")
+    folder = tree.before("manifest", tmp_path / "w")
     for path in folder.glob("histories/grid/*0-3.json*"):
         path.unlink()
     (line,) = problems(folder)

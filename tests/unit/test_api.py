@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 import gla
-from gla.config import ConfigError
 from gla.environments.spaces import UnsupportedEnvironment
-from gla.evaluate import COLUMNS
 from gla.files import CorruptFile
+from gla.options import ConfigError
+from gla.rows import COLUMNS
 
 SHORT = {"max_episode_steps": 20}
 
@@ -63,11 +63,38 @@ def test_an_environment_and_a_function_are_the_same_as_their_id(agent):
 
 def test_a_dm_control_task_and_a_class_of_the_users_own(agent):
     assert len(agent.learn("dm_control/cartpole-balance-v0", episodes=1, seeds=2, kwargs=SHORT)) == 2
-    frame = agent.learn(Corridor, steps=60, seeds=2, kwargs={"length": 2})
+    frame = agent.learn(Corridor, env_steps=60, seeds=2, kwargs={"length": 2})
     assert len(frame) > 4 and set(frame["environment"]) == {"Corridor-v0"}
 
 
-@pytest.mark.parametrize("name", ["InvertedPendulum-v5", "gla/GridWorld-v0", "dm_control/cartpole-balance-v0"])
+class Crossing(gym.Env):
+    """Observations and actions of integers that do not begin with 0."""
+
+    observation_space = gym.spaces.Tuple([gym.spaces.Discrete(7, start=-3), gym.spaces.Discrete(2, start=1)])
+    action_space = gym.spaces.MultiDiscrete([3, 2], start=[-1, 4])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = int(self.np_random.integers(-1, 2))
+        return (self.place, 1), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.place = min(max(self.place + int(action[0]), -3), 3)
+        return (self.place, 1 + abs(self.place) % 2), self.place + 0.1 * int(action[1]), False, False, {}
+
+
+@pytest.fixture
+def crossing():
+    gym.register("gla-test/Crossing-v0", Crossing)
+    yield
+    del gym.registry["gla-test/Crossing-v0"]
+
+
+@pytest.mark.usefixtures("crossing")
+@pytest.mark.parametrize(
+    "name", ["InvertedPendulum-v5", "gla/GridWorld-v0", "dm_control/cartpole-balance-v0", "FrozenLake-v1", "gla-test/Crossing-v0"]
+)
 def test_stepping_by_hand_is_what_learn_does(agent, name):
     episodes, seed, limit = 3, 7, 20
     rows = agent.learn(name, episodes=episodes, seeds=1, kwargs=SHORT, seed=seed)
@@ -76,7 +103,7 @@ def test_stepping_by_hand_is_what_learn_does(agent, name):
 
         gym.register_envs(shimmy)
     env = gym.make(name, **SHORT)
-    policy = agent.policy(env, seed=seed, steps=episodes * limit)
+    policy = agent.policy(env, seed=seed, env_steps=episodes * limit)
     observation, _ = env.reset(seed=int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0]))
     returns, done = [0.0], False
     while len(returns) <= episodes:
@@ -133,7 +160,7 @@ def test_an_environment_that_fails_is_named_with_the_seed_and_the_step(agent):
             return super().step(action)
 
     with pytest.raises(UnsupportedEnvironment, match=r"'gla-user/Fails-v0', seed \d, step \d+: ZeroDivisionError: no ground") as error:
-        agent.learn(Fails, steps=60, seeds=3)
+        agent.learn(Fails, env_steps=60, seeds=3)
     assert isinstance(error.value.__cause__, ZeroDivisionError)  # with its traceback
 
 
@@ -141,7 +168,7 @@ def test_an_environment_that_fails_is_named_with_the_seed_and_the_step(agent):
     "settings, sentence",
     [
         ({"episodes": 0}, "episodes: 0 \\(expected greater than or equal to 1\\)"),
-        ({"episodes": 2, "steps": 2}, "episodes 2 and steps 2"),
+        ({"episodes": 2, "env_steps": 2}, "episodes 2 and env_steps 2"),
         ({"conditions": ["ppo"]}, "conditions.0: 'ppo'"),
         ({"colour": "red"}, "colour: unknown key"),
     ],

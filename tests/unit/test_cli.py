@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from gla import cli
+from gla.sources import random
+from gla.storage.collecting import collect
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--kwargs", "{max_episode_steps: 20}", "--episodes", "2", "--seeds", "2"]
@@ -28,7 +30,7 @@ def test_the_entry_point_is_there():
     assert getattr(import_module(module), function) is cli.main
 
 
-@pytest.mark.parametrize("command", [[], *[[c] for c in ("learn", "collect", "train", "evaluate", "figure", "verify", "inspect", "export", "card")]])
+@pytest.mark.parametrize("command", [[], *[[c] for c in ("learn", "verify", "inspect", "export", "card")]])
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command, "--help"])
@@ -84,11 +86,7 @@ def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_p
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{a: 1, a: 2}"], 2, "--kwargs: line 1: a: in line 1 already"),
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{a: 2024-01-01}"], 2, "--kwargs: line 1: a: '2024-01-01' is"),
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{"], 2, "--kwargs: line 1: "),
-        (["collect", "--config", "CONFIG", "nope"], 2, "environments: no 'nope' (expected one of grid, pendulum)"),
-        (["train", "--config", "CONFIG", "grid_gap1"], 1, "0-1.json: missing"),
-        (["evaluate", "--config", "CONFIG", "grid"], 1, "agent.json: missing"),
-        (["figure", "--config", "CONFIG", "figure3"], 1, ".parquet: not readable"),
-        (["figure", "--config", "nowhere.yaml", "figure3"], 2, "nowhere.yaml: No such file"),
+        (["learn", "--agent", "AGENT", "--env", "Humanoid-v5"], 2, "348 observation dimensions (expected at most 64 for the encoding"),
         (["inspect", "nowhere"], 1, "nowhere/history.zarr: missing"),
         (["export", "nowhere", "--minari", "--id", "x/y-v0"], 1, "nowhere/history.zarr: missing"),
         (["card", "nowhere"], 1, "nowhere/agent.json: missing"),
@@ -96,13 +94,12 @@ def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_p
 )
 def test_an_error_is_one_sentence_and_a_status(agent_folder, tmp_path, monkeypatch, capsys, command, expected, words):
     monkeypatch.chdir(tmp_path)
-    names = {"AGENT": str(agent_folder), "CONFIG": str(ROOT / "config/smoke.yaml")}
-    status, out, error = _run(capsys, *[names.get(c, c) for c in command])
+    status, out, error = _run(capsys, *[str(agent_folder) if c == "AGENT" else c for c in command])
     assert (status, out) == (expected, "")
     assert error.startswith(f"gla {command[0]}: error: ") and words in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [[], ["learn"], ["dance"], ["learn", "--agent", "a", "--env", "e", "--episodes", "x"]])
+@pytest.mark.parametrize("command", [[], ["learn"], ["dance"], ["collect", "--config", "c.yaml", "grid"], ["learn", "--agent", "a", "--env", "e", "--episodes", "x"]])
 def test_wrong_usage_is_status_2(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(command)
@@ -115,68 +112,13 @@ def test_a_bug_keeps_its_traceback(monkeypatch, agent_folder):
         cli.main(["learn", "--agent", str(agent_folder), "--env", "Hopper-v5"])
 
 
-def _config(folder, **grid):
-    raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
-    raw["environments"]["grid"] |= grid
-    (folder / "c.yaml").write_text(yaml.safe_dump(raw))
-    return ["--config", "c.yaml", "grid"]
-
-
-def test_what_is_there_is_kept_and_never_overwritten_unasked(tmp_path, monkeypatch, capsys):
+def test_verify_names_what_was_altered(grid_source, grid_entry, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert _run(capsys, "collect", *_config(tmp_path))[0] == 0
-    digest = tmp_path / "results/smoke/histories/grid/0-1.json"
-    first, made = digest.read_bytes(), digest.stat().st_mtime_ns
-    status, _, error = _run(capsys, "collect", *_config(tmp_path))
-    assert status == 0 and "there already" in error and digest.stat().st_mtime_ns == made
-    status, _, error = _run(capsys, "collect", *_config(tmp_path, seed=1))
-    assert status == 2 and "made from another config" in error and digest.read_bytes() == first
-    assert _run(capsys, "collect", "--force", *_config(tmp_path, seed=1))[0] == 0
-    assert digest.read_bytes() != first
-
-
-def test_a_reference_is_kept_and_never_taken_for_one_of_other_settings(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def evaluate(*options, **reference):
-        raw = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
-        raw["environments"]["grid"]["reference"] = {"steps": 256, "streams": 2, "runs": 1} | reference
-        raw["evaluations"] = {"alone": {"environment": "grid", "baselines": ["reference"], "seeds": 2, "episodes": 1}}
-        raw["figures"] = {}
-        (tmp_path / "c.yaml").write_text(yaml.safe_dump(raw))
-        status, _, error = _run(capsys, "evaluate", *options, "--config", "c.yaml", "alone")
-        return status, error
-
-    assert evaluate()[0] == 0
-    policies = tmp_path / "results/smoke/references/grid/test.safetensors"
-    first, made = policies.read_bytes(), policies.stat().st_mtime_ns
-    status, error = evaluate()
-    assert status == 0 and "references/grid/test.json: there already" in error and policies.stat().st_mtime_ns == made
-    status, error = evaluate(seed=1)
-    assert status == 2 and "made from another config" in error and policies.read_bytes() == first
-    assert evaluate("--force", seed=1)[0] == 0 and policies.read_bytes() != first
-
-
-def test_a_config_is_checked_as_the_workflow_checks_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    status, _, error = _run(capsys, "collect", *_config(tmp_path, kwargs={"colour": 1}, tasks=[]))
-    assert status == 2 and "environments.grid.kwargs: " in error and "colour" in error
-    assert not (tmp_path / "results").exists()
-
-
-def test_a_config_is_read_strictly(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "c.yaml").write_text((ROOT / "config/smoke.yaml").read_text().replace("  pendulum:\n    id", "  grid:\n    id"))
-    status, _, error = _run(capsys, "collect", "--config", "c.yaml", "grid")
-    assert (status, error) == (2, "gla collect: error: c.yaml: line 17: environments.grid: in line 7 already (expected once)\n")
-
-
-def test_verify_names_what_was_altered(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert _run(capsys, "collect", *_config(tmp_path))[0] == 0
+    store, digest = "results/histories/grid/0-1/history.zarr", "results/histories/grid/0-1.json"
+    collect(grid_source, grid_entry, "grid", range(2), store, digest)
     status, out, _ = _run(capsys, "verify", "results")
     assert status == 0 and out == "results: nothing is missing, altered or cut off\n"
-    (tmp_path / "results/smoke/histories/grid/0-1.json").write_text("{}")
+    (tmp_path / digest).write_text("{}")
     status, out, _ = _run(capsys, "verify", "results")
     assert status == 1 and "histories/grid/0-1.json" in out
 
@@ -192,9 +134,15 @@ def test_inspect_prints_the_schema_and_draws(request, name, tmp_path, capsys):
     assert "(lifetime 4, stream 2, step 120, observation 9)" in out or name != "grid"
 
 
-def test_inspect_says_that_a_store_is_damaged(pendulum_store, tmp_path, capsys):
-    import shutil
+def test_inspect_draws_histories_whose_source_writes_no_distributions(tmp_path, capsys, grid_entry):
+    source = random.Options(environment="grid", lifetimes=1, num_envs=2, num_steps=30)
+    collect(source, grid_entry, "walk", range(1), str(tmp_path / "history.zarr"), str(tmp_path / "digest.json"))
+    status, out, _ = _run(capsys, "inspect", tmp_path, "--plot", tmp_path / "h.png")
+    assert status == 0 and (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
+    assert "gla/GridWorld-v0 (walk): 1 lifetimes x 2 streams x 1 updates x 30 steps, discrete actions" in out and "logits" not in out
 
+
+def test_inspect_says_that_a_store_is_damaged(pendulum_store, tmp_path, capsys):
     folder = tmp_path / "s"
     shutil.copytree(Path(pendulum_store[0]).parent, folder)
     chunk = next(p for p in (folder / "history.zarr/reward").rglob("*") if p.is_file() and p.name != "zarr.json")

@@ -1,6 +1,5 @@
 import copy
 import datetime
-import inspect
 import itertools
 import json
 import random
@@ -13,8 +12,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gla import config
-from gla.config import ConfigError, Environment, load, normalise
+from gla.config import documentation
+from gla.config.environments import Environment
+from gla.config.reading import load, normalise
+from gla.config.whole import NOUNS
+from gla.models.kinds import MODELS
+from gla.options import ConfigError, Options
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
@@ -30,21 +33,23 @@ def test_shipped_configs_load(path):
     normalise(yaml.safe_load(path.read_text()))
 
 
-def test_the_schema_for_editors_is_the_models():
-    assert (ROOT / "workflow/schemas/config.schema.json").read_text() == config.json_schema()
+def test_the_schema_for_editors_and_the_reference_are_the_models():
+    assert (ROOT / "workflow/schemas/config.schema.json").read_text() == documentation.json_schema()
+    assert (ROOT / "config/README.md").read_text() == documentation.reference()
 
 
-MODELS = [
-    m for _, m in inspect.getmembers(config, inspect.isclass) if issubclass(m, config._Entry) and m is not config._Entry
-]
+def _entries(base=Options):
+    """Every class of options of the package: entries, what is common to several kinds, and each kind's own."""
+    own = [c for c in base.__subclasses__() if c.__module__.startswith("gla.")]
+    return [*own, *(c for o in own for c in _entries(o))]
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
-def test_every_key_is_documented(model):
+@pytest.mark.parametrize("entry", dict.fromkeys(_entries()), ids=lambda e: f"{e.__module__}.{e.__name__}")
+def test_every_key_is_documented(entry):
     text = (ROOT / "config/README.md").read_text()
-    for name, field in model.model_fields.items():
-        assert f"`{name}`" in text, f"config/README.md does not mention `{name}` of {model.__name__}"
-        assert model is config.Config or field.description
+    for name, field in entry.model_fields.items():
+        assert f"`{name}`" in text, f"config/README.md does not mention `{name}` of {entry}"
+        assert name == "kind" or field.description
 
 
 # Normalising
@@ -65,30 +70,39 @@ def test_normalising_fills_in_every_default_and_twice_is_once():
     once = normalise(raw)
     assert raw == before
     assert json.dumps(normalise(once)) == json.dumps(once)
-    assert once["agents"]["grid_gap1"]["weight_decay"] == 0.01 and once["environments"]["pendulum"]["tasks"] == []
+    assert once["agents"]["grid_gap1"]["training"]["weight_decay"] == 0.01 and once["environments"]["pendulum"]["tasks"] == []
     assert load(once) == load(raw)
     assert yaml.safe_load(yaml.safe_dump(once)) == once  # plain types
 
 
 def test_spelling_out_a_default_changes_nothing():
     spelled = _smoke()
-    spelled["agents"]["grid_gap1"] |= {"warmup": 100, "divergence": "sum"}
-    spelled["environments"]["grid"]["ppo"]["gamma"] = 0.99
+    spelled["agents"]["grid_gap1"] |= {"loss": {"kind": "divergence", "direction": "sum"}, "labels": "recorded"}
+    spelled["agents"]["grid_gap1"]["training"]["warmup"] = 100
+    spelled["sources"]["grid"]["gamma"] = 0.99
     assert json.dumps(normalise(spelled)) == json.dumps(normalise(_smoke()))
 
 
 def test_whole_numbers_are_numbers():
     raw = _smoke()
-    raw["agents"]["grid_gap1"]["learning_rate"] = 1
-    assert load(raw).agents["grid_gap1"].learning_rate == 1.0
-    assert json.dumps(normalise(raw)["agents"]["grid_gap1"]["learning_rate"]) == "1.0"
+    raw["agents"]["grid_gap1"]["training"]["learning_rate"] = 1
+    assert load(raw).agents["grid_gap1"].training.learning_rate == 1.0
+    assert json.dumps(normalise(raw)["agents"]["grid_gap1"]["training"]["learning_rate"]) == "1.0"
 
 
-def test_an_equivariant_model_has_no_shared_keys():
-    raw = _smoke()
-    raw["agents"]["grid_gap1"]["model"] = {"kind": "equivariant", "key_heads": 1}
-    with pytest.raises(ConfigError, match="agents.grid_gap1.model.key_heads: 1 .expected none"):
-        load(raw)
+@pytest.mark.parametrize("kind", list(MODELS))
+def test_a_name_stands_for_the_kind_with_its_defaults(kind):
+    """Of every noun that comes in kinds; and of one that is not named, the first is meant."""
+    raw, spelled = _smoke(), _smoke()
+    raw["agents"]["grid_gap1"] |= {"model": kind, "windows": "rising_quality", "labels": "later_policy", "loss": "divergence"}
+    spelled["agents"]["grid_gap1"] |= {
+        "model": {"kind": kind}, "windows": {"kind": "rising_quality"}, "labels": {"kind": "later_policy"}, "loss": {"kind": "divergence"},
+    }  # fmt: skip
+    raw["datasets"]["projected"]["encoding"], spelled["datasets"]["projected"]["encoding"] = "projected", {}
+    assert json.dumps(normalise(raw)) == json.dumps(normalise(spelled))
+    found = normalise(raw)["agents"]["grid_gap1"]
+    assert found["model"] == MODELS.options(kind)().model_dump()
+    assert (found["windows"]["switch"], found["loss"]["direction"], found["labels"]["log_std_floor"]) == (True, "sum", -3.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -113,7 +127,8 @@ def test_the_order_of_any_mapping_does_not_matter(seed):
 # Refusing
 
 
-GRID, PENDULUM, AGENT = ("environments", "grid"), ("environments", "pendulum"), ("agents", "grid_gap1")
+GRID, PENDULUM, SOURCE, AGENT = ("environments", "grid"), ("environments", "pendulum"), ("sources", "grid"), ("agents", "grid_gap1")
+DATASET, TRAINING = ("datasets", "grid"), (*AGENT, "training")
 DELETE = object()
 
 
@@ -139,46 +154,47 @@ def _refused(*edits):
         # Unknown keys
         (("colour",), "red", "colour", "unknown key"),
         ((*GRID, "colour"), "red", "environments.grid.colour", "unknown key"),
-        ((*GRID, "ppo", "lr"), 0.1, "environments.grid.ppo.lr", "unknown key"),
+        ((*SOURCE, "lr"), 0.1, "sources.grid.lr", "unknown key"),
         ((*AGENT, "model", "depth"), 3, "agents.grid_gap1.model.depth", "unknown key"),
         (("figures", "figure3", "panels", 0, "colour"), "red", "figures.figure3.panels.0.colour", "unknown key"),
         # Wrong types
-        ((*GRID, "lifetimes"), "four", "environments.grid.lifetimes", "valid integer"),
-        ((*GRID, "lifetimes"), 4.5, "environments.grid.lifetimes", "valid integer"),
-        ((*GRID, "lifetimes"), True, "environments.grid.lifetimes", "valid integer"),
-        ((*AGENT, "normalize"), "on", "agents.grid_gap1.normalize", "valid boolean"),
-        ((*AGENT, "learning_rate"), [1], "agents.grid_gap1.learning_rate", "valid number"),
+        ((*SOURCE, "lifetimes"), "four", "sources.grid.lifetimes", "valid integer"),
+        ((*SOURCE, "lifetimes"), 4.5, "sources.grid.lifetimes", "valid integer"),
+        ((*SOURCE, "lifetimes"), True, "sources.grid.lifetimes", "valid integer"),
+        ((*DATASET, "encoding", "standardise"), "on", "datasets.grid.encoding.standardise", "valid boolean"),
+        ((*TRAINING, "learning_rate"), [1], "agents.grid_gap1.training.learning_rate", "valid number"),
         (("agents",), [], "agents", "valid dictionary"),
         # Out of range
-        ((*GRID, "lifetimes"), 0, "environments.grid.lifetimes", "greater than or equal to 1"),
-        ((*GRID, "streams"), -1, "environments.grid.streams", "greater than or equal to 1"),
-        ((*GRID, "seed"), -1, "environments.grid.seed", "greater than or equal to 0"),
-        ((*GRID, "ppo", "gamma"), 1.5, "environments.grid.ppo.gamma", "less than or equal to 1"),
-        ((*GRID, "ppo", "learning_rate"), 0.0, "environments.grid.ppo.learning_rate", "greater than 0"),
-        ((*AGENT, "weight_decay"), -0.1, "agents.grid_gap1.weight_decay", "greater than or equal to 0"),
-        (("datasets", "grid", "held_out_lifetimes"), 1.0, "datasets.grid.held_out_lifetimes", "less than 1"),
-        (("datasets", "grid", "environments"), [], "datasets.grid.environments", "at least 1"),
+        ((*SOURCE, "lifetimes"), 0, "sources.grid.lifetimes", "greater than or equal to 1"),
+        ((*SOURCE, "num_envs"), -1, "sources.grid.num_envs", "greater than or equal to 1"),
+        ((*SOURCE, "seed"), -1, "sources.grid.seed", "greater than or equal to 0"),
+        ((*SOURCE, "gamma"), 1.5, "sources.grid.gamma", "less than or equal to 1"),
+        ((*SOURCE, "learning_rate"), 0.0, "sources.grid.learning_rate", "greater than 0"),
+        ((*TRAINING, "weight_decay"), -0.1, "agents.grid_gap1.training.weight_decay", "greater than or equal to 0"),
+        ((*DATASET, "held_out_lifetimes"), 1.0, "datasets.grid.held_out_lifetimes", "less than 1"),
+        ((*DATASET, "sources"), [], "datasets.grid.sources", "at least 1"),
         (("evaluations", "grid", "eta"), [0.0], "evaluations.grid.eta", "at least 2"),
         # No such choice
-        ((*AGENT, "sampling"), "both", "agents.grid_gap1.sampling", "'recorded' or 'relabelled'"),
-        (
-            ("datasets", "grid", "projections", "kind"),
-            "random",
-            "datasets.grid.projections.kind",
-            "'gaussian' or 'identity'",
-        ),
-        (("figures", "training", "kind"), "bar", "figures.training.kind", "one of in_context, scaling, sources, training"),
+        ((*AGENT, "labels"), "both", "agents.grid_gap1.labels.kind", "one of recorded, later_policy"),
+        ((*AGENT, "windows", "kind"), "both", "agents.grid_gap1.windows.kind", "one of across_updates, rising_quality"),
+        ((*AGENT, "loss"), {"kind": [1]}, "agents.grid_gap1.loss.kind", "one of divergence, action_likelihood"),
+        ((*AGENT, "model"), 3, "agents.grid_gap1.model", "a mapping with a kind"),
+        ((*DATASET, "encoding", "projections"), "random", "datasets.grid.encoding.projections", "'gaussian' or 'identity'"),
+        ((*DATASET, "encoding", "kind"), "identity", "datasets.grid.encoding.kind", "one of projected, tabular"),
+        ((*SOURCE, "kind"), "a2c", "sources.grid.kind", "one of ppo, random"),
+        (("figures", "training", "kind"), "bar", "figures.training.kind", "one of sources, in_context, scaling, training"),
         (("evaluations", "grid", "baselines"), ["best"], "evaluations.grid.baselines.0", "'random', 'zero_action'"),
         # Gaps
-        ((*AGENT, "gap"), 6, "agents.grid_gap1.gap", "at most 5"),
-        ((*AGENT, "gap"), [1, 9], "agents.grid_gap1.gap", "at most 5"),
-        ((*AGENT, "gap"), [3, 1], "agents.grid_gap1.gap", "low <= high"),
-        ((*AGENT, "gap"), 0, "agents.grid_gap1.gap", "1"),
-        ((*AGENT, "gap"), "most", "agents.grid_gap1.gap", "'max'"),
-        ((*AGENT, "gap"), [1, 2, 3], "agents.grid_gap1.gap", "2"),
-        ((*AGENT, "piece_steps"), 21, "agents.grid_gap1.piece_steps", "20 steps"),
+        ((*AGENT, "windows", "gap"), 6, "agents.grid_gap1.windows.gap", "at most 5"),
+        ((*AGENT, "windows", "gap"), [1, 9], "agents.grid_gap1.windows.gap", "at most 5"),
+        ((*AGENT, "windows", "gap"), [3, 1], "agents.grid_gap1.windows.gap", "low <= high"),
+        ((*AGENT, "windows", "gap"), 0, "agents.grid_gap1.windows.gap", "1"),
+        ((*AGENT, "windows", "gap"), "most", "agents.grid_gap1.windows.gap", "'max'"),
+        ((*AGENT, "windows", "gap"), [1, 2, 3], "agents.grid_gap1.windows.gap", "2"),
+        ((*AGENT, "windows", "chunk_steps"), 21, "agents.grid_gap1.windows.chunk_steps", "20 steps"),
         # References
-        (("datasets", "grid", "environments"), ["ant"], "datasets.grid.environments", "grid, pendulum"),
+        ((*SOURCE, "environment"), "ant", "sources.grid.environment", "environments: grid, pendulum"),
+        ((*DATASET, "sources"), ["ant"], "datasets.grid.sources", "sources: grid, pendulum"),
         ((*AGENT, "dataset"), "ant", "agents.grid_gap1.dataset", "grid, projected"),
         (("evaluations", "pendulum", "environment"), "ant", "evaluations.pendulum.environment", "grid, pendulum"),
         (
@@ -194,7 +210,7 @@ def _refused(*edits):
             "grid, grid_validation, pendulum",
         ),
         (("figures", "training", "agents"), ["ant"], "figures.training.agents", "grid_gap1, projected_max"),
-        (("figures", "sources", "environments"), ["ant"], "figures.sources.environments", "grid, pendulum"),
+        (("figures", "sources", "sources"), ["ant"], "figures.sources.sources", "grid, pendulum"),
         (
             ("figures", "figure5", "panels", 1, "agents"),
             ["grid_gap1"],
@@ -202,62 +218,60 @@ def _refused(*edits):
             "projected_max",
         ),
         # Of more than one key
-        (("evaluations", "grid", "steps"), 10, "evaluations.grid", "exactly one"),
+        (("evaluations", "grid", "env_steps"), 10, "evaluations.grid", "exactly one"),
         (("evaluations", "grid", "episodes"), None, "evaluations.grid", "exactly one"),
-        ((*GRID, "ppo", "minibatches"), 7, "minibatches", "divisor"),
-        ((*GRID, "ppo", "minibatches"), 40, "minibatches", "at most 20"),
-        (("datasets", "grid", "environments"), ["grid", "grid"], "datasets.grid.environments", "once"),
+        ((*SOURCE, "num_minibatches"), 7, "sources.grid", "divisor"),
+        ((*SOURCE, "num_minibatches"), 40, "sources.grid", "at most 20"),
+        ((*DATASET, "sources"), ["grid", "grid"], "datasets.grid.sources", "once"),
         (("evaluations", "pendulum", "agents"), ["projected_max"] * 2, "evaluations.pendulum.agents", "once"),
         (("evaluations", "grid", "conditions"), ["agent"] * 2, "evaluations.grid.conditions", "once"),
         (("evaluations", "grid", "baselines"), ["random"] * 2, "evaluations.grid.baselines", "once"),
         (("figures", "training", "agents"), ["grid_gap1"] * 2, "figures.training.agents", "once"),
-        (("figures", "sources", "environments"), ["grid"] * 2, "figures.sources.environments", "once"),
+        (("figures", "sources", "sources"), ["grid"] * 2, "figures.sources.sources", "once"),
         (("figures", "figure3", "panels", 0, "agents"), ["grid_gap1"] * 2, "figures.figure3.panels[0].agents", "once"),
         ((*AGENT, "model", "heads"), 5, "agents.grid_gap1.model", "multiple of 2"),
         ((*AGENT, "model", "key_heads"), 3, "agents.grid_gap1.model", "expected a divisor"),
-        ((*AGENT, "fixed_projection"), 0.5, "agents.grid_gap1.fixed_projection", "identity"),
-        ((*AGENT, "fixed_projection"), 1.5, "agents.grid_gap1.fixed_projection", "1.5"),
         (("figures", "figure3", "panels", 0, "labels"), ["one"], "figures.figure3.panels[0].labels", "2 of them"),
-        (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "none"),
-        (("figures", "sources", "environments"), [], "figures.sources.environments", "at least one"),
+        ((*AGENT, "loss"), {"kind": "action_likelihood", "prediction_weight": -1.0}, "agents.grid_gap1.loss.prediction_weight", "equal to 0"),
+        (("figures", "sources", "sources"), [], "figures.sources.sources", "at least 1"),
         # Out of every range
-        ((*GRID, "lifetimes"), 10**12, "environments.grid.lifetimes", "less than or equal to 1000000"),
-        ((*GRID, "streams"), 2**64, "environments.grid.streams", "less than or equal to 1000000"),
-        ((*GRID, "seed"), 2**30, "environments.grid.seed", "less than 1073741824"),
-        ((*GRID, "ppo", "updates"), 10**12, "environments.grid.ppo.updates", "less than or equal to 1000000000"),
-        ((*GRID, "ppo", "clip"), 1e300, "environments.grid.ppo.clip", "less than or equal to 1000000000"),
-        ((*GRID, "ppo", "updates"), 2**31 // 20 + 1, "environments.grid", "of a stream (expected less than 2147483648)"),
+        ((*SOURCE, "lifetimes"), 10**12, "sources.grid.lifetimes", "less than or equal to 1000000"),
+        ((*SOURCE, "num_envs"), 2**64, "sources.grid.num_envs", "less than or equal to 1000000"),
+        ((*SOURCE, "seed"), 2**30, "sources.grid.seed", "less than 1073741824"),
+        ((*GRID, "reference", "seed"), 2**30, "environments.grid.reference.seed", "less than 1073741824"),
+        ((*SOURCE, "num_updates"), 10**12, "sources.grid.num_updates", "less than or equal to 1000000000"),
+        ((*SOURCE, "clip"), 1e300, "sources.grid.clip", "less than or equal to 1000000000"),
+        ((*SOURCE, "num_updates"), 2**31 // 20 + 1, "sources.grid", "of each copy of the environment (expected less than 2147483648)"),
+        (("sources", "walk"), {"environment": "grid", "kind": "random", "num_updates": 10**9}, "sources.walk", "(expected less than 2147483648)"),
         ((*GRID, "tasks"), {"task": [0, 10**12]}, "environments.grid.tasks", "(expected at most 10000)"),
-        (("datasets", "grid", "held_out_lifetimes"), 1e-300, "datasets.grid.held_out_lifetimes", "greater than or equal to"),
-        (("datasets", "grid", "projections", "train"), 2**40 + 1, "datasets.grid.projections.train", "equal to 1099511627776"),
-        (("datasets", "grid", "projections", "validation"), 2**40 + 1, "datasets.grid.projections.validation", "equal to 1099511627776"),
+        ((*DATASET, "held_out_lifetimes"), 1e-300, "datasets.grid.held_out_lifetimes", "greater than or equal to"),
+        ((*DATASET, "encoding", "train"), 2**40 + 1, "datasets.grid.encoding.train", "equal to 1099511627776"),
+        ((*DATASET, "encoding", "validation"), 2**40 + 1, "datasets.grid.encoding.validation", "equal to 1099511627776"),
         ((*AGENT, "seed"), 2**64, "agents.grid_gap1.seed", "less than 1073741824"),
-        ((*AGENT, "log_std_floor"), -1e300, "agents.grid_gap1.log_std_floor", "greater than or equal to -20"),
-        ((*AGENT, "learning_rate"), 1e38, "agents.grid_gap1.learning_rate", "less than or equal to 1000"),
+        ((*AGENT, "labels"), {"log_std_floor": -1e300}, "agents.grid_gap1.labels.log_std_floor", "greater than or equal to -20"),
+        ((*TRAINING, "learning_rate"), 1e38, "agents.grid_gap1.training.learning_rate", "less than or equal to 1000"),
         (("evaluations", "grid", "seeds"), 2**20 + 1, "evaluations.grid.seeds", "less than or equal to 1048576"),
         (("evaluations", "grid", "eta"), [0.0, 1e300], "evaluations.grid.eta.1", "less than or equal to 10"),
         (("figures", "figure3", "panels", 0, "title"), "x" * 201, "figures.figure3.panels.0.title", "at most 200 characters"),
         # Evidence
-        (("evaluations", "grid", "baselines"), ["ppo_final"], "evaluations.grid.baselines", "expected reference"),
+        (("evaluations", "grid", "baselines"), ["ppo_final"], "evaluations.grid.baselines", "expected the baseline reference"),
         (("evaluations", "grid", "seeds"), 1, "evaluations.grid", "expected at least 2 seeds, or no rewards_shuffled"),
         (("evaluations", "grid", "seed"), 2**20, "evaluations.grid.seed", "less than 1048576"),
-        (("agents", "projected_max", "gap"), 2, "agents.projected_max.gap", "no snapshot (nearest: 2 and 4;"),
+        (("agents", "projected_max", "windows", "gap"), 2, "agents.projected_max.labels.kind", "no snapshot (nearest: 2 and 4;"),
     ],
 )
 def test_a_fault_is_one_line_with_key_value_and_what_was_expected(path, value, key, expected):
     (line,) = _refused((path, value))
-    shown = (
-        value[-1] if isinstance(value, list) and value and isinstance(value[-1], str) and "labels" not in key else value
-    )
-    assert line.startswith(f"{key}: ") or (
-        key == "minibatches" and "environments.grid" in line and "minibatches" in line
-    )
+    inner = list(value.values())[-1] if isinstance(value, dict) else value
+    shown = inner[-1] if isinstance(inner, list) and inner and isinstance(inner[-1], str) and "labels" not in key else inner
+    assert line.startswith(f"{key}: ")
     shown = shown[1] if key.endswith(".1") else shown
     assert str(shown)[:100] in line and "expected" in line and expected in line
 
 
 @pytest.mark.parametrize("path, key", [((*GRID, "id"), "environments.grid.id"), 
-                                       ((*GRID, "ppo", "updates"), "environments.grid.ppo.updates"),
+                                       ((*SOURCE, "num_updates"), "sources.grid.num_updates"),
+                                       ((*SOURCE, "environment"), "sources.grid.environment"),
                                        ((*AGENT, "dataset"), "agents.grid_gap1.dataset"),
                                        (("environments",), "environments")])  # fmt: skip
 def test_what_is_missing_is_named(path, key):
@@ -265,14 +279,14 @@ def test_what_is_missing_is_named(path, key):
 
 
 @pytest.mark.parametrize("name", ["baseline", "a b", "a/b", "", "ä"])
-@pytest.mark.parametrize("kind", ["environments", "datasets", "agents", "evaluations", "figures"])
+@pytest.mark.parametrize("kind", NOUNS)
 def test_names_that_cannot_be_paths_are_refused(kind, name):
     first = next(iter(_smoke()[kind].values()))
     (line,) = _refused(((kind, name), first))
     assert line.startswith(f"{kind}.{name}: ") and "expected" in line
 
 
-@pytest.mark.parametrize("kind", ["environments", "datasets", "agents", "evaluations", "figures"])
+@pytest.mark.parametrize("kind", NOUNS)
 def test_names_that_files_cannot_have_are_refused(kind):
     """Of an evaluation, one of its agents and a condition one name of a file is made, of 255 characters at most."""
     first, (longest, longer) = next(iter(_smoke()[kind].values())), ("x" * 100, "x" * 101)
@@ -292,29 +306,31 @@ def test_results_go_where_a_path_can_lead(results):
 
 def test_seeds_of_projections_and_of_environments_never_meet():
     """At their bounds: training, validation and test, then collections, references and online learners."""
-    from gla import augment
-    from gla.config import Evaluation, Projections
+    from gla import manifests
+    from gla.config.evaluations import Evaluation
+    from gla.encoding import projected
+    from gla.sources import ppo
 
     most = {"train": 2**40, "validation": 2**40}
-    Projections(**most)
-    assert augment.TRAIN + most["train"] <= augment.VALIDATION and augment.VALIDATION + most["validation"] <= augment.TEST
+    projected.Options(**most)
+    assert manifests.TRAIN + most["train"] <= manifests.VALIDATION and manifests.VALIDATION + most["validation"] <= manifests.TEST
     drawn = {}
     for split in ("test", "validation"):
         for seed in (0, 1, 2**20 - 1):
-            v = Evaluation(environment="x", split=split, seed=seed, seeds=2**20, steps=1)
-            drawn[split, seed] = augment.TEST + v.split_seed * 2**20, augment.TEST + v.split_seed * 2**20 + v.seeds
+            v = Evaluation(environment="x", split=split, seed=seed, seeds=2**20, env_steps=1)
+            drawn[split, seed] = manifests.TEST + v.split_seed * 2**20, manifests.TEST + v.split_seed * 2**20 + v.seeds
     ranges = sorted(drawn.values())
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(ranges)) and ranges[-1][1] < 2**64
-    entry = Environment(id="x", seed=2**30 - 1, reference={"seed": 2**30 - 1})
-    assert entry.seed < 2**30 and 2**30 + entry.reference.seed < 2**31  # as gla.reference and gla.evaluate add them
+    source, entry = ppo.Options(environment="x", num_updates=1, seed=2**30 - 1), Environment(id="x", reference={"seed": 2**30 - 1})
+    assert source.seed < 2**30 and 2**30 + entry.reference.seed < 2**31  # as gla.reference and the online learners add them
 
 
 @pytest.mark.parametrize(
     "edits, line",
     [
         (
-            [((*PENDULUM, "lifetimes"), 10**6), ((*PENDULUM, "lifetimes_per_block"), 4)],
-            "environments.pendulum.lifetimes: 1000000 in blocks of 4: 250000 jobs, of 250026 in all (expected at most 100000 in all)",
+            [(("sources", "pendulum", "lifetimes"), 10**6), (("sources", "pendulum", "lifetimes_per_block"), 4)],
+            "sources.pendulum.lifetimes: 1000000 in blocks of 4: 250000 jobs, of 250026 in all (expected at most 100000 in all)",
         ),
         ([((*AGENT, "seeds"), 10**6)], "agents.grid_gap1.seeds: 1000000: 8000000 jobs, of 8000011 in all (expected at most 100000 in all)"),
     ],
@@ -327,11 +343,11 @@ def test_ten_thousand_tasks_and_names_take_no_time():
     raw = _smoke()
     raw["environments"]["random"] = {
         "id": "gla/RandomControl-v0", "tasks": {"task": [0, 10_000]}, "test_tasks": {"task": [10_000, 20_000]},
-        "ppo": {"updates": 2}, "lifetimes": 10_000,
     }  # fmt: skip
-    raw["datasets"]["random"] = {"environments": ["random"]}
+    raw["sources"]["random"] = {"environment": "random", "kind": "ppo", "num_updates": 2, "lifetimes": 10_000}
+    raw["datasets"]["random"] = {"sources": ["random"]}
     raw["agents"]["random"] = {"dataset": "random"}
-    raw["evaluations"] |= {f"e{i}": {"environment": "random", "agents": ["random"], "steps": 40} for i in range(5)}
+    raw["evaluations"] |= {f"e{i}": {"environment": "random", "agents": ["random"], "env_steps": 40} for i in range(5)}
     raw["figures"]["training"]["agents"] = ["grid_gap1"] * 50_000
     start = time.monotonic()
     with pytest.raises(ConfigError, match="'grid_gap1' is listed 50000 times"):
@@ -376,9 +392,12 @@ def test_an_error_is_cut_and_names_are_one_line():
         ((*GRID, "test_tasks"), [{"goal": [1, 2]}], "environments.grid.test_tasks", "a task of validation too (expected none"),
         ((*GRID, "test_tasks"), [], "evaluations.grid.agents", "on 2 of the 2 tasks of split test of 'grid', {'goal': [2, 2]} among"),
         ((*GRID, "validation_tasks"), [], "evaluations.grid_validation.agents", "expected other validation_tasks there, or split training"),
-        ((*PENDULUM, "ppo"), None, "environments.pendulum.ppo", "missing (expected how its sources learn, since dataset 'projected'"),
-        ((*PENDULUM, "ppo"), None, "evaluations.pendulum.baselines", "ppo_final, but 'pendulum' has no ppo"),
-        ((*PENDULUM, "ppo"), None, "figures.sources.environments", "'pendulum' has no ppo"),
+        (("sources", "pendulum"), DELETE, "datasets.projected.sources", "'pendulum' is not defined (expected one of sources: grid)"),
+        (("sources", "pendulum"), DELETE, "evaluations.pendulum.baselines", "ppo_final, but 0 sources write policies in 'pendulum'"),
+        (("sources", "pendulum"), DELETE, "figures.sources.sources", "'pendulum' is not defined (expected one of sources: grid)"),
+        (("sources", "second"), {"environment": "pendulum", "num_updates": 2}, "evaluations.pendulum.baselines", "2 sources write policies in"),
+        (("sources", "pendulum"), {"environment": "pendulum", "kind": "random"}, "evaluations.pendulum.baselines", "0 sources write policies"),
+        ((*PENDULUM, "tasks"), [{"max_episode_steps": n} for n in (50, 51, 52)], "sources.pendulum.lifetimes", "2 for 3 tasks, so that ppo_final"),
     ],
 )
 def test_tasks_of_training_are_no_test_and_sources_are_asked_for_where_they_are_needed(path, value, where, expected):
@@ -396,28 +415,119 @@ def test_the_same_task_under_another_name_is_no_test_either():
     load(raw)
 
 
-def test_relabelled_targets_have_their_snapshots():
-    """An update that a target may ask for and that has no snapshot is named, with those that have one."""
+def test_labels_of_later_policies_have_their_snapshots():
+    """An update that a label may ask for and that has no snapshot is named, with those that have one."""
     raw = _smoke()
-    ppo, agent = raw["environments"]["pendulum"]["ppo"], raw["agents"]["projected_max"]
-    assert (ppo["updates"], ppo["snapshot_every"], agent["gap"]) == (6, 2, "max")  # the last has one always
-    agent["gap"] = [2, 3]
-    with pytest.raises(ConfigError, match=r"the policy of update 3 of 'pendulum', .*nearest: 2 and 4; .*snapshot_every 1, or gap max"):
+    source, agent = raw["sources"]["pendulum"], raw["agents"]["projected_max"]
+    assert (source["num_updates"], source["snapshot_every"], agent["windows"]["gap"]) == (6, 2, "max")  # the last has one always
+    agent["windows"]["gap"] = [2, 3]
+    with pytest.raises(ConfigError, match=r"the policy of update 3 of 'pendulum', .*nearest: 2 and 4; .*snapshot_every 1, or windows.gap max"):
         load(raw)
-    ppo["snapshot_every"] = 1
+    source["snapshot_every"] = 1
     load(raw)
-    ppo["snapshot_every"], agent["sampling"] = 2, "recorded"  # recorded targets need none
+    source["snapshot_every"], agent["labels"] = 2, "recorded"  # recorded labels need none
     load(raw)
+
+
+# Kinds
+
+
+@pytest.mark.parametrize(
+    "path, value, key, others, kind",
+    [
+        ((*AGENT, "model"), {"kind": "equivariant", "key_heads": 2}, "agents.grid_gap1.model.key_heads", "transformer", "equivariant"),
+        ((*AGENT, "model"), {"kind": "lstm", "window": 8}, "agents.grid_gap1.model.window", "transformer, equivariant", "lstm"),
+        ((*AGENT, "model"), {"channels": 2}, "agents.grid_gap1.model.channels", "equivariant", "transformer"),
+        ((*AGENT, "windows"), {"kind": "across_updates", "switch": False}, "agents.grid_gap1.windows.switch", "rising_quality", "across_updates"),
+        ((*AGENT, "windows"), {"kind": "rising_quality", "from_start": 0.5}, "agents.grid_gap1.windows.from_start", "across_updates", "rising_quality"),
+        ((*AGENT, "loss"), {"kind": "action_likelihood", "direction": "sum"}, "agents.grid_gap1.loss.direction", "divergence", "action_likelihood"),
+        ((*DATASET, "encoding"), {"kind": "projected", "states": 9}, "datasets.grid.encoding.states", "tabular", "projected"),
+        ((*SOURCE,), {"environment": "grid", "kind": "random", "gamma": 0.9}, "sources.grid.gamma", "ppo", "random"),
+        (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "training", "sources"),
+        (("figures", "training", "x"), "episode", "figures.training.x", "in_context", "training"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_by_its_name(path, value, key, others, kind):
+    (line,) = _refused((path, value))
+    assert line.startswith(f"{key}: unknown key (value ")
+    assert f"expected no such key: it is an option of {others} and not of '{kind}', which has " in line
+
+
+def test_an_option_of_no_kind_is_refused_with_those_that_there_are():
+    (line,) = _refused(((*AGENT, "model"), {"kind": "lstm", "depth": 2}))
+    assert line.endswith("expected no such key: it is not of 'lstm', which has layers, width, kind)")
+
+
+@pytest.mark.parametrize("name", [*MODELS, "random", "ppo", "model", "loss", "encoding", "constrained", "int", "sources"])
+@pytest.mark.parametrize("noun", NOUNS)
+def test_what_users_call_their_entries_is_no_kind(noun, name):
+    """An entry may bear the name of a kind, of a field that has kinds, or of what pydantic calls a type."""
+    raw = _smoke()
+    raw[noun] = {name: {"kind": next(iter(raw[noun].values()))["kind"]} if noun == "figures" else {"colour": 1}}
+    with pytest.raises(ConfigError) as error:
+        load(raw)
+    missing = {"sources": "environment", "environments": "id", "datasets": "sources", "agents": "dataset", "evaluations": "environment"}
+    assert f"{noun}.{name}.{missing.get(noun, 'sources')}: missing (expected a value)" in str(error.value).splitlines()
+    if noun not in ("sources", "figures"):
+        assert f"{noun}.{name}.colour: unknown key (value 1; expected one of those in config/README.md)" in str(error.value).splitlines()
+
+
+def _walk(loss, labels="recorded", kind="random"):
+    """A config with one source, of uniform actions."""
+    raw = _smoke()
+    raw["sources"]["walk"] = {"environment": "grid", "kind": kind, "lifetimes": 4, "num_updates": 6}
+    raw["datasets"]["walk"] = {"sources": ["grid", "walk"]}
+    raw["agents"]["walk"] = {"dataset": "walk", "loss": loss, "labels": labels}
+    return raw
+
+
+@pytest.mark.parametrize(
+    "loss, labels, lines",
+    [
+        ("divergence", "recorded", ["'recorded' needs distribution, which source 'walk' of kind 'random' does not write (expected sources of kind ppo)"]),
+        ("divergence", "later_policy", ["'later_policy' needs policies, which source 'walk' of kind 'random' does not write (expected sources of kind ppo)"]),
+        ("action_likelihood", "later_policy",
+         ["kind: 'later_policy' gives distribution (expected action for the loss 'action_likelihood')",
+          "'later_policy' needs policies, which source 'walk' of kind 'random' does not write (expected sources of kind ppo)"]),
+    ],
+)  # fmt: skip
+def test_labels_that_a_source_cannot_give_are_refused(loss, labels, lines):
+    with pytest.raises(ConfigError) as error:
+        load(_walk(loss, labels))
+    found = str(error.value).splitlines()
+    assert len(found) == len(lines)
+    for line, words in zip(found, lines, strict=True):
+        assert line.startswith("agents.walk.labels") and line.endswith(words)
+
+
+def test_actions_are_labels_whatever_their_source():
+    assert load(_walk("action_likelihood")).sources["walk"].kind == "random"
+    load(_walk("divergence", kind="ppo"))
+
+
+def test_a_model_is_asked_for_an_encoding_that_it_takes_and_for_what_it_can_predict():
+    """Both before any job begins: an equivariant model needs vectors of observations and actions, and predicts none."""
+    raw = _smoke()
+    raw["datasets"]["grid"]["encoding"] = {"kind": "tabular", "states": 9, "actions": 4}
+    load(raw)
+    raw["agents"]["grid_gap1"] |= {"model": "equivariant", "loss": {"prediction_weight": 0.5}}
+    with pytest.raises(ConfigError) as error:
+        load(raw)
+    assert str(error.value).splitlines() == [
+        "agents.grid_gap1.loss.prediction_weight: 0.5 (expected 0 for a model of kind 'equivariant')",
+        "agents.grid_gap1.model.kind: 'equivariant' for dataset 'grid', whose encoding is 'tabular' (expected one that is projected, or a model "
+        "of another kind)",
+    ]
 
 
 def test_one_lifetime_cannot_be_trained_on_and_held_out():
-    lines = _refused(((*GRID, "lifetimes"), 1))
+    lines = _refused(((*SOURCE, "lifetimes"), 1))
     assert len(lines) == 2  # two datasets use it
     assert all("'grid' has 1 lifetime (expected at least 2" in line for line in lines)
 
 
 def test_every_fault_is_told_at_once():
-    lines = _refused(((*GRID, "lifetimes"), 0), (("colour",), 1), ((*AGENT, "steps"), -5))
+    lines = _refused(((*SOURCE, "lifetimes"), 0), (("colour",), 1), ((*TRAINING, "steps"), -5))
     assert len(lines) == 3
 
 
@@ -425,12 +535,12 @@ def test_every_fault_is_told_at_once():
                                           ("steps", "1e3"), ("steps", "12345e1"), ("steps", "10")])  # fmt: skip
 def test_numbers_that_yaml_reads_as_text_are_written_right(key, written):
     """The suggestion, read by YAML in the same place, is accepted and is the number that was meant."""
-    (line,) = _refused(((*AGENT, key), written))
-    assert line.startswith(f"agents.grid_gap1.{key}: {written!r} (expected a valid ")
+    (line,) = _refused(((*TRAINING, key), written))
+    assert line.startswith(f"agents.grid_gap1.training.{key}: {written!r} (expected a valid ")
     suggestion = re.search(r"write (\S+)\)$", line).group(1)
     raw = _smoke()
-    raw["agents"]["grid_gap1"][key] = yaml.safe_load(suggestion)
-    assert getattr(load(raw).agents["grid_gap1"], key) == float(written)
+    raw["agents"]["grid_gap1"]["training"][key] = yaml.safe_load(suggestion)
+    assert getattr(load(raw).agents["grid_gap1"].training, key) == float(written)
 
 
 def test_yaml_does_read_such_numbers_as_text():
@@ -439,8 +549,8 @@ def test_yaml_does_read_such_numbers_as_text():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_floor_that_is_not_finite_is_refused(value):
-    (line,) = _refused(((*AGENT, "log_std_floor"), value))
-    assert line.startswith(f"agents.grid_gap1.log_std_floor: {value}") and "expected" in line
+    (line,) = _refused(((*AGENT, "labels"), {"log_std_floor": value}))
+    assert line.startswith(f"agents.grid_gap1.labels.log_std_floor: {value}") and "expected" in line
 
 
 def _nested(depth):
@@ -492,11 +602,11 @@ _PLAIN = st.recursive(
 @settings(max_examples=100, deadline=None)
 def test_a_normalised_config_survives_yaml_and_is_normal(names, kwargs, updates, gap, rate, seeds, style):
     """What Snakemake compares is the same after any number of trips through a file."""
-    ppo = {"updates": updates, "learning_rate": rate}
     raw = {
-        "environments": {n: {"id": "x", "kwargs": kwargs, "ppo": ppo} for n in names},
-        "datasets": {n: {"environments": [n]} for n in names},
-        "agents": {n: {"dataset": n, "gap": min(gap, updates - 1)} for n in names},
+        "environments": {n: {"id": "x", "kwargs": kwargs} for n in names},
+        "sources": {n: {"environment": n, "num_updates": updates, "learning_rate": rate} for n in names},
+        "datasets": {n: {"sources": [n]} for n in names},
+        "agents": {n: {"dataset": n, "windows": {"gap": min(gap, updates - 1)}} for n in names},
         "evaluations": {n: {"environment": n, "agents": [n], "seeds": seeds, "episodes": 3} for n in names},
         "figures": {n: {"kind": "in_context", "panels": [{"evaluation": n}], "style": style} for n in names},
     }
@@ -532,7 +642,7 @@ def test_the_pins_that_matter_are_there():
 
 
 def test_a_range_of_tasks_stands_for_its_list():
-    entry = {"id": "x", "ppo": {"updates": 2}}
+    entry = {"id": "x"}
     found, listed = (Environment.model_validate(entry | {"tasks": t}) for t in ({"task": [3, 5]}, [{"task": 3}, {"task": 4}]))
     assert found == listed
     for wrong in ({"task": [5, 3]}, {"task": 5}, {"task": [0, 1], "other": [0, 1]}):

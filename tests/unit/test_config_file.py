@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gla import config_file
-from gla.config import ConfigError
+from gla.config import file
+from gla.options import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
 
@@ -19,7 +19,7 @@ def read(tmp_path):
         path = tmp_path / "c.yaml"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         try:
-            return config_file.read(path)
+            return file.read(path)
         except ConfigError as error:
             lines = str(error).splitlines()
             assert all(line.startswith(f"{path}: ") and "expected" in line for line in lines)
@@ -30,7 +30,7 @@ def read(tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
 def test_shipped_configs_are_what_yaml_says(path):
-    assert config_file.read(path) == yaml.safe_load(path.read_text())
+    assert file.read(path) == yaml.safe_load(path.read_text())
 
 
 def test_merges_and_aliases_go_on_working(read):
@@ -117,4 +117,4 @@ def test_merges_that_stand_for_billions_of_keys_are_refused(read):
 def test_a_file_that_cannot_be_read_is_named(path, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=f"^{path}: {expected}.* .expected a config file.$"):
-        config_file.read(path)
+        file.read(path)

@@ -1,9 +1,9 @@
 """Every command in README and in the documentation is known; those that cost nothing are run elsewhere, see below.
 
-- ``gla``: parsed by the command's own parser. Run for real: learn, collect, train, evaluate, figure, inspect,
-  export and card in test_cli.py, test_watch.py, test_export.py and the workflow's tests.
+- ``gla``: parsed by the command's own parser. Run for real: learn, verify, inspect, export and card in test_cli.py, test_watch.py
+  and test_export.py.
 - ``make``: a target of the Makefile, read by make itself (a dry run).
-- ``snakemake``: its options are known, its config and profile exist, and so does each target.
+- ``snakemake``: its options are known, its config and profile exist, and each target is a rule or a file that the config gives.
 - Python blocks: run, with an agent of the tests in the place of the one that they name.
 - Anything else (pip, tensorboard, pre-commit, benchmarks): the file or the package that it names exists.
 """
@@ -21,6 +21,9 @@ import pytest
 import yaml
 
 from gla import cli
+from gla.config import file
+from gla.config.reading import normalise
+from gla.paths import Paths
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,6 +49,15 @@ TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULT
 RULES = {name for p in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")] for name in re.findall(r"^rule (\w+):", p.read_text(), re.MULTILINE)}
 
 
+def _made(config):
+    """Files that a config gives: histories, weights with their description, and figures."""
+    paths = Paths(normalise(file.read(ROOT / config)))
+    networks = [n for agent in paths.config["agents"] for n in paths.networks(agent)]
+    described = {f"{paths.agent(n)}/{name}" for n in networks for name in ("agent.json", "weights.safetensors")}
+    drawn = {f"{paths.results}/figures/{name}.{ending}" for name in paths.config["figures"] for ending in ("pdf", "png", "csv")}
+    return {*paths.stores(paths.config["sources"]), *paths.digests(paths.config["sources"]), *described, *drawn}
+
+
 def test_commands_are_found_in_the_pages_that_have_them():
     assert {page for page, _ in COMMANDS} >= {"README.md", "CONTRIBUTING.md", "index.md", "agents.md", "watch.md", "ppo.md"}
     assert {line.split(" ")[0] for _, line in COMMANDS} >= {"gla", "make", "snakemake", "pip", "tensorboard"}
@@ -61,12 +73,10 @@ def test_a_command_is_known(page, line):
             assert stopped.value.code == 0
             return
         a = cli.parser().parse_args(words)
-        if "config" in a:
-            raw = yaml.safe_load((ROOT / a.config).read_text())
-            kind = {"collect": "environments", "train": "agents", "evaluate": "evaluations", "figure": "figures"}[a.command]
-            assert set(a.names) <= set(raw[kind])
-        if getattr(a, "agent", "").startswith("results/agents/"):
-            assert Path(a.agent).name in yaml.safe_load((ROOT / "config/config.yaml").read_text())["agents"]
+        if getattr(a, "agent", "").startswith("results/"):
+            assert f"{a.agent}/agent.json" in _made("config/config.yaml") | _made("config/smoke.yaml")
+        if getattr(a, "store", None):
+            assert f"{a.store}/history.zarr" in _made("config/config.yaml")
     elif program == "make":
         assert set(words) <= TARGETS
         done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -80,9 +90,8 @@ def test_a_command_is_known(page, line):
             del words[at : at + 2]
         _, a = parse_args(words)
         assert all(Path(ROOT / c).exists() for c in a.configfile or [])
-        figures = yaml.safe_load((ROOT / "config/config.yaml").read_text())["figures"]
-        for target in a.targets:
-            assert target in RULES or Path(target).stem in figures, target
+        (config,) = a.configfile or ["config/config.yaml"]
+        assert set(a.targets) <= RULES | _made(config)
     elif program == "python":
         script = words[1].replace(".", "/") if words[0] == "-m" else words[0]
         assert (ROOT / script).exists() or (ROOT / f"src/{script}.py").exists() or words[0] == "-c"

@@ -3,10 +3,22 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from gla import environments
+from gla.agent import Agent, AgentModel
+from gla.checked import checked
+from gla.config.agents import Agent as AgentConfig
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.encoding import projected, tabular
 from gla.environments.making import make, optimal_return, time_limit
-from gla.environments.spaces import UnsupportedEnvironment
+from gla.environments.spaces import EnvSpec, UnsupportedEnvironment, WrongValue, env_spec, flatten
 from gla.environments.vector import VectorEnv
+from gla.in_context import run_agent
+from gla.models import lstm
+from gla.options import ConfigError
+from gla.sources import ppo
+from gla.sources import random as uniform
+from gla.storage.collecting import collect
+from gla.storage.reading import read
 
 SHIPPED = [
     "gla/GridWorld-v0",
@@ -112,23 +124,105 @@ class _Odd(gym.Env):
         self.action_space = action or gym.spaces.Discrete(2)
 
 
+@pytest.fixture
+def odd():
+    gym.register("gla-test/Odd-v0", _Odd)
+    yield "gla-test/Odd-v0"
+    del gym.registry["gla-test/Odd-v0"]
+
+
 @pytest.mark.parametrize(
     "kwargs, said",
     [
-        ({"observation": gym.spaces.Box(-1, 1, (65,), np.float32)}, "65 observation dimensions (expected 1 to 64)"),
+        ({"observation": gym.spaces.Box(-1, 1, (0,), np.float32)}, "0 observation dimensions (expected 1 or more)"),
         ({"observation": gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)}, "images, which are not supported"),
-        ({"observation": gym.spaces.Discrete(4)}, "expected a Box, or a Dict of Boxes"),
-        ({"action": gym.spaces.Box(-1, 1, (17,), np.float32)}, "17 action dimensions (expected 1 to 16)"),
-        ({"action": gym.spaces.Discrete(17)}, "17 action dimensions (expected 1 to 16)"),
-        ({"action": gym.spaces.MultiDiscrete([2, 2])}, "expected Discrete, or a Box with one axis"),
+        ({"observation": gym.spaces.Sequence(gym.spaces.Discrete(4))}, "is not supported (expected one that Gymnasium can flatten)"),
+        ({"observation": gym.spaces.Dict({"a": gym.spaces.Box(0, 1, (2, 2), np.float32)})}, "images, which are not supported"),
+        ({"action": gym.spaces.Box(-1, 1, (5000,), np.float32)}, "5000 action dimensions, or discrete actions (expected 1 to 4096)"),
+        ({"action": gym.spaces.Discrete(4097)}, "4097 action dimensions, or discrete actions (expected 1 to 4096)"),
+        ({"action": gym.spaces.MultiDiscrete([2**40] * 8)}, "discrete actions (expected 1 to 4096)"),
+        ({"action": gym.spaces.MultiBinary(3)}, "expected Discrete, MultiDiscrete, or a Box with one axis"),
     ],
 )
-def test_unsupported_spaces_say_what_is_supported(kwargs, said):
-    gym.register("gla-test/Odd-v0", _Odd)
+def test_unsupported_spaces_say_what_is_supported(odd, kwargs, said):
     with pytest.raises(UnsupportedEnvironment) as error:
-        make("gla-test/Odd-v0", **kwargs)
-    assert "gla-test/Odd-v0" in str(error.value) and said in str(error.value)
-    del gym.registry["gla-test/Odd-v0"]
+        make(odd, **kwargs)
+    assert odd in str(error.value) and said in str(error.value) and "\n" not in str(error.value)
+
+
+# Environments that are larger than the projected encoding
+
+
+class _Wide(gym.Env):
+    """A hundred numbers, and thirty actions of which the one pays that the largest of the first thirty names."""
+
+    observation_space, action_space = gym.spaces.Box(-np.inf, np.inf, (100,), np.float32), gym.spaces.Discrete(30)
+
+    def _seen(self):
+        self.state = self.np_random.standard_normal(100).astype(np.float32)
+        return self.state
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._seen(), {}
+
+    def step(self, action):
+        reward = float(action == self.state[:30].argmax())
+        return self._seen(), reward, False, False, {}
+
+
+@pytest.fixture
+def wide():
+    gym.register("gla-test/Wide-v0", _Wide, max_episode_steps=8)
+    yield "gla-test/Wide-v0"
+    del gym.registry["gla-test/Wide-v0"]
+
+
+def test_any_size_is_made_and_written_down(tmp_path, wide):
+    assert env_spec(make(wide)) == EnvSpec(100, 30, True, None, None)
+    entry, sizes = Environment(id=wide), {"environment": "wide", "lifetimes": 2, "num_envs": 2, "num_updates": 2, "num_steps": 16}
+    for source in (ppo.Options(**sizes, update_epochs=1, num_minibatches=2, hidden=8), uniform.Options(**sizes)):
+        paths = tmp_path / source.kind / "history.zarr", tmp_path / f"{source.kind}.json"
+        collect(source, entry, "wide", range(2), *paths)
+        history = read(*paths)
+        assert history.observation.shape == (2, 2, 32, 100) and history.action.shape == (2, 2, 32)
+        assert len(np.unique(history.action)) > 20 and set(np.unique(history.reward)) == {0, 1}
+        right = history.observation[..., :30].argmax(-1) == history.action
+        np.testing.assert_array_equal(history.reward, right)
+        np.testing.assert_array_equal(history.truncated[0, 0].nonzero()[0], [7, 15, 23, 31])
+        if source.kind == "ppo":
+            assert history.mean.shape == (2, 2, 32, 30) and history.policy.w0.shape == (2, 2, 100, 8)
+
+
+def test_what_an_encoding_cannot_hold_is_refused_in_one_line(tmp_path, wide):
+    spec, said = env_spec(make(wide)), "environment 'gla-test/Wide-v0': 100 observation dimensions (expected at most 64 for the encoding 'projected')"
+    encoding = projected.Encoding(projected.Options())
+    with pytest.raises(UnsupportedEnvironment) as error:
+        encoding.check(wide, spec)
+    assert str(error.value) == said
+    for size, actions, named in ((65, 16, "65 observation dimensions .expected at most 64"), (64, 17, "17 action dimensions .expected at most 16")):
+        with pytest.raises(UnsupportedEnvironment, match=f"^environment 'x': {named}"):
+            encoding.check("x", EnvSpec(size, actions, False, None, None))
+    encoding.check("x", EnvSpec(64, 16, True, None, None))
+    tabular.Encoding(tabular.Options(states=100, actions=30)).check(wide, spec)
+    with pytest.raises(UnsupportedEnvironment, match="100 observation dimensions .expected at most 99, the encoding's states"):
+        tabular.Encoding(tabular.Options(states=99, actions=30)).check(wide, spec)
+    config = AgentConfig(dataset="d", model=lstm.Options(layers=1, width=8))
+    agent = Agent(AgentModel(config, encoding.sizes), config, {"encoding": {"kind": "projected"}})
+    with pytest.raises(UnsupportedEnvironment) as error:
+        run_agent(agent, Environment(id=wide), Evaluation(environment=wide, seeds=2, env_steps=3), "agent")
+    assert str(error.value) == said
+    raw = {
+        "environments": {"wide": {"id": wide}, "grid": {"id": "gla/GridWorld-v0"}},
+        "sources": {name: {"environment": name, "num_updates": 2} for name in ("wide", "grid")},
+        "datasets": {"d": {"sources": ["wide"]}, "g": {"sources": ["grid"]},
+                     "t": {"sources": ["wide"], "encoding": {"kind": "tabular", "states": 100, "actions": 30}}},
+        "agents": {"a": {"dataset": "d"}, "b": {"dataset": "t"}, "c": {"dataset": "g"}},
+        "evaluations": {"e": {"environment": "wide", "agents": ["a", "b", "c"], "split": "training", "env_steps": 9}},
+    }  # fmt: skip
+    with pytest.raises(ConfigError) as error:
+        checked(raw, cache=tmp_path / "checked.json")
+    assert str(error.value).splitlines() == [f"datasets.d.sources: 'wide': {said}", f"evaluations.e.agents: 'c': {said}"]
 
 
 @pytest.mark.parametrize("env_id", ["NoSuchThing-v3", "dm_control/cartpole-fly-v0", "Reacher-v99"])
@@ -142,7 +236,7 @@ def test_wrong_keyword_arguments_are_named():
         make("gla/GridWorld-v0", goal=[3, 3])
     with pytest.raises(UnsupportedEnvironment, match="direction 2"):
         make("gla/AntDir-v0", direction=2)
-    assert environments.MAX_OBSERVATION == 64 and environments.MAX_ACTION == 16
+    assert projected.OBSERVATION == 64 and projected.ACTION == 16
 
 
 @pytest.mark.parametrize(
@@ -308,7 +402,7 @@ def test_integers_are_no_actions_of_a_policy(told):
 def test_the_parts_of_an_observation_are_checked_before_they_are_joined():
     env = make("dm_control/cartpole-swingup-v0")
     space, good = env.unwrapped.observation_space, env.unwrapped.observation_space.sample()
-    np.testing.assert_array_equal(environments.flatten(space, good), gym.spaces.flatten(space, good))
+    np.testing.assert_array_equal(flatten(space, good), gym.spaces.flatten(space, good))
     for bad in (good | {"velocity": np.zeros(3)}, good | {"velocity": ["1", "2"]}, {"velocity": good["velocity"]}, np.zeros(5)):
-        with pytest.raises(environments.WrongValue, match="expected"):
-            environments.flatten(space, bad)
+        with pytest.raises(WrongValue, match="expected"):
+            flatten(space, bad)

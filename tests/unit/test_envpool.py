@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gla import histories, preflight
-from gla.config import PPO, ConfigError, Environment
+from gla.checked import checked
+from gla.config.environments import Environment
 from gla.environments.making import make
 from gla.environments.spaces import UnsupportedEnvironment
 from gla.environments.vector import VectorEnv, vector_env
 from gla.files import read_json
-from gla.ppo import Population
+from gla.learners.ppo import PPO, Population
+from gla.options import ConfigError
+from gla.sources import ppo
+from gla.storage.collecting import collect
+from gla.storage.reading import read
 
 pytest.importorskip("envpool")
 from gla.environments.envpool import EnvPoolVector, envpool_id, settings
@@ -175,48 +179,61 @@ def test_ids_and_sizes_are_gymnasiums():
         (CARTPOLE, {"max_episode_steps": -1}, "max_episode_steps -1 (expected 1 or more"),
     ],
 )
-def test_what_envpool_lacks_is_said_when_the_config_is_read(tmp_path, env_id, kwargs, said):
-    ppo = {"updates": 2, "steps": 16, "minibatches": 2}
-    raw = {"environments": {"mine": {"id": env_id, "kwargs": kwargs, "backend": "envpool", "ppo": ppo}}}
+@pytest.mark.parametrize("where", ["sources.mine.backend", "environments.mine.reference.backend"])
+def test_what_envpool_lacks_is_said_when_the_config_is_read(tmp_path, env_id, kwargs, said, where):
+    environment, source = {"id": env_id, "kwargs": kwargs}, {"environment": "mine", "num_updates": 2, "num_steps": 16, "num_minibatches": 2}
+    for entry, key in ((source, "sources.mine.backend"), (environment, "environments.mine.reference.backend")):
+        (entry if key == "sources.mine.backend" else entry.setdefault("reference", {}))["backend"] = "envpool" if key == where else "gymnasium"
     with pytest.raises(ConfigError) as error:
-        preflight.check(raw, tmp_path / "cache.json")
-    assert str(error.value).startswith("environments.mine.") and said in str(error.value)
+        checked({"environments": {"mine": environment}, "sources": {"mine": source}}, cache=tmp_path / "cache.json")
+    # What Gymnasium refuses too is blamed before any backend is asked.
+    gymnasiums = {"InvertedPendulum-v3": "environments.mine.id"} | dict.fromkeys(("xml_file", "healthy_reward"), "environments.mine.kwargs")
+    blamed = next((key for named, key in gymnasiums.items() if named in (env_id, *kwargs)), where)
+    assert str(error.value).startswith(f"{blamed}: ") and said in str(error.value)
     assert "\n" not in str(error.value)
 
 
+def _raw(env_id, **environment):
+    source = {"environment": "mine", "backend": "envpool", "num_updates": 2}
+    return {"environments": {"mine": {"id": env_id, **environment}}, "sources": {"mine": source}}
+
+
 def test_a_task_that_envpool_lacks_is_said(tmp_path):
-    entry = {"id": "gla/AntDir-v0", "tasks": [{"direction": 1}], "backend": "envpool", "ppo": {"updates": 2}}
-    with pytest.raises(ConfigError, match="environments.mine.backend: 'envpool' for environment 'gla/AntDir-v0': EnvPool has no"):
-        preflight.check({"environments": {"mine": entry}}, tmp_path / "cache.json")
+    with pytest.raises(ConfigError, match="sources.mine.backend: 'envpool' for environment 'gla/AntDir-v0': EnvPool has no"):
+        checked(_raw("gla/AntDir-v0", tasks=[{"direction": 1}]), cache=tmp_path / "cache.json")
 
 
 def test_without_envpool_the_config_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool", None)
     with pytest.raises(UnsupportedEnvironment, match=r"not installed .*pip install '.\[envpool\]'"):
         EnvPoolVector("Reacher-v4", [{}], 0)
-    raw = {"environments": {"mine": {"id": "Reacher-v4", "backend": "envpool", "ppo": {"updates": 2}}}}
-    with pytest.raises(ConfigError, match="environments.mine.backend: .*EnvPool is not installed"):
-        preflight.check(raw, tmp_path / "cache.json")
+    with pytest.raises(ConfigError, match="sources.mine.backend: .*EnvPool is not installed"):
+        checked(_raw("Reacher-v4"), cache=tmp_path / "cache.json")
 
 
 def test_an_unknown_backend_is_named():
     with pytest.raises(ValueError, match="backend"):
-        Environment(id="Reacher-v4", backend="isaac", ppo=PPO(updates=2))
+        ppo.Options(environment="mine", backend="isaac", num_updates=2)
+    with pytest.raises(ValueError, match="backend"):
+        Environment(id="Reacher-v4", reference={"backend": "isaac"})
+    with pytest.raises(ConfigError, match=r"backend: 'isaac' \(expected one of gymnasium, envpool\)"):
+        vector_env("isaac", "Reacher-v4", [{}], seed=0)
 
 
 def test_the_store_says_which_backend_made_it(tmp_path):
-    ppo = PPO(updates=2, steps=64, minibatches=2, epochs=1)
-    entry = Environment(id="InvertedPendulum-v4", backend="envpool", lifetimes=2, streams=2, ppo=ppo)
+    source = ppo.Options(
+        environment="p", backend="envpool", lifetimes=2, num_envs=2, num_updates=2, num_steps=64, num_minibatches=2, update_epochs=1
+    )
     bodies = []
     for i in range(2):
-        histories.collect(entry, "p", range(2), tmp_path / f"{i}/history.zarr", tmp_path / f"{i}.json")
+        collect(source, Environment(id="InvertedPendulum-v4"), "p", range(2), tmp_path / f"{i}/history.zarr", tmp_path / f"{i}.json")
         bodies.append(read_json(tmp_path / f"{i}.json"))
     assert bodies[0] == bodies[1]  # hashes of every file among them
-    assert bodies[0]["config"]["backend"] == "envpool" and bodies[0]["versions"]["envpool"]
-    h = histories.read(tmp_path / "0/history.zarr", tmp_path / "0.json")
+    assert bodies[0]["config"]["source"]["backend"] == "envpool" and bodies[0]["versions"]["envpool"]
+    h = read(tmp_path / "0/history.zarr", tmp_path / "0.json")
     assert h.terminated.any() and np.abs(h.observation[:, :, 1:][h.terminated[:, :, :-1]]).max() < 0.05
 
 
 def test_gymnasium_is_the_default():
-    population = Population(Environment(id="Reacher-v4", ppo=PPO(updates=2)), range(1), 1, 128, seed=0)
+    population = Population(PPO(num_updates=2), "Reacher-v4", {}, [], range(1), 1, seed=0)
     assert type(population.envs) is VectorEnv

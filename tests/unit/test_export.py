@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import zarr
 
-from gla import environments, export, histories
-from gla.config import ConfigError
+from gla import export
+from gla.config.environments import Environment
+from gla.environments.spaces import env_spec
+from gla.options import ConfigError
+from gla.sources import random
+from gla.storage.collecting import collect
+from gla.storage.reading import read
 
 minari = pytest.importorskip("minari")
 
@@ -20,7 +25,7 @@ def exported(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(folder))
         dataset = minari.load_dataset(name)
-        yield histories.read(store, digest), dataset, said, (store, name, folder)
+        yield read(store, digest), dataset, said, (store, name, folder)
 
 
 def test_minari_iterates_every_step_that_has_a_successor(exported):
@@ -47,7 +52,7 @@ def test_an_episodes_rows_are_the_stores(exported):
     first = next(dataset.iterate_episodes())
     n = len(first.actions)
     np.testing.assert_array_equal(first.observations[:-1], h.observation[0, 0, :n])
-    spec = environments.env_spec(dataset.recover_environment())
+    spec = env_spec(dataset.recover_environment())
     expected = h.action[0, 0, :n] if h.discrete else np.clip(h.action[0, 0, :n], spec.low, spec.high)
     np.testing.assert_array_equal(first.actions, expected)
     final = zarr.open_group(store, mode="r")["final_observation"][0, 0, n - 1]
@@ -63,3 +68,17 @@ def test_a_dataset_that_exists_and_a_name_that_cannot_be_are_refused(exported):
     with pytest.raises(ConfigError, match="Malformed dataset ID"):
         export.minari(store, "no version!", folder)
     assert sorted(folder.rglob("*")) == before and dataset.total_episodes
+
+
+def test_histories_of_uniform_actions_are_exported_too(tmp_path):
+    """Of an environment whose observations are integers; they were made one-hot."""
+    source = random.Options(environment="lake", lifetimes=2, num_envs=2, num_steps=40)
+    store = str(tmp_path / "history.zarr")
+    collect(source, Environment(id="FrozenLake-v1"), "lake", range(2), store, str(tmp_path / "digest.json"))
+    export.minari(store, "lake/random-v0", tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+        dataset = minari.load_dataset("lake/random-v0")
+        assert dataset.storage.metadata["algorithm_name"] == "random"
+        episode = next(dataset.iterate_episodes())
+        assert (episode.observations.sum(-1) == 1).all() and dataset.recover_environment().observation_space.shape == (16,)

@@ -5,16 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gla import figures
-from gla.config import ConfigError, Figure
-from gla.evaluate import COLUMNS
-from gla.figures import in_context, scaling, sources, training
+from gla.figures import drawing, in_context, scaling, sources, training
+from gla.figures.kinds import FIGURES
 from gla.files import CorruptFile, fingerprint
+from gla.options import ConfigError
+from gla.rows import COLUMNS
 from gla.statistics import mean_interval
 
 
+def _figure(kind, **options):
+    return FIGURES.options(kind)(kind=kind, **options)
+
+
 def _panel(*evaluations, **kwargs):
-    return Figure(kind="in_context", panels=[{"evaluation": e} for e in evaluations], **kwargs)
+    return _figure("in_context", panels=[{"evaluation": e} for e in evaluations], **kwargs)
 
 
 def _rollouts(folder, name, agent, condition, returns, length=10, environment="e", network=0):
@@ -38,11 +42,11 @@ def rollouts(tmp_path):
     return [_rollouts(tmp_path, f"{i}", *key, returns) for i, (key, returns) in enumerate(files.items())]
 
 
-def _digest(folder, name, environment, curves):
+def _digest(folder, name, source, curves):
     path = folder / f"{name}.json"
-    body = {"environment": environment, "mean_return": curves, "streams": 2, "steps_per_update": 10, "updates": len(curves[0])}
-    body |= {"format": 1, "files": {}, "config": {"id": environment, "tasks": []}, "lifetimes": list(range(len(curves)))}
-    body |= {"observation_size": 4, "action_size": 2, "discrete": False}
+    body = {"source": source, "environment": "anywhere", "tasks": 1, "mean_return": curves, "num_envs": 2, "steps_per_update": 10}
+    body |= {"updates": len(curves[0]), "format": 2, "files": {}, "arrays": {}, "lifetimes": list(range(len(curves)))}
+    body |= {"config": {"source": {"kind": "ppo"}, "environment": {"id": "anywhere"}}, "observation_size": 4, "action_size": 2, "discrete": False}
     path.write_text(json.dumps(body | {"content": fingerprint(body)}))
     return str(path)
 
@@ -62,10 +66,10 @@ def _by_position(folder, name, losses):
 def test_sources_are_the_mean_over_lifetimes_of_all_blocks(tmp_path):
     digests = [_digest(tmp_path, "a", "e", [[None, 1.0], [None, 3.0]]), _digest(tmp_path, "b", "e", [[None, 5.0]]),
                _digest(tmp_path, "c", "f", [[7.0, None]])]  # fmt: skip
-    found = sources.table(Figure(kind="sources", environments=["e", "f"]), digests)
+    found = sources.table(_figure("sources", sources=["e", "f"]), digests)
     interval = mean_interval(np.array([1.0, 3.0, 5.0]))
     assert found.to_numpy().tolist() == [["e", 40, *interval, 3], ["f", 20, 7.0, 7.0, 7.0, 1]]
-    assert list(found.columns) == ["environment", "env_steps", "mean", "low", "high", "lifetimes"]
+    assert list(found.columns) == ["source", "env_steps", "mean", "low", "high", "lifetimes"]
 
 
 def test_in_context_curves_go_by_episode_and_references_have_one_row(rollouts):
@@ -120,7 +124,7 @@ def test_an_evaluation_in_which_no_episode_ended_gives_an_empty_panel(tmp_path):
 
 def test_training_takes_each_agents_losses(tmp_path):
     paths = [_by_position(tmp_path, "a", [2.0, 1.0]), _by_position(tmp_path, "b", [3.0])]
-    found = training.table(Figure(kind="training", agents=["a", "b"]), paths)
+    found = training.table(_figure("training", agents=["a", "b"]), paths)
     assert found["agent"].tolist() == ["a", "a", "b"] and found["validation_loss"].tolist() == [2, 1, 3]
 
 
@@ -129,7 +133,7 @@ def test_scaling_is_the_last_fifth_by_number_of_projections(tmp_path):
                ("a", "rewards_hidden"): np.zeros((2, 5)), ("baseline", "ppo"): np.zeros((2, 5)),
                ("baseline", "ppo_final"): np.full((2, 5), 6.0)}  # fmt: skip
     paths = [_rollouts(tmp_path, f"{i}", *key, own) for i, (key, own) in enumerate(returns.items())]
-    entry = Figure(kind="scaling", panels=[{"evaluation": "seen"}])
+    entry = _figure("scaling", panels=[{"evaluation": "seen"}])
     found = scaling.table(entry, [paths], [None], [1], [{"a": 1, "b": 256}])
     assert found[["agent", "condition", "x", "mean", "seeds"]].fillna(-1).to_numpy().tolist() == [
         ["a", "agent", 1, 5, 2], ["b", "agent", 256, 1, 2], ["baseline", "ppo_final", -1, 6, 2],
@@ -148,12 +152,12 @@ def drawable(tmp_path, rollouts):
     """Kind to (entry, inputs of its table)."""
     return {
         "sources": (
-            Figure(kind="sources", environments=["e", "f"]),
+            _figure("sources", sources=["e", "f"]),
             {"digests": [_digest(tmp_path, n, n, [[1.0, 2.0], [3.0, 5.0]]) for n in "ef"]},
         ),
         "in_context": (_panel("v", "w"), {"rollouts": [rollouts, rollouts[:2]], "optimal": [5.0, None], "tasks": [1, 1]}),
         "training": (
-            Figure(kind="training", agents=["a", "b"]),
+            _figure("training", agents=["a", "b"]),
             {"by_position": [_by_position(tmp_path, n, [2.0, 1.0, 0.5]) for n in "ab"]},
         ),
     }
@@ -162,8 +166,8 @@ def drawable(tmp_path, rollouts):
 @pytest.mark.parametrize("kind", ["sources", "in_context", "training"])
 def test_a_kind_draws_a_panel_for_each_entry(tmp_path, drawable, kind):
     entry, inputs = drawable[kind]
-    figures.tabulate(entry, inputs, tmp_path / "t.csv")
-    figure = figures.KINDS[kind].draw(entry, pd.read_csv(tmp_path / "t.csv"))
+    drawing.tabulate(entry, inputs, tmp_path / "t.csv")
+    figure = FIGURES[kind].draw(entry, pd.read_csv(tmp_path / "t.csv"))
     assert sum(ax.axison for ax in figure.axes) == 2 and all(ax.lines for ax in figure.axes)
     plt.close(figure)
 
@@ -174,8 +178,8 @@ def test_plotting_twice_gives_the_same_bytes(tmp_path, drawable, kind):
     seen = []
     for i in (0, 1):
         paths = [tmp_path / f"{i}/f.{ending}" for ending in ("csv", "pdf", "png")]
-        figures.tabulate(entry, inputs, paths[0])
-        figures.plot(entry, *paths[:1], paths[1:])
+        drawing.tabulate(entry, inputs, paths[0])
+        drawing.plot(entry, *paths[:1], paths[1:])
         seen.append([p.read_bytes() for p in paths])
     assert seen[0] == seen[1]
     assert seen[0][1].startswith(b"%PDF") and seen[0][2].startswith(b"\x89PNG")
@@ -185,14 +189,14 @@ def test_plotting_twice_gives_the_same_bytes(tmp_path, drawable, kind):
 @pytest.mark.parametrize("name", ["NA", "1", "True"])
 def test_any_usable_name_is_drawn(tmp_path, monkeypatch, name):
     for entry, inputs in (
-        (Figure(kind="training", agents=[name]), {"by_position": [_by_position(tmp_path, "a", [2.0, 1.0])]}),
-        (Figure(kind="sources", environments=[name]), {"digests": [_digest(tmp_path, "d", name, [[1.0, 2.0]])]}),
+        (_figure("training", agents=[name]), {"by_position": [_by_position(tmp_path, "a", [2.0, 1.0])]}),
+        (_figure("sources", sources=[name]), {"digests": [_digest(tmp_path, "d", name, [[1.0, 2.0]])]}),
         (_panel("v"), {"rollouts": [[_rollouts(tmp_path, "r", name, "agent", [[1.0, 2.0]])]], "optimal": [None], "tasks": [1]}),
     ):
-        drawn, draw = [], figures.KINDS[entry.kind].draw
-        monkeypatch.setattr(figures.KINDS[entry.kind], "draw", lambda *a, d=draw, s=drawn: s.append(d(*a)) or s[0])
-        figures.tabulate(entry, inputs, tmp_path / "t.csv")
-        figures.plot(entry, tmp_path / "t.csv", [tmp_path / "f.png"])
+        drawn, draw = [], FIGURES[entry.kind].draw
+        monkeypatch.setattr(FIGURES[entry.kind], "draw", lambda *a, d=draw, s=drawn: s.append(d(*a)) or s[0])
+        drawing.tabulate(entry, inputs, tmp_path / "t.csv")
+        drawing.plot(entry, tmp_path / "t.csv", [tmp_path / "f.png"])
         lines = drawn[0].axes[0].lines
         assert lines and all(len(line.get_ydata()) == 2 for line in lines), entry.kind
 
@@ -200,34 +204,34 @@ def test_any_usable_name_is_drawn(tmp_path, monkeypatch, name):
 def test_a_panel_in_which_no_episode_ended_is_drawn_empty(tmp_path):
     rollouts = [[_rollouts(tmp_path, n, "x", "agent", r)] for n, r in (("r", []), ("s", [[1.0, 2.0]]))]
     for i, (entry, own) in enumerate([(_panel("v", "w"), rollouts), (_panel("v"), rollouts[:1])]):
-        figures.tabulate(entry, {"rollouts": own, "optimal": [None] * len(own), "tasks": [1] * len(own)}, tmp_path / "t.csv")
-        figures.plot(entry, tmp_path / "t.csv", [tmp_path / f"{i}.png"])
+        drawing.tabulate(entry, {"rollouts": own, "optimal": [None] * len(own), "tasks": [1] * len(own)}, tmp_path / "t.csv")
+        drawing.plot(entry, tmp_path / "t.csv", [tmp_path / f"{i}.png"])
         assert (tmp_path / f"{i}.png").exists()
 
 
 @pytest.mark.parametrize("style", [{"font.sise": 7}, {"font.size": "large-ish"}])
 def test_style_that_matplotlib_does_not_know_is_named(tmp_path, drawable, style):
     entry, inputs = drawable["training"]
-    figures.tabulate(entry, inputs, tmp_path / "t.csv")
+    drawing.tabulate(entry, inputs, tmp_path / "t.csv")
     with pytest.raises(ConfigError, match=next(iter(style))):
-        figures.plot(entry.model_copy(update={"style": style}), tmp_path / "t.csv", [tmp_path / "f.png"])
+        drawing.plot(entry.model_copy(update={"style": style}), tmp_path / "t.csv", [tmp_path / "f.png"])
 
 
 def test_style_reaches_the_figure_and_stays_there(tmp_path, drawable):
     entry, inputs = drawable["training"]
     before = dict(plt.rcParams)
-    figures.tabulate(entry, inputs, tmp_path / "t.csv")
+    drawing.tabulate(entry, inputs, tmp_path / "t.csv")
     for name, style in (("a", {}), ("b", {"lines.linewidth": 5})):
-        figures.plot(entry.model_copy(update={"style": style}), tmp_path / "t.csv", [tmp_path / f"{name}.png"])
+        drawing.plot(entry.model_copy(update={"style": style}), tmp_path / "t.csv", [tmp_path / f"{name}.png"])
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
     assert dict(plt.rcParams) == before
 
 
 def test_a_users_own_matplotlibrc_changes_nothing(tmp_path, drawable, monkeypatch):
     entry, inputs = drawable["training"]
-    figures.tabulate(entry, inputs, tmp_path / "t.csv")
+    drawing.tabulate(entry, inputs, tmp_path / "t.csv")
     for name in "ab":
-        figures.plot(entry, tmp_path / "t.csv", [tmp_path / f"{name}.pdf", tmp_path / f"{name}.png"])
+        drawing.plot(entry, tmp_path / "t.csv", [tmp_path / f"{name}.pdf", tmp_path / f"{name}.png"])
         for key, value in {"lines.linestyle": "--", "axes.facecolor": "red", "savefig.facecolor": "blue", "pdf.compression": 0}.items():
             monkeypatch.setitem(plt.rcParams, key, value)
     for ending in ("pdf", "png"):
@@ -236,8 +240,8 @@ def test_a_users_own_matplotlibrc_changes_nothing(tmp_path, drawable, monkeypatc
 
 
 def test_labels_stand_in_the_legend_and_titles_above(tmp_path, rollouts):
-    entry = Figure(
-        kind="in_context", panels=[{"evaluation": "v", "title": "Grid", "agents": ["x"], "labels": ["ours"]}]
+    entry = _figure(
+        "in_context", panels=[{"evaluation": "v", "title": "Grid", "agents": ["x"], "labels": ["ours"]}]
     )
     figure = in_context.draw(entry, in_context.table(entry, [rollouts], [5.0], [1]))
     said = {t.get_text() for t in figure.legends[0].get_texts()}
@@ -264,7 +268,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path, drawable, content):
     if content is not None:
         (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(CorruptFile, match="t.csv"):
-        figures.plot(drawable["training"][0], tmp_path / "t.csv", [tmp_path / "f.png"])
+        drawing.plot(drawable["training"][0], tmp_path / "t.csv", [tmp_path / "f.png"])
     assert not (tmp_path / "f.png").exists()
 
 
@@ -274,7 +278,7 @@ def test_an_input_that_cannot_be_read_is_named(tmp_path, drawable, kind, key):
     path = inputs[key][0] if kind != "in_context" else inputs[key][0][0]
     open(path, "w").close()
     with pytest.raises(CorruptFile) as error:
-        figures.tabulate(entry, inputs, tmp_path / "t.csv")
+        drawing.tabulate(entry, inputs, tmp_path / "t.csv")
     assert path in str(error.value) and not (tmp_path / "t.csv").exists()
 
 

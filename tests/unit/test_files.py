@@ -13,6 +13,7 @@ from gla.files import (
     atomic,
     check,
     exclusive,
+    fingerprint,
     hash_file,
     hashes,
     read_csv,
@@ -113,3 +114,8 @@ def test_a_json_that_nests_too_deep_is_named(tmp_path):
     path.write_text("[" * 100_000)
     with pytest.raises(CorruptFile, match="x.json: not readable as JSON"):
         read_json(path)
+
+
+def test_a_fingerprint_is_of_the_content_whatever_the_order_of_the_keys():
+    assert fingerprint({"a": [1, {"c": 2, "b": 3}]}) == fingerprint({"a": [1, {"b": 3, "c": 2}]}) != fingerprint({"a": [{"c": 2, "b": 3}, 1]})
+    assert fingerprint({"a": {3: 1, "b": 2}}) == fingerprint({"a": {"b": 2, 3: 1}}) != fingerprint({"a": {"b": 1, 3: 2}})  # as YAML has them

@@ -9,34 +9,38 @@ import torch
 import xarray
 import zarr
 
-from gla import histories
-from gla.files import CorruptFile, read_json
-from gla.ppo import Policy
+from gla.files import CorruptFile, fingerprint, read_json, sha256, write_json
+from gla.learners.ppo import Population
+from gla.policies import Policy, sizes
+from gla.sources.options import Array
+from gla.storage.collecting import collect
+from gla.storage.layout import arrays_of, create, read_digest
+from gla.storage.reading import POLICIES, read
 
 ROWS = ("lifetime", "stream", "step")
 FLAGS = {"reward": "float32", "terminated": "bool", "truncated": "bool"}
 
 
-def _layout(entry, d, a, discrete):
+def _layout(source, d, a, discrete):
     """Name to (dimension names, shape, type) of every array but the policies."""
-    p, k, e = entry.ppo, entry.lifetimes, entry.streams
-    rows = (k, e, p.updates * p.steps)
+    k, e, u = source.lifetimes, source.num_envs, source.num_updates
+    rows = (k, e, u * source.num_steps)
     layout = {name: (ROWS, rows, dtype) for name, dtype in FLAGS.items()}
     for name in ("observation", "final_observation"):
         layout[name] = ((*ROWS, "observation"), (*rows, d), "float32")
     layout["action"] = (ROWS, rows, "int64") if discrete else ((*ROWS, "action"), (*rows, a), "float32")
     layout["logits" if discrete else "mean"] = ((*ROWS, "action"), (*rows, a), "float32")
-    layout["mean_return"] = (("lifetime", "update"), (k, p.updates), "float32")
-    layout["env_steps"] = (("update",), (p.updates,), "int64")
+    layout["mean_return"] = (("lifetime", "update"), (k, u), "float32")
+    layout["env_steps"] = (("update",), (u,), "int64")
     if not discrete:
-        layout["log_std"] = (("lifetime", "update", "action"), (k, p.updates, a), "float32")
+        layout["log_std"] = (("lifetime", "update", "action"), (k, u, a), "float32")
     return layout
 
 
 @pytest.mark.parametrize("name, d, a, discrete", [("grid", 9, 4, True), ("pendulum", 4, 1, False)])
 def test_a_store_has_the_documented_arrays(request, name, d, a, discrete):
-    store, entry = request.getfixturevalue(f"{name}_store")[0], request.getfixturevalue(f"{name}_entry")
-    layout = _layout(entry, d, a, discrete)
+    store, source = request.getfixturevalue(f"{name}_store")[0], request.getfixturevalue(f"{name}_source")
+    layout = _layout(source, d, a, discrete)
     dataset = xarray.open_zarr(store, consolidated=False)
     group = zarr.open_group(store, mode="r")
     policies = {f"policy_{f}" for f in Policy._fields}
@@ -47,25 +51,25 @@ def test_a_store_has_the_documented_arrays(request, name, d, a, discrete):
         assert group[array].dtype == dtype
     snapshots = group["snapshot_update"].shape[0]
     for array in policies:
-        assert group[array].shape[:2] == (entry.lifetimes, snapshots)
+        assert group[array].shape[:2] == (source.lifetimes, snapshots)
         assert group[array].metadata.dimension_names[:2] == ("lifetime", "snapshot")
-    assert dataset.attrs == {"format": 1, "steps_per_update": entry.ppo.steps, "discrete": discrete}
-    np.testing.assert_array_equal(group["env_steps"][:], np.arange(entry.ppo.updates) * entry.streams * entry.ppo.steps)
+    assert dataset.attrs == {"format": 1, "steps_per_update": source.num_steps, "discrete": discrete}
+    np.testing.assert_array_equal(group["env_steps"][:], np.arange(source.num_updates) * source.num_envs * source.num_steps)
 
 
 def test_snapshots_are_kept_as_often_as_asked_and_of_the_last_update(pendulum_store, grid_store):
-    assert list(histories.read(*pendulum_store).snapshot_update) == [0, 2, 4]
-    assert list(histories.read(*grid_store).snapshot_update) == [0, 1, 2, 3, 4, 5]
+    assert list(read(*pendulum_store).snapshot_update) == [0, 2, 4]
+    assert list(read(*grid_store).snapshot_update) == [0, 1, 2, 3, 4, 5]
 
 
 def test_the_log_deviations_are_the_snapshots(pendulum_store):
-    h = histories.read(*pendulum_store)
+    h = read(*pendulum_store)
     np.testing.assert_array_equal(h.log_std[:, h.snapshot_update], h.policy.log_std)
     assert (h.log_std[:, 0] == 0).all() and (h.log_std[:, 1:] != 0).all()
 
 
 def test_the_final_observation_is_there_exactly_where_an_episode_ended(pendulum_store):
-    h = histories.read(*pendulum_store)
+    h = read(*pendulum_store)
     final = zarr.open_group(pendulum_store[0], mode="r")["final_observation"][...]
     done = h.terminated | h.truncated
     np.testing.assert_array_equal(final.any(-1), done)
@@ -77,7 +81,7 @@ def test_the_final_observation_is_there_exactly_where_an_episode_ended(pendulum_
 
 @pytest.mark.parametrize("name", ["grid", "pendulum"])
 def test_recorded_distributions_are_the_snapshots_on_the_raw_observations(request, name):
-    h = histories.read(*request.getfixturevalue(f"{name}_store"))
+    h = read(*request.getfixturevalue(f"{name}_store"))
     k, e, _, d = h.observation.shape
     for n, update in enumerate(h.snapshot_update):
         rows = slice(update * h.steps_per_update, (update + 1) * h.steps_per_update)
@@ -87,7 +91,7 @@ def test_recorded_distributions_are_the_snapshots_on_the_raw_observations(reques
 
 
 def test_mean_returns_are_those_of_the_episodes_that_ended(pendulum_store):
-    h = histories.read(*pendulum_store)
+    h = read(*pendulum_store)
     done, t = h.terminated | h.truncated, h.steps_per_update
     for k in range(done.shape[0]):
         ended = [[] for _ in range(h.updates)]
@@ -100,30 +104,30 @@ def test_mean_returns_are_those_of_the_episodes_that_ended(pendulum_store):
 
 
 def test_the_digest_holds_the_learning_curves(pendulum_store):
-    h, body = histories.read(*pendulum_store), read_json(pendulum_store[1])
+    h, body = read(*pendulum_store), read_json(pendulum_store[1])
     curves = np.array(body["mean_return"], dtype=float)
     np.testing.assert_allclose(curves, h.mean_return, rtol=1e-5)
-    assert (body["environment"], body["lifetimes"], body["streams"]) == ("pendulum", [0, 1, 2], 2)
+    assert (body["source"], body["environment"], body["lifetimes"], body["num_envs"]) == ("pendulum", "pendulum", [0, 1, 2], 2)
 
 
 def _bytes(store):
     return {p.relative_to(store).as_posix(): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file()}
 
 
-def test_collecting_twice_gives_the_same_bytes(tmp_path, pendulum_entry, pendulum_store):
+def test_collecting_twice_gives_the_same_bytes(tmp_path, pendulum_source, pendulum_entry, pendulum_store):
     again = tmp_path / "history.zarr", tmp_path / "digest.json"
-    histories.collect(pendulum_entry, "pendulum", range(3), *again)
+    collect(pendulum_source, pendulum_entry, "pendulum", range(3), *again)
     first, second = (read_json(d) for d in (pendulum_store[1], again[1]))
     assert first == second
     assert _bytes(tmp_path / "history.zarr") == _bytes(Path(pendulum_store[0]))
 
 
-def test_blocks_and_seeds_differ(tmp_path, grid_entry, grid_store):
+def test_blocks_and_seeds_differ(tmp_path, grid_source, grid_entry, grid_store):
     contents = {read_json(grid_store[1])["content"]}
-    for i, (entry, lifetimes) in enumerate(
-        [(grid_entry, range(4, 8)), (grid_entry.model_copy(update={"seed": 1}), range(4))]
+    for i, (source, lifetimes) in enumerate(
+        [(grid_source, range(4, 8)), (grid_source.model_copy(update={"seed": 1}), range(4))]
     ):
-        histories.collect(entry, "grid", lifetimes, tmp_path / "history.zarr", tmp_path / f"{i}.json")
+        collect(source, grid_entry, "grid", lifetimes, tmp_path / "history.zarr", tmp_path / f"{i}.json")
         contents.add(read_json(tmp_path / f"{i}.json")["content"])
     assert len(contents) == 3
 
@@ -150,10 +154,10 @@ def test_every_flipped_bit_is_noticed(copy):
         bit = rng.randrange(8 * path.stat().st_size)
         _flip(path, bit)
         with pytest.raises(CorruptFile) as error:
-            histories.read(store, digest)
+            read(store, digest)
         assert str(path) in str(error.value)
         _flip(path, bit)
-    histories.read(store, digest)
+    read(store, digest)
 
 
 def _cut(store, _digest):
@@ -198,7 +202,7 @@ def _list_digest(_store, digest):
 
 
 def _other_format(_store, digest):
-    digest.write_text(json.dumps(json.loads(digest.read_text()) | {"format": 2}))
+    digest.write_text(json.dumps(json.loads(digest.read_text()) | {"format": 1}))
     return digest
 
 
@@ -215,7 +219,7 @@ def _no_file_list(_store, digest):
 def test_a_damaged_store_is_refused_and_named(copy, damage):
     named = damage(*copy)
     with pytest.raises(CorruptFile) as error:
-        histories.read(*copy)
+        read(*copy)
     assert str(named) in str(error.value)
 
 
@@ -230,12 +234,115 @@ def test_zarr_notices_a_flipped_bit_by_itself(copy):
     zarr.open_group(copy[0], mode="r")["observation"][...]
 
 
-def test_an_interrupted_collection_leaves_no_digest(copy, monkeypatch, pendulum_entry):
+def test_an_interrupted_collection_leaves_no_digest(copy, monkeypatch, pendulum_source, pendulum_entry):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(histories.Population, "improve", stop)
+    monkeypatch.setattr(Population, "improve", stop)
     with pytest.raises(KeyboardInterrupt):
-        histories.collect(pendulum_entry, "pendulum", range(3), *copy)
+        collect(pendulum_source, pendulum_entry, "pendulum", range(3), *copy)
     with pytest.raises(CorruptFile, match="digest.json: missing"):
-        histories.read(*copy)
+        read(*copy)
+
+
+# Stores that are whole, and whose digests fit them, but that no source has written
+
+
+def _forge(store, digest, **forged):
+    """Replace arrays by others, or by nothing, and make the digest fit."""
+    group, body = zarr.open_group(store, mode="r+"), read_json(digest)
+    for name, array in forged.items():
+        shutil.rmtree(store / name)
+        if array is None:
+            del body["arrays"][name]
+            continue
+        create(group, name, array)[...] = np.arange(np.prod(list(array.axes.values()))).reshape(*array.axes.values())
+        body["arrays"][name] = array._asdict()
+    body["files"] = {p.relative_to(store).as_posix(): sha256(p) for p in sorted(store.rglob("*")) if p.is_file()}
+    write_json(digest, body | {"content": fingerprint({k: v for k, v in body.items() if k != "content"})})
+
+
+def _sized(array, **axes):
+    return Array(array.dtype, array.axes | axes)
+
+
+def _typed(array, dtype):
+    return Array(dtype, array.axes)
+
+
+def _policies_of(layout, d=4, h=64, a=1, **axes):
+    """All arrays of policies for other environments."""
+    fields = sizes(d, h, a)._asdict()
+    return {f"policy_{f}": _sized(layout[f"policy_{f}"], **axes, **{f"{f}_{i}": n for i, n in enumerate(size)}) for f, size in fields.items()}
+
+
+FORGED = {
+    "a layer of more inputs": ("policy_w0", lambda x: {"policy_w0": _sized(x["policy_w0"], w0_0=5)}),
+    "a layer of fewer units": ("policy_w1", lambda x: {"policy_w1": _sized(x["policy_w1"], w1_1=63)}),
+    "one bias for two units": ("policy_b0", lambda x: {"policy_b0": _sized(x["policy_b0"], b0_1=32)}),
+    "policies of five observation dimensions": ("policy_w0", lambda x: _policies_of(x, d=5)),
+    "policies of two action dimensions": ("policy_w2", lambda x: _policies_of(x, a=2)),
+    "policies of fewer lifetimes": ("policy_w0", lambda x: _policies_of(x, lifetime=2)),
+    "more policies than snapshots": ("policy_w0", lambda x: _policies_of(x, snapshot=4)),
+    "fewer policies than snapshots": ("policy_b2", lambda x: {"policy_b2": _sized(x["policy_b2"], snapshot=2)}),
+    "a normaliser of integers": ("policy_observation_std", lambda x: {"policy_observation_std": _typed(x["policy_observation_std"], "int64")}),
+    "weights that are true or false": ("policy_w0", lambda x: {"policy_w0": _typed(x["policy_w0"], "bool")}),
+    "a layer without an axis": ("policy_w0", lambda x: {"policy_w0": Array("float32", {"lifetime": 3})}),
+    "means of two dimensions": ("mean", lambda x: {"mean": _sized(x["mean"], action=2)}),
+    "means of integers": ("mean", lambda x: {"mean": _typed(x["mean"], "int64")}),
+    "deviations of fewer updates": ("log_std", lambda x: {"log_std": _sized(x["log_std"], update=4)}),
+    "deviations that are true or false": ("log_std", lambda x: {"log_std": _typed(x["log_std"], "bool")}),
+    "snapshots at real numbers": ("snapshot_update", lambda x: {"snapshot_update": _typed(x["snapshot_update"], "float32")}),
+    "snapshots of each lifetime": ("snapshot_update", lambda x: {"snapshot_update": Array("int64", {"lifetime": 3, "snapshot": 3})}),
+    "updates at real numbers": ("env_steps", lambda x: {"env_steps": _typed(x["env_steps"], "float32")}),
+    "no rewards": ("reward", lambda x: {"reward": None}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("named, forged", FORGED.values(), ids=FORGED)
+def test_arrays_of_other_sizes_or_types_than_the_stores_own_are_refused(copy, named, forged):
+    store, digest = copy
+    _forge(store, digest, **forged(arrays_of(read_digest(digest))))
+    with pytest.raises(CorruptFile) as error:
+        read(store, digest)
+    assert str(error.value).startswith(f"{store}/{named}: ") and "expected" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_policies_are_refused_where_they_alone_are_read(copy):
+    store, digest = copy
+    _forge(store, digest, **_policies_of(arrays_of(read_digest(digest)), d=5))
+    with pytest.raises(CorruptFile, match=r"policy_w0: float32 of \(3, 3, 5, 64\) \(expected float32 of \(3, 3, 4, 64\)\)"):
+        read(store, digest, {"observation", *POLICIES})
+    assert read(store, digest, {"observation", "reward"}).reward.shape == (3, 2, 320)
+
+
+def test_policies_of_integer_actions_have_an_output_for_each_of_them(tmp_path, grid_store):
+    """Nothing else in the store says how many actions there are."""
+    store, digest = Path(shutil.copytree(grid_store[0], tmp_path / "history.zarr")), Path(shutil.copy(grid_store[1], tmp_path / "digest.json"))
+    layout = arrays_of(read_digest(digest))
+    _forge(store, digest, **_policies_of(layout, d=9, a=5))
+    with pytest.raises(CorruptFile, match=r"policy_w2: .*expected float32 of \(4, 6, 64, 4\)"):
+        read(store, digest)
+    _forge(store, digest, **_policies_of(layout, d=9, a=4), logits=_sized(layout["logits"], action=5))
+    with pytest.raises(CorruptFile, match="history.zarr/logits: described as"):
+        read(store, digest)
+
+
+def test_what_a_store_lacks_is_named_where_it_is_asked_for(copy):
+    store, digest = copy
+    _forge(store, digest, policy_b1=None, log_std=None)
+    history = read(store, digest)
+    with pytest.raises(CorruptFile) as error:
+        _ = history.policy
+    assert str(error.value).startswith(f"{store}/policy_b1: missing (expected snapshots of policies)")
+    with pytest.raises(CorruptFile, match="history.zarr/log_std: missing"):
+        read(store, digest, {"observation", "log_std"})
+
+
+def test_types_that_no_store_has_are_refused_with_the_digest(copy):
+    store, digest = copy
+    body = read_json(digest)
+    body["arrays"]["reward"]["dtype"] = "float64"
+    write_json(digest, body | {"content": fingerprint({k: v for k, v in body.items() if k != "content"})})
+    with pytest.raises(CorruptFile, match=r"digest.json: arrays.reward.dtype is 'float64'"):
+        read(store, digest)

@@ -3,26 +3,28 @@
 import numpy as np
 import pytest
 
-from gla import evaluate, learners
-from gla.config import ONLINE, Environment, Evaluation
+from gla.conditions.kinds import of_role
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
 from gla.environments.spaces import EnvSpec
 from gla.environments.vector import VectorStep
+from gla.learners.linear import LinearActorCritic
+from gla.learners.ppo import Population
 from gla.learners.random_search import RandomSearch
 from gla.learners.scale import RunningScale
-from gla.ppo import Population
+from gla.rollout import run_baseline
 from gla.verdicts import fifths
 
 CONTINUOUS = EnvSpec(3, 2, False, -np.ones(2, np.float32), np.ones(2, np.float32))
 DISCRETE = EnvSpec(3, 4, True, None, None)
 GRID = Environment(id="gla/GridWorld-v0", kwargs={"max_episode_steps": 10, "start": [1, 1]}, tasks=[{"goal": [0, 1]}, {"goal": [2, 1]}])
 CARTPOLE = Environment(id="CartPole-v1", kwargs={"max_episode_steps": 100})
+ONLINE, LEARNERS = of_role("online"), {"online_linear": LinearActorCritic, "online_ars": RandomSearch}
 MASS = Environment(id="gla/PointMass-v0", tasks=[{"angle": 0.0}, {"angle": 180.0}])
 
 
 def _rows(entry, condition, steps=1000, seeds=16):
-    evaluation = Evaluation(environment="e", seeds=seeds, steps=steps)
-    run = evaluate.run_online if condition in ONLINE else evaluate.run_simple
-    return run(entry, evaluation, condition).frame("baseline", "e", condition)
+    return run_baseline(entry, Evaluation(environment="e", seeds=seeds, env_steps=steps), condition, [], condition)
 
 
 def test_a_thousand_steps_are_many_updates_of_ppo(monkeypatch):
@@ -48,11 +50,11 @@ def test_each_learner_ends_above_where_it_began_and_above_random_actions(entry, 
 
 
 @pytest.mark.parametrize("spec", [CONTINUOUS, DISCRETE], ids=["continuous", "discrete"])
-@pytest.mark.parametrize("kind", learners.KINDS)
+@pytest.mark.parametrize("kind", LEARNERS)
 def test_no_seed_sees_what_another_does(kind, spec):
     """Another reward in one seed changes that seed's actions alone. (What is drawn at random is drawn for all at once.)"""
     def actions(changed):
-        rng, learner, taken = np.random.default_rng(0), learners.KINDS[kind](spec, 4, 0), []
+        rng, learner, taken = np.random.default_rng(0), LEARNERS[kind](spec, 4, 0), []
         for t in range(60):
             observation, reward = rng.standard_normal((4, 3)).astype(np.float32), rng.standard_normal(4)
             reward[1] += changed * t
@@ -78,7 +80,7 @@ def test_random_search_goes_where_returns_are_higher():
 
 def test_an_episode_that_ends_by_itself_has_no_future_value():
     """A value that only bootstrapping would raise: rewards are 0 and every episode has one step."""
-    learner = learners.KINDS["online_linear"](CONTINUOUS, 1, 0)
+    learner = LEARNERS["online_linear"](CONTINUOUS, 1, 0)
     learner.value[:] = 1.0
     seen = np.ones((1, 3), np.float32)
     learner.act(seen)
@@ -99,4 +101,4 @@ def test_the_running_scale_is_the_mean_and_deviation_of_all_steps():
 
 
 def test_learners_are_the_ones_that_the_config_names():
-    assert set(learners.KINDS) | {"online_ppo"} == set(ONLINE)
+    assert set(LEARNERS) | {"online_ppo"} == set(ONLINE)  # each of which runs above

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 import gla
-from gla import agent, evaluate, histories
-from gla.evaluate import COLUMNS
+from gla import agent
 from gla.files import Busy, CorruptFile, atomic, check, hash_file, named, place, read_json, write_json
+from gla.rows import COLUMNS, read_evaluation, read_rows, write_rows
+from gla.storage.layout import read_digest
 
 
 @pytest.mark.parametrize(
@@ -102,10 +103,10 @@ def test_a_digest_of_other_histories_is_refused(tmp_path, grid_store):
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(grid_store[1], path)  # whose hash stays behind, as in a storage
         if fits:
-            assert histories.read_digest(path)["environment"] == "grid"
+            assert read_digest(path)["source"] == "grid"
         else:
             with pytest.raises(CorruptFile, match=f"{name}.json: a digest of histories/grid/0-3.json"):
-                histories.read_digest(path)
+                read_digest(path)
 
 
 def _rows(agent="a", environment="e", condition="agent", network=0):
@@ -120,22 +121,22 @@ def _rows(agent="a", environment="e", condition="agent", network=0):
 )  # fmt: skip
 def test_rollouts_are_those_that_their_path_says(tmp_path, where, rows, fits):
     path = tmp_path / f"rollouts/{where}.parquet"
-    evaluate.write_rows(_rows(**rows), path)
+    write_rows(_rows(**rows), path)
     if fits:
-        assert len(evaluate.read_rows(path)) == 6
+        assert len(read_rows(path)) == 6
     else:
         with pytest.raises(CorruptFile, match=r"agent.parquet: rollouts of a|rewards_hidden.parquet: rollouts of a"):
-            evaluate.read_rows(path)
+            read_rows(path)
 
 
 def test_rollouts_of_one_evaluation_are_in_one_environment(tmp_path):
     paths = [tmp_path / f"rollouts/v/a/{c}.parquet" for c in ("agent", "rewards_hidden")]
     for path, environment in zip(paths, ("e", "f"), strict=True):
-        evaluate.write_rows(_rows(condition=path.stem, environment=environment), path)
+        write_rows(_rows(condition=path.stem, environment=environment), path)
     with pytest.raises(CorruptFile, match=r"rewards_hidden.parquet: rollouts in 'f' \(expected 'e'"):
-        evaluate.read_evaluation(paths)
-    evaluate.write_rows(_rows(condition="rewards_hidden"), paths[1])
-    assert np.array_equal(evaluate.read_evaluation(paths)["condition"].unique(), ["agent", "rewards_hidden"])
+        read_evaluation(paths)
+    write_rows(_rows(condition="rewards_hidden"), paths[1])
+    assert np.array_equal(read_evaluation(paths)["condition"].unique(), ["agent", "rewards_hidden"])
 
 
 def test_an_error_without_a_file_is_given_one():

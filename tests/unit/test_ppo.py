@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gla.config import PPO, Environment
 from gla.environments.spaces import UnsupportedEnvironment
 from gla.environments.vector import VectorEnv
-from gla.ppo import NumericalError, Population, ReturnTracker, RunningMoments, advantages, sample_action, tanh_
+from gla.learners.ppo import PPO, Population, ReturnTracker, RunningMoments, advantages
+from gla.policies import NumericalError, sample_action, tanh_
 
 NEVER = torch.zeros(1, 5, dtype=torch.bool)
 
@@ -64,13 +64,14 @@ def test_running_moments_equal_those_of_all_data(sizes, seed):
     torch.testing.assert_close(moments.variance, everything.var(1, correction=0))
 
 
-def _entry(env_id="Reacher-v4", **kwargs):
-    return Environment(id=env_id, ppo=PPO(**{"updates": 4, "steps": 16, "minibatches": 4, "epochs": 2, **kwargs}))
+def _population(lifetimes, num_envs, env_id="Reacher-v4", seed=0, name="", **kwargs):
+    options = PPO(**{"num_updates": 4, "num_steps": 16, "num_minibatches": 4, "update_epochs": 2, **kwargs})
+    return Population(options, env_id, {}, [], lifetimes, num_envs, seed, name)
 
 
 @pytest.mark.parametrize("env_id", ["Reacher-v4", "gla/GridWorld-v0"])
 def test_a_policy_snapshot_reproduces_the_recorded_distribution(env_id):
-    population = Population(_entry(env_id), range(2), 3, 16, seed=0)
+    population = _population(range(2), 3, env_id)
     for _ in range(3):
         policy = population.policy()
         rollout = population.collect()
@@ -81,14 +82,14 @@ def test_a_policy_snapshot_reproduces_the_recorded_distribution(env_id):
 
 def test_lifetimes_do_not_touch_each_other():
     """One update of two lifetimes equals one update of each alone, given the same data and permutations."""
-    entry = _entry(epochs=1, minibatches=1)  # a single minibatch: no permutation matters
-    both = Population(entry, range(2), 3, 16, seed=0)
+    single = {"update_epochs": 1, "num_minibatches": 1}  # a single minibatch: no permutation matters
+    both = _population(range(2), 3, **single)
     rollout = both.collect()
     start = {n: p.detach().clone() for n, p in both.parameters.items()}
     observation = both._observation.reshape(2, 3, -1)
     both.improve(rollout)
     for k in range(2):
-        alone = Population(entry, range(1), 3, 16, seed=1)
+        alone = _population(range(1), 3, seed=1, **single)
         for n, p in alone.parameters.items():
             p.copy_(torch.stack([part[k] for part in start[n].split(2)]))
         alone._observation = observation[k].copy()
@@ -99,7 +100,7 @@ def test_lifetimes_do_not_touch_each_other():
 
 
 def test_gradients_are_clipped_for_each_lifetime_alone():
-    population = Population(_entry(), range(2), 1, 16, seed=0)
+    population = _population(range(2), 1)
     for p in population.parameters.values():
         p.grad.fill_(1)
         for part in p.grad.split(2):
@@ -135,7 +136,7 @@ def _reference_loss(population, w, obs, action, old_logprob, advantage, returns,
 @pytest.mark.parametrize("env_id", ["Reacher-v4", "gla/GridWorld-v0"])
 @pytest.mark.parametrize("spread", [0.0, 0.3])  # 0: the first minibatch of an update, whose ratios are all 1
 def test_the_written_out_gradient_is_that_of_the_loss(env_id, spread):
-    population = Population(_entry(env_id, entropy_coefficient=0.02), range(3), 2, 16, seed=0)
+    population = _population(range(3), 2, env_id, entropy_coefficient=0.02)
     k, b, d, a = 3, 40, population.spec.observation_size, population.spec.action_size
     g = torch.Generator().manual_seed(1)
     for name in ("w2", "log_std"):  # as it begins, the policy's outputs hardly differ
@@ -166,10 +167,10 @@ def test_fast_tanh_is_tanh():
 
 
 def test_it_learns_the_grid_world():
-    ppo = PPO(updates=30, steps=20, epochs=4, minibatches=4, learning_rate=3.0e-3, normalize_observations=False)
-    entry = Environment(id="gla/GridWorld-v0", kwargs={"goal": [0, 2]}, ppo=ppo)
-    population, tracker, returns = Population(entry, range(4), 8, 20, seed=0), ReturnTracker(4, 8), []
-    for _ in range(ppo.updates):
+    ppo = PPO(num_updates=30, num_steps=20, update_epochs=4, num_minibatches=4, learning_rate=3.0e-3, normalize_observations=False)
+    population = Population(ppo, "gla/GridWorld-v0", {"goal": [0, 2]}, [], range(4), 8, seed=0)
+    tracker, returns = ReturnTracker(4, 8), []
+    for _ in range(ppo.num_updates):
         rollout = population.collect()
         returns.append(tracker.add(rollout.reward, rollout.terminated | rollout.truncated))
         population.improve(rollout)
@@ -198,7 +199,7 @@ def test_categorical_samples_follow_their_logits():
 
 
 def test_a_number_that_goes_wrong_is_named(monkeypatch):
-    population = Population(_entry(), range(5, 7), 1, 16, seed=0, name="reacher")
+    population = _population(range(5, 7), 1, name="reacher")
     step = VectorEnv.step
 
     def broken(self, actions):
@@ -207,19 +208,26 @@ def test_a_number_that_goes_wrong_is_named(monkeypatch):
         return result
 
     monkeypatch.setattr(VectorEnv, "step", broken)
-    with pytest.raises(NumericalError, match="environment 'reacher', lifetime 6, update 0, stream 0, step 0: reward is not finite"):
+    with pytest.raises(NumericalError, match="environment 'reacher', lifetime 6, update 0, copy 0, step 0: reward is not finite"):
         population.collect()
 
 
 def test_what_a_policy_puts_out_is_a_number():
-    population = Population(_entry("gla/GridWorld-v0"), range(5, 7), 1, 16, seed=0, name="e")
+    population = _population(range(5, 7), 1, "gla/GridWorld-v0", name="e")
     population.parameters["b2"][1] = torch.nan
-    with pytest.raises(NumericalError, match="environment 'e', lifetime 6, update 0, stream 0, step 0: mean is not finite"):
+    with pytest.raises(NumericalError, match="environment 'e', lifetime 6, update 0, copy 0, step 0: mean is not finite"):
         population.collect()
 
 
 def test_what_an_environment_raises_is_named():
-    population = Population(_entry(), range(5, 7), 2, 16, seed=0, name="reacher")
+    population = _population(range(5, 7), 2, name="reacher")
     population.envs.envs[3].unwrapped.step = lambda _: 1 // 0
-    with pytest.raises(UnsupportedEnvironment, match="^environment 'reacher', lifetime 6, stream 1, step 0: ZeroDivisionError: "):
+    with pytest.raises(UnsupportedEnvironment, match="^environment 'reacher', lifetime 6, copy 1, step 0: ZeroDivisionError: "):
         population.collect()
+
+
+def test_lifetimes_go_round_the_tasks():
+    tasks = [{"goal": [0, 2]}, {"goal": [2, 2]}]
+    for lifetimes, expected in ((range(3), [0, 0, 1, 1, 0, 0]), (range(3, 5), [1, 1, 0, 0])):
+        population = Population(PPO(num_updates=1), "gla/GridWorld-v0", {"start": [1, 1]}, tasks, lifetimes, 2, seed=0)
+        assert [list(env.unwrapped.goal) for env in population.envs.envs] == [tasks[i]["goal"] for i in expected]

@@ -8,20 +8,25 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from gla.config import Agent, ConfigError, Model
+from gla.config.agents import Agent, Training
+from gla.losses import divergence
+from gla.models import transformer
+from gla.options import ConfigError
 from gla.processes import Processes, free_gpu
+from gla.windows import rising_quality
 
 OUTPUTS = ("weights.safetensors", "metrics.jsonl", "by_position.csv", "agent.json")
 TINY = Agent(
-    dataset="d", sampling="relabelled", gap="max", eta="return", auxiliary_weight=1.0, pieces=2, piece_steps=4,
-    model=Model(layers=1, width=16, heads=2), steps=9, batch=4, warmup=2, evaluate_every=3, precision="float32",
+    dataset="d", windows=rising_quality.Options(gap="max", chunks=2, chunk_steps=4), labels="later_policy", eta="return",
+    loss=divergence.Options(prediction_weight=1.0), model=transformer.Options(layers=1, width=16, heads=2),
+    training=Training(steps=9, batch_size=4, warmup=2, evaluate_every=3, precision="float32"),
 )  # fmt: skip
 
 # As workflow/scripts/train.py does it, and `before` each step of rank 1.
 SCRIPT = """
 import os, signal
 from gla import processes, train
-from gla.config import Agent
+from gla.config.agents import Agent
 from gla.job import job
 
 def step(self, batch, original=train._Trainer.train):
@@ -32,7 +37,7 @@ def step(self, batch, original=train._Trainer.train):
 train._Trainer.train = step
 with job(1):
     processes.launch({processes}, {machines}, {command!r})
-    train.train(Agent.model_validate({config!r}), "x", *{manifest!r}, "agent", "scratch")
+    train.train(Agent.model_validate({config!r}), "x", {{}}, *{manifest!r}, "agent", "scratch")
 """
 
 
@@ -122,9 +127,9 @@ def test_a_checkpoint_of_another_number_of_processes_is_ignored(tmp_path, manife
 
 
 def test_a_batch_that_cannot_be_shared_is_named(tmp_path, manifest):
-    output, status = _train(tmp_path, manifest, config=TINY.model_copy(update={"batch": 5}))
+    output, status = _train(tmp_path, manifest, config=TINY.model_copy(update={"training": TINY.training.model_copy(update={"batch_size": 5})}))
     assert status != 0
-    assert "error: agents.x.batch: 5 (expected a multiple of the 2 processes that share it)" in output
+    assert "error: agents.x.training.batch_size: 5 (expected a multiple of the 2 processes that share it)" in output
 
 
 def test_processes_that_cannot_be_shared_by_the_machines_are_named(tmp_path, manifest):

@@ -1,36 +1,61 @@
-import ast
 import json
 import os
 import shutil
 import signal
+import sys
 import zipfile
 from itertools import pairwise
-from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from gla import agent, augment, histories
+from gla import agent
 from gla import train as train_module
-from gla.config import PPO, Agent, Dataset, Environment, Model, Projections, model_kinds
+from gla.code import Code, neutral, scan
+from gla.config.agents import Agent
+from gla.config.datasets import Dataset
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.encoding import projected, tabular
+from gla.encoding.tokens import Encoded, tokens
 from gla.files import CorruptFile
-from gla.models.tokens import TOKEN, tokens
-from gla.ppo import NumericalError
+from gla.in_context import run_agent
+from gla.losses.kinds import LOSSES
+from gla.manifests import read_manifest, write_manifest
+from gla.models.kinds import MODELS
+from gla.policies import NumericalError
 from gla.processes import processes
-from gla.train import Interrupted, _Trainer, learning_rate, policy_loss, precision_for, train
-from gla.windows import Windows
+from gla.sources import ppo
+from gla.sources import random as uniform
+from gla.storage.collecting import collect
+from gla.train import Interrupted, _Trainer, learning_rate, precision_for, train
+from gla.windows.batches import Windows
 
 OUTPUTS = ("weights.safetensors", "metrics.jsonl", "by_position.csv", "agent.json")
 TINY = Agent(
-    dataset="d", sampling="relabelled", gap="max", eta="return", auxiliary_weight=1.0, pieces=2, piece_steps=4,
-    model=Model(layers=1, width=16, heads=2), steps=9, batch=4, warmup=2, evaluate_every=3, precision="float32",
+    dataset="d", windows={"kind": "rising_quality", "gap": "max", "chunks": 2, "chunk_steps": 4}, labels="later_policy", eta="return",
+    loss={"prediction_weight": 1.0}, model={"layers": 1, "width": 16, "heads": 2},
+    training={"steps": 9, "batch_size": 4, "warmup": 2, "evaluate_every": 3, "precision": "float32"},
 )  # fmt: skip
 
 
-def _train(config, manifest, folder, scratch=None):
-    train(config, "x", *manifest, folder, scratch or folder / "scratch")
+def _with(config, key="training", **changes):
+    """A config with other options of one part of it."""
+    return config.model_copy(update={key: getattr(config, key).model_copy(update=changes)})
+
+
+def _of_kind(kind):
+    """TINY with a model of another kind, which predicts what follows where it can."""
+    options = MODELS.options(kind)
+    model = options(layers=1, width=16, **({"heads": 2} if "heads" in options.model_fields else {}))
+    return _with(TINY.model_copy(update={"model": model}), "loss", prediction_weight=1.0 if options.predicts else 0.0)
+
+
+def _train(config, manifest, folder, scratch=None, code=None):
+    train(config, "x", code or {}, *manifest, folder, scratch or folder / "scratch")
     return folder
 
 
@@ -47,7 +72,7 @@ def undisturbed(tmp_path_factory, manifest):
 
 
 def test_the_learning_rate_rises_to_the_full_and_falls_to_a_tenth():
-    config = TINY.model_copy(update={"steps": 100, "warmup": 10, "learning_rate": 1.0})
+    config = _with(TINY, steps=100, warmup=10, learning_rate=1.0).training
     rates = [learning_rate(config, s) for s in range(101)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == rates[10] == 1.0
     assert all(a < b for a, b in pairwise(rates[:10]))
@@ -57,8 +82,8 @@ def test_the_learning_rate_rises_to_the_full_and_falls_to_a_tenth():
 
 @pytest.mark.parametrize("warmup", [0, 9, 20])
 def test_any_warm_up_gives_rates_that_can_be_used(warmup):
-    rates = [learning_rate(TINY.model_copy(update={"warmup": warmup}), s) for s in range(9)]
-    assert all(0 < r <= TINY.learning_rate for r in rates)
+    rates = [learning_rate(_with(TINY, warmup=warmup).training, s) for s in range(9)]
+    assert all(0 < r <= TINY.training.learning_rate for r in rates)
 
 
 @pytest.fixture
@@ -69,14 +94,13 @@ def alone():
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 def test_the_precision_is_as_configured(alone, name):
-    assert precision_for(TINY.model_copy(update={"precision": name}), alone) == getattr(torch, name)
+    assert precision_for(_with(TINY, precision=name).training, alone) == getattr(torch, name)
 
 
 @pytest.mark.parametrize("speed, expected", [(6.8, "bfloat16"), (2.3, "bfloat16"), (1.1, "float32"), (0.2, "float32")])
 def test_automatic_precision_is_bfloat16_where_its_products_are_faster(alone, monkeypatch, speed, expected):
     monkeypatch.setattr(train_module, "bfloat16_speed", lambda device: speed)
-    config = TINY.model_copy(update={"precision": "auto"})
-    assert precision_for(config, alone) == getattr(torch, expected)
+    assert precision_for(_with(TINY, precision="auto").training, alone) == getattr(torch, expected)
 
 
 def test_the_speed_of_products_is_measured_in_both_types(alone, monkeypatch):
@@ -105,21 +129,21 @@ def test_the_folder_is_what_is_documented(undisturbed, manifest):
     assert not (undisturbed / "scratch/checkpoint.pt").exists()
 
 
-def test_the_loss_on_training_lifetimes_is_not_taken_under_the_curriculum(tmp_path, manifest):
-    """by_position.csv, beside the agent that was written, on the first batches as they are with and without it."""
-    config = TINY.model_copy(update={"fixed_projection": 1.0, "batch": 16, "auxiliary_weight": 0.0})
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_the_losses_that_are_written_are_those_of_the_agent_that_was_written(tmp_path, manifest, loss):
+    """by_position.csv, beside what the loaded agent says of the first batches of each split."""
+    labels = "later_policy" if "distribution" in LOSSES.options(loss)().wants else "recorded"
+    config = _with(Agent(**TINY.model_dump() | {"loss": loss, "labels": labels}), batch_size=16)
     _train(config, manifest, tmp_path)
-    found, model = pd.read_csv(tmp_path / "by_position.csv")["train_loss"], agent.load(tmp_path).model
-    windows, losses, drawn = Windows(config, *augment.read_manifest(*manifest), "train"), {}, {}
-    for curriculum in (False, True):
-        batches = [windows.batch(i, config.batch, curriculum) for i in range(train_module.VALIDATION_BATCHES)]
+    found, loaded = pd.read_csv(tmp_path / "by_position.csv"), agent.load(tmp_path)
+    for split in ("train", "validation"):
+        windows = Windows(config, *read_manifest(*manifest), split)
+        batches = [windows.batch(i, config.training.batch_size) for i in range(train_module.VALIDATION_BATCHES)]
         with torch.no_grad():
-            each = [policy_loss(model(tokens(*b[:5]))[1], b, config.divergence).mean(0) for b in batches]
-        losses[curriculum] = torch.stack(each).mean(0).numpy()
-        drawn[curriculum] = [len(b.projection[~b.discrete].unique(dim=0)) for b in batches]
-    assert min(drawn[False]) > 1 == drawn[True][0]
-    np.testing.assert_allclose(found, losses[False], rtol=1e-4)
-    assert not np.allclose(found, losses[True], rtol=1e-2)
+            each = [
+                LOSSES[loss].policy(config.loss, loaded.encoding, loaded.model(tokens(Encoded(*b[:4]), b.eta))[1], b).mean(0) for b in batches
+            ]
+        np.testing.assert_allclose(found[f"{split}_loss"], torch.stack(each).mean(0).numpy(), rtol=1e-4)
 
 
 def _after(monkeypatch, steps, act):
@@ -176,23 +200,48 @@ def _first_step(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize(
-    "change, first", [({}, 6), ({"learning_rate": 1.0e-3}, 0), ({"steps": 12}, 0), ({"seed": 1}, 0)]
-)
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != TINY.model.kind])
+def test_a_run_of_any_kind_of_model_that_dies_goes_on_to_the_same_bytes(tmp_path, manifest, monkeypatch, kind):
+    """The transformer is TINY's, and above."""
+    config = _of_kind(kind)
+    undisturbed = _bytes(_train(config, manifest, tmp_path / "undisturbed"))
+    _after(monkeypatch, 5, _die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(config, manifest, tmp_path / "again")
+    monkeypatch.undo()
+    seen = _first_step(monkeypatch)
+    assert _bytes(_train(config, manifest, tmp_path / "again")) == undisturbed and seen == list(range(3, 9))
+    loaded = agent.load(tmp_path / "again")
+    with torch.no_grad():
+        assert loaded.config == config and loaded.model(torch.randn(1, 5, loaded.encoding.sizes.token))[1].abs().sum() > 0
+
+
+@pytest.mark.parametrize("change, first", [({}, 6), ({"learning_rate": 1.0e-3}, 0), ({"steps": 12}, 0), ({"seed": 1}, 0)])
 def test_a_checkpoint_of_another_config_is_ignored(tmp_path, manifest, monkeypatch, change, first):
     _after(monkeypatch, 7, _die)
     with pytest.raises(KeyboardInterrupt):
         _train(TINY, manifest, tmp_path)
     monkeypatch.undo()
-    seen, config = _first_step(monkeypatch), TINY.model_copy(update=change)
+    seen, config = _first_step(monkeypatch), TINY.model_copy(update=change) if "seed" in change else _with(TINY, **change)
     again = _bytes(_train(config, manifest, tmp_path))
-    assert seen == list(range(first, config.steps))
+    assert seen == list(range(first, config.training.steps))
     assert again == _bytes(_train(config, manifest, tmp_path / "fresh"))
+
+
+@pytest.mark.parametrize("code, first", [({"gla.train": "a"}, 6), ({"gla.train": "b"}, 0), ({}, 0)])
+def test_a_checkpoint_of_other_code_is_ignored(tmp_path, manifest, undisturbed, monkeypatch, code, first):
+    _after(monkeypatch, 7, _die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(TINY, manifest, tmp_path, code={"gla.train": "a"})
+    monkeypatch.undo()
+    seen = _first_step(monkeypatch)
+    assert _bytes(_train(TINY, manifest, tmp_path, code=code)) == _bytes(undisturbed)  # the code is no part of what is written
+    assert seen == list(range(first, 9))
 
 
 def test_a_checkpoint_of_other_data_is_ignored(tmp_path, manifest, grid_store, monkeypatch):
     other = str(tmp_path / "m.csv"), str(tmp_path / "m.json")
-    augment.write_manifest(Dataset(environments=["grid"], projections=Projections(train=3)), [grid_store], *other)
+    write_manifest(Dataset(sources=["grid"], encoding=projected.Options(train=3)), [grid_store], *other)
     _after(monkeypatch, 7, _die)
     with pytest.raises(KeyboardInterrupt):
         _train(TINY, other, tmp_path)
@@ -202,31 +251,23 @@ def test_a_checkpoint_of_other_data_is_ignored(tmp_path, manifest, grid_store, m
     assert seen[0] == 0
 
 
-PACKAGE = Path(train_module.__file__).parent
-# What they hold decides no weight: sizes and defaults are in the config's own part of the fingerprint.
-UNDECIDING = {"__init__.py", "config.py", "files.py", "progress.py", "watchdog.py", "environments/envpool.py"}
-
-
-def _imported(name):
-    """A module of the package and all of the package that it imports, as paths in it."""
-    found, left = set(), [name]
-    while left:
-        name = left.pop()
-        if name in found:
-            continue
-        found.add(name)
-        for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gla":
-                for full in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
-                    path = "/".join(full.split(".")[1:])
-                    left += [p for p in (f"{path}.py", f"{path}/__init__.py") if path and (PACKAGE / p).is_file()]
-    return found
-
-
-def test_a_checkpoint_knows_all_code_that_decides_the_weights():
-    for kind in model_kinds():
-        known = set(train_module._code(kind)) | UNDECIDING
-        assert known >= _imported("train.py") | _imported(f"models/{kind}.py") >= {"ppo.py", f"models/{kind}.py"}
+@pytest.mark.parametrize("kind", list(MODELS))
+@pytest.mark.parametrize("labels, loss", [("later_policy", "divergence"), ("recorded", "action_likelihood")])
+def test_a_checkpoint_knows_all_code_that_decides_the_weights(tmp_path, manifest, kind, labels, loss):
+    """Every function of the package that is called in training is in a module that is known, or that decides no number."""
+    config = Agent(**_with(_of_kind(kind), steps=1).model_dump() | {"labels": labels, "loss": loss})
+    known = Code(scan()).training(config.model_dump(), {"encoding": {"kind": "projected"}})
+    called = set()
+    sys.setprofile(lambda frame, event, _: event == "call" and called.add(frame.f_globals.get("__name__", "")))
+    try:
+        _train(config, manifest, tmp_path)
+    finally:
+        sys.setprofile(None)
+    own = {name for name in called if name == "gla" or name.startswith("gla.")}
+    assert {"gla.train", f"gla.models.{kind}", f"gla.losses.{loss}", f"gla.labels.{labels}", "gla.windows.rising_quality"} <= own
+    assert {name for name in own if not neutral(name)} <= set(known)
+    other = next(k for k in MODELS if k != kind)
+    assert f"gla.models.{other}" not in known
 
 
 # What goes wrong
@@ -235,8 +276,8 @@ def test_a_checkpoint_knows_all_code_that_decides_the_weights():
 def test_a_loss_that_is_not_finite_names_the_agent_and_the_step(tmp_path, manifest, monkeypatch):
     original = Windows.batch
 
-    def broken(self, index, size, *curriculum):
-        batch = original(self, index, size, *curriculum)
+    def broken(self, index, size):
+        batch = original(self, index, size)
         return batch._replace(reward=batch.reward / 0) if index == 5 else batch
 
     monkeypatch.setattr(Windows, "batch", broken)
@@ -285,8 +326,8 @@ def test_damaged_inputs_are_named_and_nothing_is_written(tmp_path, manifest, gri
     store, digest = tmp_path / "h.zarr", tmp_path / "d.json"
     shutil.copytree(grid_store[0], store)
     shutil.copy(grid_store[1], digest)
-    entry, paths = Dataset(environments=["grid"]), (tmp_path / "n.csv", tmp_path / "n.json")
-    augment.write_manifest(entry, [(str(store), str(digest))], *paths)
+    entry, paths = Dataset(sources=["grid"]), (tmp_path / "n.csv", tmp_path / "n.json")
+    write_manifest(entry, [(str(store), str(digest))], *paths)
     (store / "reward/zarr.json").unlink()
     with pytest.raises(CorruptFile, match="h.zarr/reward/zarr.json: missing"):
         _train(TINY, paths, tmp_path)
@@ -311,9 +352,9 @@ def test_a_forged_checkpoint_is_left_aside(tmp_path, undisturbed, manifest, monk
 
 def test_an_agent_is_loaded_as_it_was_written(undisturbed, manifest):
     loaded = agent.load(undisturbed)
-    assert loaded.config == TINY and loaded.manifest == augment.read_manifest(*manifest)[1]
-    assert not loaded.identity_projection and not loaded.model.training
-    x = torch.randn(1, 5, TOKEN)
+    assert loaded.config == TINY and loaded.manifest == read_manifest(*manifest)[1]
+    assert loaded.encoding.varies and not loaded.model.training
+    x = torch.randn(1, 5, loaded.encoding.sizes.token)
     with torch.no_grad():
         assert torch.equal(loaded.model(x)[1], agent.load(undisturbed).model(x)[1])
         assert loaded.model(x)[1].abs().sum() > 0
@@ -368,21 +409,93 @@ def test_an_altered_description_is_refused(tmp_path, undisturbed):
 def learned_grid(tmp_path_factory):
     """Lifetimes that end near the optimum, under the identity: the best action depends on the position."""
     folder = tmp_path_factory.mktemp("learned")
-    learner = {"epochs": 4, "minibatches": 4, "learning_rate": 3.0e-3, "anneal_learning_rate": False}
-    ppo = PPO(updates=30, steps=20, normalize_observations=False, **learner)
-    entry = Environment(id="gla/GridWorld-v0", kwargs={"goal": [2, 2]}, lifetimes=12, streams=4, ppo=ppo)
+    source = ppo.Options(
+        environment="grid", lifetimes=12, num_envs=4, num_updates=30, num_steps=20, normalize_observations=False,
+        update_epochs=4, num_minibatches=4, learning_rate=3.0e-3, anneal_learning_rate=False,
+    )  # fmt: skip
+    entry = Environment(id="gla/GridWorld-v0", kwargs={"goal": [2, 2]})
     store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
-    histories.collect(entry, "grid", range(12), *store)
-    augment.write_manifest(Dataset(environments=["grid"], projections=Projections(kind="identity")), [store], *paths)
+    collect(source, entry, "grid", range(12), *store)
+    write_manifest(Dataset(sources=["grid"], encoding=projected.Options(projections="identity", standardise=False)), [store], *paths)
     return paths
 
 
-def test_the_model_beats_the_constant_predictor(tmp_path, learned_grid):
+def _learn(manifest, folder, loss, model=None, **training):
     config = Agent(
-        dataset="d", gap="max", normalize=False, pieces=2, steps=60, batch=32, warmup=5, evaluate_every=60, divergence="forward",
-        model=Model(layers=1, width=32, heads=2), learning_rate=1.0e-2, precision="float32",
+        dataset="d", windows={"gap": "max", "chunks": 2}, loss=loss, model=model or {"layers": 1, "width": 32, "heads": 2},
+        training={"steps": 60, "batch_size": 32, "warmup": 5, "evaluate_every": 60, "learning_rate": 1.0e-2, "precision": "float32"} | training,
     )  # fmt: skip
-    _train(config, learned_grid, tmp_path)
-    facts = json.loads((tmp_path / "agent.json").read_text())["training"]
+    _train(config, manifest, folder)
+    return json.loads((folder / "agent.json").read_text())["training"]
+
+
+def test_the_model_beats_the_constant_predictor(tmp_path, learned_grid):
+    facts = _learn(learned_grid, tmp_path, {"direction": "forward"})
     assert facts["constant_loss"] > 0.3
     assert facts["validation_loss"] < 0.6 * facts["constant_loss"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "transformer"])
+def test_any_kind_of_model_beats_the_constant_predictor(tmp_path, learned_grid, kind):
+    facts = _learn(learned_grid, tmp_path, {"direction": "forward"}, {"kind": kind, "layers": 1, "width": 32})
+    assert facts["validation_loss"] < 0.75 * facts["constant_loss"]
+
+
+def test_the_model_beats_the_constant_predictor_by_the_likelihood_of_actions(tmp_path, learned_grid):
+    """A constant is at best as good as the actions' shares; no loss is below the entropy of what acted."""
+    facts = _learn(learned_grid, tmp_path, "action_likelihood")
+    assert 0 < facts["validation_loss"] < 0.8 * facts["constant_loss"] and facts["constant_loss"] < np.log(4) + 0.1
+
+
+# Uniform actions, in a world that only a tabular encoding can hold
+
+
+class _Ring(gym.Env):
+    """300 states in a ring, of which one is left by as many steps as the action says, of 20."""
+
+    observation_space, action_space = gym.spaces.Discrete(300), gym.spaces.Discrete(20)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = 0
+        return self.state, {}
+
+    def step(self, action):
+        self.state = (self.state + int(action)) % 300
+        return self.state, float(self.state % 7 == 0), False, False, {}
+
+
+gym.register("Ring-v0", entry_point=_Ring, max_episode_steps=15)
+RING = Environment(id="Ring-v0")
+
+
+def _random(folder, entry, encoding):
+    """A manifest of histories of uniform actions, under an encoding."""
+    source = uniform.Options(environment="e", lifetimes=4, num_envs=4, num_updates=2, num_steps=60)
+    store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
+    collect(source, entry, "e", range(4), *store)
+    write_manifest(Dataset(sources=["e"], encoding=encoding, held_out_lifetimes=0.25), [store], *paths)
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["transformer", "lstm", "gated_delta"])
+def test_actions_of_a_source_without_distributions_are_learned_from_and_acted_on(tmp_path, kind):
+    """There is nothing to learn but that all 20 actions are as likely; the 12 that the encoding holds beside them are none."""
+    paths = _random(tmp_path, RING, tabular.Options(states=310, actions=32))
+    facts = _learn(paths, tmp_path, "action_likelihood", {"kind": kind, "layers": 1, "width": 16}, steps=20, batch_size=16, learning_rate=1e-3)
+    assert facts["constant_loss"] == pytest.approx(np.log(20), abs=0.1)
+    assert facts["validation_loss"] == pytest.approx(np.log(20), abs=0.3)
+    evaluation = Evaluation(environment="e", seeds=3, env_steps=40, context_length=8)
+    found = run_agent(agent.load(tmp_path), RING, evaluation, "agent")
+    assert found.env_steps == 40 and len(found.rows) == 3 * 2 and (found.length == 10).all()  # episodes of 15 steps, and a begun one
+
+
+@pytest.mark.parametrize("id, kwargs", [("gla/GridWorld-v0", {}), ("InvertedPendulum-v5", {"max_episode_steps": 40})])
+def test_uniform_actions_are_labels_under_projections_too(tmp_path, id, kwargs):
+    """The constant predictor has the entropy of what acted: a uniform distribution, or the Gaussian that is nearest to it."""
+    paths = _random(tmp_path, Environment(id=id, kwargs=kwargs), projected.Options(projections="identity"))
+    facts = _learn(paths, tmp_path, "action_likelihood", steps=150, batch_size=16, learning_rate=1e-3)
+    # Uniform on [-3, 3] has variance 3.
+    entropy = np.log(4) if "Grid" in id else 0.5 * np.log(2 * np.pi * np.e * 3)
+    assert facts["constant_loss"] == pytest.approx(entropy, abs=0.1)
+    assert facts["validation_loss"] < entropy + 0.3

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from gla import verdicts
-from gla.evaluate import COLUMNS
 from gla.files import write_json
+from gla.rows import COLUMNS
 from gla.verdicts import data_efficiency, fifths, normalised, score_above_calm, verdict, verdict_v1
 
 RNG = np.random.default_rng(0)
@@ -107,6 +107,23 @@ def test_what_stands_beside_an_agent(tmp_path):
     assert row["normalised_score"] == pytest.approx(row["last"] / 10, abs=0.02) and row["reference"] == 10
     assert row["score_above_calm"] == pytest.approx((row["last"] - 6.5) / 3.5, abs=1e-3)
     assert row["below_zero_action"] == 0 and (row["seeds"], row["training_seeds"]) == (16, 1)
+
+
+def test_an_ablation_stands_beside_an_agent_and_decides_nothing(tmp_path):
+    frames = [*_agent((0, 8)), _frame("a", "context_wiped", _curve(3, 3))]
+    row = _table(tmp_path, frames).iloc[0]
+    assert row["context_wiped"] == pytest.approx(3, abs=0.1) and row["verdict"] == "learns from reward"
+    assert np.isnan(_table(tmp_path, frames[:-1])["context_wiped"].iloc[0])
+
+
+def test_where_no_reference_was_run_its_sources_end_is_what_a_score_of_one_stands_for(tmp_path):
+    end = _frame("baseline", "ppo_final", np.full((16, 3), 20.0))
+    without = [f for f in BASELINES if f["condition"].iloc[0] != "reference"]
+    row, alone = (_table(tmp_path, [*_agent((0, 8)), *own, end]).iloc[0] for own in (BASELINES, without))
+    assert row["ppo_final"] == alone["ppo_final"] == 20 and np.isnan(alone["reference"])
+    assert row["normalised_score"] == pytest.approx(row["last"] / 10, abs=0.02)
+    assert alone["normalised_score"] == pytest.approx(alone["last"] / 20, abs=0.02)
+    assert alone["score_above_calm"] == pytest.approx((alone["last"] - 6.5) / 13.5, abs=1e-3)
 
 
 def test_the_references_uncertainty_is_in_the_scores_interval():
@@ -241,7 +258,7 @@ def test_scores_are_normalised_by_task():
 
 def test_data_efficiency_is_the_ratio_of_steps_to_the_same_return(tmp_path):
     path = tmp_path / "d.json"
-    write_json(path, {"mean_return": [[None, 1, 2, 3, 4], [None, 1, 2, 3, 6]], "streams": 5, "steps_per_update": 8})
+    write_json(path, {"mean_return": [[None, 1, 2, 3, 4], [None, 1, 2, 3, 6]], "num_envs": 5, "steps_per_update": 8})
     frame = _frame("a", "agent", [[0, 3, 3, 3, 3]])  # at 3 after 20 steps; the sources after 4 updates of 40 steps
     assert data_efficiency(frame, 3.0, [path]) == 160 / 20
     assert np.isnan(data_efficiency(frame, 6.0, [path])) and np.isnan(data_efficiency(frame, 3.0, []))
@@ -249,6 +266,6 @@ def test_data_efficiency_is_the_ratio_of_steps_to_the_same_return(tmp_path):
 
 def test_an_agent_that_ends_below_doing_nothing_has_no_data_efficiency(tmp_path):
     path = tmp_path / "d.json"
-    write_json(path, {"mean_return": [[1, 4, 9]], "streams": 5, "steps_per_update": 8})
+    write_json(path, {"mean_return": [[1, 4, 9]], "num_envs": 5, "steps_per_update": 8})
     assert np.isnan(_table(tmp_path, [*_agent((0, 5)), *BASELINES], references=[path])["data_efficiency"].iloc[0])
     assert _table(tmp_path, [*_agent((0, 8)), *BASELINES], references=[path])["data_efficiency"].iloc[0] > 0

@@ -1,18 +1,21 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import gla
-from gla import card, environments, histories, verdicts, watch
+from gla import card, verdicts, watch
 from gla.agent import load
-from gla.config import ConfigError
+from gla.environments.making import make
 from gla.environments.spaces import UnsupportedEnvironment
-from gla.evaluate import COLUMNS
 from gla.files import CorruptFile, read_json
+from gla.options import ConfigError
+from gla.rows import COLUMNS
+from gla.storage.reading import read
 
 
 def _rows(returns, condition="agent", agent="tiny"):
@@ -59,7 +62,7 @@ def test_a_video_has_the_first_and_the_last_episode_side_by_side(agent_folder, t
 def test_what_cannot_be_filmed_is_said(agent_folder, tmp_path, monkeypatch):
     agent, path = gla.load(agent_folder), tmp_path / "out.mp4"
     with pytest.raises(ConfigError, match="expected episodes"):
-        watch.video(agent, "gla/GridWorld-v0", path, steps=30)
+        watch.video(agent, "gla/GridWorld-v0", path, env_steps=30)
     monkeypatch.setattr("gla.environments.grid_world.GridWorld.render", lambda _: 1 / 0)
     with pytest.raises(UnsupportedEnvironment, match="cannot be rendered: division by zero .*libegl1"):
         watch.video(agent, "gla/GridWorld-v0", path, episodes=2)
@@ -67,7 +70,7 @@ def test_what_cannot_be_filmed_is_said(agent_folder, tmp_path, monkeypatch):
 
 
 def test_the_grid_world_shows_agent_and_goal():
-    env = environments.make("gla/GridWorld-v0", render_mode="rgb_array", size=4, goal=(0, 3), start=(3, 0))
+    env = make("gla/GridWorld-v0", render_mode="rgb_array", size=4, goal=(0, 3), start=(3, 0))
     env.reset(seed=0)
     picture = env.render()
     assert picture.shape == (160, 160, 3)
@@ -81,8 +84,8 @@ def test_a_collection_logs_for_tensorboard_beside_its_store(request, name):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     store, digest = request.getfixturevalue(f"{name}_store")
-    log = EventAccumulator(str(histories.Path(store).parent / "tensorboard")).Reload()
-    h = histories.read(store, digest)  # what is beside the store does not disturb it
+    log = EventAccumulator(str(Path(store).parent / "tensorboard")).Reload()
+    h = read(store, digest)  # what is beside the store does not disturb it
     tags = log.Tags()["scalars"]
     assert ("action_deviation" in tags) == (name == "pendulum")
     logged = [e.value for e in log.Scalars("mean_return/0")]
@@ -96,8 +99,8 @@ def test_a_card_says_what_an_agent_was_trained_on_and_how_it_scores(agent_folder
     _rows([[9.0], [9.0]], agent="another").to_parquet(other)
     text = card.write(agent_folder, [str(rollout), str(other)]).read_text()
     body = read_json(agent_folder / "agent.json")
-    for name, facts in body["manifest"]["environments"].items():
-        assert f"| {name} | {facts['observation_size']} | {facts['action_size']} " in text
+    for name, facts in body["manifest"]["sources"].items():
+        assert f"| {name} | {facts['environment']} | {facts['observation_size']} | {facts['action_size']} " in text
     assert "32 random projections" in text and body["weights"]["sha256"] in text
     assert "| e | agent | 1.5 [" in text and "another" not in text and "by heart" not in text
     load(agent_folder)  # a card beside the weights does not disturb them

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gla import watchdog
-from gla.config import ConfigError
+from gla.options import ConfigError
 
 
 class _Call(watchdog.Wait):

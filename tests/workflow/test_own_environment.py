@@ -26,11 +26,12 @@ gym.register("Mine-v0", Mine, max_episode_steps=10)
 CONFIG = {
     "pathvars": {"results": "results"},
     "environments": {
-        "mine": {
-            "id": "mymodule:Mine-v0", "lifetimes": 2, "streams": 2, "ppo": {"updates": 2, "steps": 10, "minibatches": 2},
-            "reference": {"steps": 64, "runs": 1, "streams": 1},
-        },
-        "grid": {"id": "gla/GridWorld-v0", "lifetimes": 2, "streams": 2, "ppo": {"updates": 2, "steps": 10, "minibatches": 2}},
+        "mine": {"id": "mymodule:Mine-v0", "reference": {"env_steps": 64, "runs": 1, "num_envs": 1}},
+        "grid": {"id": "gla/GridWorld-v0"},
+    },
+    "sources": {
+        name: {"environment": name, "kind": "ppo", "lifetimes": 2, "num_envs": 2, "num_updates": 2, "num_steps": 10, "num_minibatches": 2}
+        for name in ("mine", "grid")
     },
     "evaluations": {"mine": {"environment": "mine", "seeds": 2, "episodes": 2, "baselines": ["random", "reference"]}},
 }  # fmt: skip

@@ -23,7 +23,11 @@ try:
         # Of two equal keys Snakemake takes the last; here the files are read to be checked, and for nothing else.
         for _path in workflow.configfiles:
             config_file.read(_path)
-    CHECKED = checked.checked(config, checked.MOST_MEMORY if _elsewhere else None)
+    # A job is of a config that was checked where it was started.
+    CHECKED = checked.checked(
+        config,
+        checked.MOST_MEMORY if _elsewhere or not workflow.is_main_process else None,
+    )
 except ConfigError as error:
     raise WorkflowError(f"the config cannot be run:\n{error}") from None
 if workflow.is_main_process:
@@ -50,12 +54,10 @@ paths, code = Paths(config, "<results>"), Code(CHECKED.trees)
 def own_code(environment):
     """Files of the module of a user's own environment, whose id is MODULE:NAME. They are no part of the package, and so
     they are inputs, which are compared by content."""
-    id = config["environments"][environment]["id"]
-    if ":" not in id:
-        return []
-    from gla.preflight import modules  # slow, and needed for these alone
-
-    return [local(path) for path in modules(id)]
+    return [
+        local(path)
+        for path in checked.modules(config["environments"][environment]["id"])
+    ]
 
 
 # Held until the process ends: Snakemake removes outputs before their jobs, which could see that somebody writes them, begin.

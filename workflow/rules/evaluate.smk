@@ -129,6 +129,6 @@ rule card:
     conda:
         "../../envs/gla.yaml"
     params:
-        code=code.card(),
+        code=lambda w: code.card(paths.dataset_of(w.agent)),
     script:
         "../scripts/card.py"

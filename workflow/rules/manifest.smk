@@ -19,6 +19,6 @@ rule manifest:
         "../../envs/gla.yaml"
     params:
         entry=lambda w: config["datasets"][w.dataset],
-        code=code.manifest(),
+        code=lambda w: code.manifest(config["datasets"][w.dataset]),
     script:
         "../scripts/manifest.py"

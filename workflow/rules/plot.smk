@@ -34,7 +34,7 @@ rule verdicts:
         "../../envs/gla.yaml"
     params:
         evaluations=judged_settings,
-        code=code.verdicts(),
+        code=code.verdicts(paths.conditions(one["name"] for one in paths.judged())),
     script:
         "../scripts/verdicts.py"
 
@@ -43,9 +43,14 @@ def figure_kind(wildcards):
     return config["figures"][wildcards.figure]["kind"]
 
 
+def drawn_conditions(wildcards):
+    panels = config["figures"][wildcards.figure].get("panels", [])
+    return paths.conditions(p["evaluation"] for p in panels)
+
+
 def table_code(wildcards):
-    panels = paths.panels(wildcards.figure)
-    return code.table(figure_kind(wildcards), [p["environment"] for p in panels])
+    environments = [p["environment"] for p in paths.panels(wildcards.figure)]
+    return code.table(figure_kind(wildcards), environments, drawn_conditions(wildcards))
 
 
 rule tabulate:
@@ -86,6 +91,6 @@ rule plot:
         "../../envs/gla.yaml"
     params:
         entry=lambda w: config["figures"][w.figure],
-        code=lambda w: code.drawing(figure_kind(w)),
+        code=lambda w: code.drawing(figure_kind(w), drawn_conditions(w)),
     script:
         "../scripts/plot.py"

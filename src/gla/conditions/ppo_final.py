@@ -4,14 +4,19 @@ import torch
 
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
+from gla.files import CorruptFile
 from gla.policies import Policy
 from gla.rollout import EpisodeRows, run_policies
 from gla.storage.reading import read
 
 
 def run(entry: Environment, evaluation: Evaluation, label: str, files: list[tuple[str, str]]) -> list[EpisodeRows]:
-    """See gla.conditions."""
+    """See gla.conditions. Raises CorruptFile where the policies of the stores are not alike, as those of one source are."""
     last = [[field[:, -1] for field in read(*store).policy] for store in files]
+    sizes = [[tuple(field.shape[1:]) for field in own] for own in last]
+    for (store, _), own in zip(files, sizes, strict=True):
+        if own != sizes[0]:
+            raise CorruptFile(f"{store}: policies of sizes {own} (expected {sizes[0]}, as in {files[0][0]}); delete {store} to have it made anew")
     policies = [torch.cat(field) for field in zip(*last, strict=True)]
     lifetimes, tasks = len(policies[0]), len(entry.tasks) or 1
     usable = lifetimes - lifetimes % tasks or lifetimes  # a multiple of the tasks, so that s % usable keeps s's task

@@ -13,6 +13,7 @@ from gla.config.agents import Agent
 from gla.config.evaluations import Evaluation
 from gla.config.whole import NOUNS, Config
 from gla.options import key_shown, shown
+from gla.sources.kinds import SOURCES
 
 MOST_JOBS, LONGEST_NAME = 100_000, 100
 
@@ -121,15 +122,25 @@ def _agent(c: Config, name: str, a: Agent) -> Iterator[str]:
     for key, noun in (("windows", a.windows), ("labels", a.labels), ("loss", a.loss), ("model", a.model)):
         for problem in noun.problems_of(a):
             yield f"agents.{name}.{key}.{problem}"
-    for s in c.datasets[a.dataset].sources if a.dataset in c.datasets else []:
+    if a.dataset not in c.datasets:
+        return
+    dataset = c.datasets[a.dataset]
+    if a.model.encodings is not None and dataset.encoding.kind not in a.model.encodings:
+        yield (
+            f"agents.{name}.model.kind: {a.model.kind!r} for dataset {a.dataset!r}, whose encoding is {dataset.encoding.kind!r} "
+            f"(expected one that is {' or '.join(sorted(a.model.encodings))}, or a model of another kind)"
+        )
+    nouns = {"windows": a.windows.needs, "labels": a.labels.needs_for(a.loss.wants), "loss": a.loss.needs}
+    for s in dataset.sources:
         if s not in c.sources:
             continue
         source = c.sources[s]
-        for key, noun in (("windows", a.windows), ("labels", a.labels), ("loss", a.loss)):
-            if lacking := sorted(noun.needs - source.provides):
+        for key, needs in nouns.items():
+            if lacking := sorted(needs - source.provides):
+                others = [kind for kind in SOURCES if set(lacking) <= SOURCES.options(kind).provides]
                 yield (
-                    f"agents.{name}.{key}: {noun.kind!r} needs {', '.join(lacking)}, which source {s!r} of kind {source.kind!r} does not "
-                    f"write (it writes {', '.join(sorted(source.provides))})"
+                    f"agents.{name}.{key}: {getattr(a, key).kind!r} needs {', '.join(lacking)}, which source {s!r} of kind {source.kind!r} "
+                    f"does not write (expected sources of kind {' or '.join(others)})"
                 )
                 break
         else:

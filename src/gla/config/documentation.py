@@ -1,5 +1,6 @@
 """The JSON Schema for editors, and the text of config/README.md. ``python -m gla.config.documentation`` writes both."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ trained on a dataset, with windows, labels and a loss. An **evaluation** runs ag
 nothing else.
 
 Sources, encodings, windows, labels, losses, models and figures come in kinds, each with options of its own. `kind` names the
-kind; `model: lstm` is short for `model: {kind: lstm}`.
+kind, and may be left out where the table of a kind says that it is the default. `model: lstm` is short for `model: {kind: lstm}`.
 
 Numbers such as `3.0e-4` need their point: YAML reads `3e-4` as text, and the config is refused. So are keys that occur twice,
 dates, and whatever else YAML makes of text without quotes. Merged keys (`<<: *other`) may be overridden. This file and
@@ -60,7 +61,7 @@ def _type_of(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         return "see below"
     if schema.get("type") == "array":
-        return f"list of {_type_of(schema['items'])}"
+        return "list, see below" if "$ref" in schema["items"] else f"list of {_type_of(schema['items'])}"
     if schema.get("type") == "object":
         return "mapping"
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
@@ -68,30 +69,42 @@ def _type_of(schema: dict[str, Any]) -> str:
     return " ".join([schema.get("type", "anything"), ", ".join(limits)]).strip()
 
 
-def _section(title: str, model: type[BaseModel]) -> str:
-    """The table of an entry's keys."""
-    rows = [f"\n## {title}\n\n{model.__doc__}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"]
+def _default(name: str, field: Any, kind: str | None) -> str:
+    """What a key is where it is left out, as YAML writes it. kind: the default of the field ``kind``, where that is one."""
+    if name == "kind":
+        return f"`{kind}`" if kind == field.default else "required"
+    if field.is_required():
+        return "required"
+    if isinstance(field.default, BaseModel):
+        return f"`{field.default.kind}`" if hasattr(field.default, "kind") else "its own defaults"
+    return f"`{json.dumps(field.default)}`"
+
+
+def _section(title: str, model: type[BaseModel], kind: str | None = None) -> str:
+    """The table of an entry's keys: its kind first, then what is required. kind: the one that need not be named."""
+    rows = [f"\n## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"]
     properties = model.model_json_schema()["properties"]
-    for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else f"`{field.default!r}`"
-        if isinstance(field.default, BaseModel):
-            default = f"`{field.default.kind}`" if hasattr(field.default, "kind") else "its own defaults"
-        kind, meaning = _type_of(properties[name]), " ".join((field.description or "").split())
-        rows.append(f"| `{name}` | {kind} | {default} | {meaning} |\n")
+    for name, field in sorted(model.model_fields.items(), key=lambda item: (item[0] != "kind", not item[1].is_required())):
+        meaning = "Which kind it is." if name == "kind" else " ".join((field.description or "").split())
+        rows.append(f"| `{name}` | {_type_of(properties[name])} | {_default(name, field, kind)} | {meaning.replace('<', '&lt;')} |\n")
     return "".join(rows)
 
 
 def reference() -> str:
     """The text of config/README.md: every key, its type, its default and what it means."""
 
-    def of(title: str, kinds: Kinds) -> list[tuple[str, Any]]:
-        return [(f"{title}: kind {name}", kinds.options(name)) for name in kinds]
+    def of(title: str, kinds: Kinds, default: str | None = None) -> list[tuple[str, Any, str | None]]:
+        return [(f"{title}: kind {name}", kinds.options(name), default) for name in kinds]
 
-    sections = [
-        ("The whole", Config), ("environments", Environment), ("environments: reference", Reference), *of("sources", SOURCES),
-        ("datasets", Dataset), *of("datasets: encoding", ENCODINGS), ("agents", Agent), *of("agents: windows", WINDOWS),
-        *of("agents: labels", LABELS), *of("agents: loss", LOSSES), *of("agents: model", MODELS), ("agents: training", Training),
-        ("evaluations", Evaluation), *of("figures", FIGURES), ("figures: panels", Panel),
+    def default(model: type[BaseModel], field: str) -> str:
+        return model.model_fields[field].default.kind
+
+    sections: list[tuple] = [
+        ("The whole", Config), ("environments", Environment), ("environments: reference", Reference), *of("sources", SOURCES, "ppo"),
+        ("datasets", Dataset), *of("datasets: encoding", ENCODINGS, default(Dataset, "encoding")), ("agents", Agent),
+        *of("agents: windows", WINDOWS, default(Agent, "windows")), *of("agents: labels", LABELS, default(Agent, "labels")),
+        *of("agents: loss", LOSSES, default(Agent, "loss")), *of("agents: model", MODELS, default(Agent, "model")),
+        ("agents: training", Training), ("evaluations", Evaluation), *of("figures", FIGURES), ("figures: panels", Panel),
     ]  # fmt: skip
     return _INTRODUCTION + "".join(_section(*section) for section in sections)
 

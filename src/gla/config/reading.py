@@ -11,71 +11,50 @@ from typing import Any
 import pydantic
 
 from gla.config.checks import problems
-from gla.config.whole import Config
+from gla.config.whole import NOUNS, Config
 from gla.encoding.kinds import ENCODINGS
 from gla.figures.kinds import FIGURES
+from gla.kinds import Kinds
 from gla.labels.kinds import LABELS
 from gla.losses.kinds import LOSSES
 from gla.models.kinds import MODELS
-from gla.options import DEEPEST, MOST_BITS, MOST_VALUES, ConfigError, cut, key_shown, shown
+from gla.options import ConfigError, check_values, cut, key_shown, shown
 from gla.sources.kinds import SOURCES
 from gla.windows.kinds import WINDOWS
 
-
-def _check_values(raw: Any) -> None:
-    """Raises ConfigError for a config that is too large or too deep to be one, or holds what no file of results can hold.
-
-    YAML's aliases let a few lines stand for billions of values, so that whoever walks them all never ends.
-    """
-    left, stack = MOST_VALUES, [("config", raw, 0)]
-    while stack:
-        where, value, depth = stack.pop()
-        left -= 1
-        if left < 0 or depth > DEEPEST:
-            found = f"more than {MOST_VALUES} values" if left < 0 else f"nested more than {DEEPEST} deep"
-            entry = ".".join(where.partition("[")[0].split(".")[:3])
-            raise ConfigError(f"{entry}: {found} (expected fewer; do aliases repeat each other?)")
-        if isinstance(value, dict):
-            stack += [(f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v, depth + 1) for key, v in value.items()]
-            stack += [(where, key, depth) for key in value]
-        elif isinstance(value, list):
-            stack += [(f"{where}[{i}]", v, depth + 1) for i, v in enumerate(value)]
-        elif isinstance(value, float) and value != value:
-            raise ConfigError(f"{where}: nan (expected a number)")
-        elif isinstance(value, int) and value.bit_length() > MOST_BITS:
-            raise ConfigError(f"{where}: an integer of {value.bit_length()} bits (expected at most {MOST_BITS})")
-        elif isinstance(value, str) and not value.isascii() and re.search("[\ud800-\udfff]", value):
-            raise ConfigError(f"{where}: {shown(value)} (expected text that UTF-8 can hold)")
-        elif not isinstance(value, str | int | float | None):
-            raise ConfigError(f"{where}: {shown(value)} (expected text, a number, true, false, a list or a mapping)")
+# Nouns whose entries are of a kind, and fields of entries that are; behind either pydantic puts the kind's name into the path.
+_ENTRIES = {"sources": SOURCES, "figures": FIGURES}
+_FIELDS = {"encoding": ENCODINGS, "windows": WINDOWS, "labels": LABELS, "loss": LOSSES, "model": MODELS}
 
 
-
-# Fields that hold the options of a kind; pydantic puts the kind's name into the path behind them.
-_KIND_FIELDS = {"encoding", "windows", "labels", "loss", "model"}
+def _tags(location: tuple[int | str, ...]) -> dict[int, Kinds]:
+    """Which parts of an error's location are names of kinds, and which kinds those are. What users call their entries is none."""
+    field, found = 2 if location and location[0] in NOUNS else 0, {}
+    if field and location[0] in _ENTRIES:
+        found[field] = _ENTRIES[str(location[0])]
+    elif len(location) > field and location[field] in _FIELDS:
+        found[field + 1] = _FIELDS[str(location[field])]
+    return {i: kinds for i, kinds in found.items() if i < len(location)}
 
 
 def _path(location: tuple[int | str, ...]) -> list[int | str]:
     """The keys of an error's location. Branches of unions stand in it as well, which are no keys of the config."""
-    found: list[int | str] = []
-    for i, part in enumerate(location):
-        if isinstance(part, str):
-            tag = location[0] in ("sources", "figures") and i == 2 or i > 0 and location[i - 1] in _KIND_FIELDS
-            if tag or re.search(r"[\[(]|^(int|str|float)$|constrained", part):
-                continue
-        found.append(part)
-    return found
+    tags, first = _tags(location), 2 if location and location[0] in NOUNS else 0
+    return [
+        part for i, part in enumerate(location)
+        if i < first or not (i in tags or isinstance(part, str) and re.search(r"[\[(]|^(int|str|float)$|constrained", part))
+    ]  # fmt: skip
 
 
 def _elsewhere(location: tuple[int | str, ...]) -> str:
-    """Which other kinds have an option that one kind does not have; empty where none has."""
-    option, kind = location[-1], location[-2] if len(location) > 1 else None
-    for kinds in (SOURCES, ENCODINGS, WINDOWS, LABELS, LOSSES, MODELS, FIGURES):
-        if kind in kinds:
-            others = [name for name in kinds if option in kinds.options(name).model_fields]
-            own = ", ".join(kinds.options(str(kind)).model_fields)
-            return f"{'an option of ' + ', '.join(others) + ' and ' if others else ''}not of {kind!r}, which has {own}"
-    return ""
+    """Which other kinds have an option that one kind does not have; empty where the location is not of a kind's options."""
+    kinds = _tags(location).get(len(location) - 2)
+    if kinds is None:
+        return ""
+    option, kind = location[-1], str(location[-2])
+    others = [name for name in kinds if option in kinds.options(name).model_fields]
+    own = ", ".join(kinds.options(kind).model_fields)
+    return f"{'an option of ' + ', '.join(others) + ' and ' if others else ''}not of {kind!r}, which has {own}"
 
 
 def _sentence(error: Any) -> str:
@@ -89,7 +68,9 @@ def _sentence(error: Any) -> str:
     if kind == "missing":
         return f"{where}: missing (expected a value)"
     if kind == "union_tag_not_found":
-        return f"{where}.kind: missing (expected a kind)" if isinstance(value, dict) else f"{where}: {shown(value)} (expected a mapping with a kind)"
+        return f"{where}.kind: missing (expected a kind)"
+    if kind == "model_attributes_type":
+        return f"{where}: {shown(value)} (expected a mapping with a kind)"
     if kind == "union_tag_invalid":
         return f"{where}.kind: {shown(error['ctx']['tag'])} (expected one of {error['ctx']['expected_tags'].replace(chr(39), '')})"
     message = re.sub(r"^(Value error, |(Input|String|List|Dictionary) should (be|have) )", "", error["msg"])
@@ -113,7 +94,7 @@ def _yaml_number(number: float, kind: str) -> str:
 def check(entry: Any, raw: dict[str, Any]) -> Any:
     """One entry alone, as YAML gives it. Raises ConfigError with one line for each fault.
 
-    entry: its type, such as ``gla.config.agents.Agent`` or ``gla.config.sources.Source``.
+    entry: its type, such as ``gla.config.agents.Agent``.
     """
     try:
         return pydantic.TypeAdapter(entry).validate_python(raw)
@@ -133,7 +114,7 @@ def load(raw: dict[str, Any]) -> Config:
 
     Raises ConfigError with one line for each fault: key, value, what was expected.
     """
-    _check_values(raw)
+    check_values(raw)
     config = check(Config, raw)
     if found := list(problems(config)):
         raise ConfigError("\n".join(map(cut, found)))

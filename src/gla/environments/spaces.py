@@ -69,25 +69,27 @@ def flag(name: str, value: Any) -> bool:
 
 
 def flatten(space: gym.Space, observation: Any) -> np.ndarray:
-    """An observation as one vector: that of a Box, or of a Dict of Boxes, end to end; any other as Gymnasium flattens it, an
-    integer as one-hot. Raises WrongValue."""
+    """An observation as one vector: that of a Box; of a Dict or a Tuple what they hold, end to end; any other as Gymnasium flattens
+    it, an integer as one-hot. Raises WrongValue."""
     if isinstance(space, gym.spaces.Box):
         return real_array(observation, space.shape).astype(space.dtype).ravel()
-    boxes = space.spaces if isinstance(space, gym.spaces.Dict) else {}
-    if not boxes or not all(isinstance(box, gym.spaces.Box) for box in boxes.values()):
+    if isinstance(space, gym.spaces.Dict):
         try:
-            inside = space.contains(observation)
-        except Exception:  # Gymnasium's own check takes for granted what it checks
-            inside = False
-        if not inside:
-            raise WrongValue(f"observation {_short(observation)} (expected one of {space})")
-        return gym.spaces.flatten(space, observation)
+            values = [observation[key] for key in space.spaces]
+        except (TypeError, LookupError):
+            raise WrongValue(f"observation {_short(observation)} (expected a dictionary with {', '.join(map(str, space.spaces))})") from None
+        return np.concatenate([flatten(own, value) for own, value in zip(space.spaces.values(), values, strict=True)])
+    if isinstance(space, gym.spaces.Tuple):
+        if not isinstance(observation, tuple | list) or len(observation) != len(space.spaces):
+            raise WrongValue(f"observation {_short(observation)} (expected a tuple of {len(space.spaces)})")
+        return np.concatenate([flatten(own, value) for own, value in zip(space.spaces, observation, strict=True)])
     try:
-        values = [observation[key] for key in boxes]
-    except (TypeError, LookupError):
-        raise WrongValue(f"observation {_short(observation)} (expected a dictionary with {', '.join(boxes)})") from None
-    parts = [real_array(value, box.shape) for value, box in zip(values, boxes.values(), strict=True)]
-    return np.concatenate([part.astype(box.dtype).ravel() for part, box in zip(parts, boxes.values(), strict=True)])
+        inside = space.contains(observation)
+    except Exception:  # Gymnasium's own check takes for granted what it checks
+        inside = False
+    if not inside:
+        raise WrongValue(f"observation {_short(observation)} (expected one of {space})")
+    return gym.spaces.flatten(space, observation)
 
 
 @dataclass(frozen=True)
@@ -171,18 +173,21 @@ def check_supported(env_id: str, env: gym.Env) -> None:
         raise UnsupportedEnvironment(f"environment {env_id!r}: {size} action dimensions, or discrete actions (expected 1 to {MOST_ACTIONS})")
 
 
-class Counted(gym.ActionWrapper):
-    """Actions 0, 1, ..., n - 1 in the place of a Discrete that starts elsewhere, or of a MultiDiscrete, whose vectors are counted
-    with the last component running fastest."""
+def counted(space: gym.Space, action: int) -> Any:
+    """The action of a Discrete, or of a MultiDiscrete, that is counted 0, 1, ..., n - 1; of vectors the last component runs fastest."""
+    if isinstance(space, gym.spaces.Discrete):
+        return int(action) + int(space.start)
+    return np.array(np.unravel_index(int(action), np.ravel(space.nvec)), space.dtype).reshape(space.shape) + space.start
+
+
+class Counted(gym.ActionWrapper, gym.utils.RecordConstructorArgs):
+    """Actions 0, 1, ..., n - 1 in the place of a Discrete that starts elsewhere, or of a MultiDiscrete."""
 
     def __init__(self, env: gym.Env):
-        super().__init__(env)
+        gym.utils.RecordConstructorArgs.__init__(self)  # so that Gymnasium, and so Minari, can make it again
+        gym.ActionWrapper.__init__(self, env)
         own = env.action_space
-        self.nvec = tuple(int(n) for n in np.ravel(own.nvec)) if isinstance(own, gym.spaces.MultiDiscrete) else (int(own.n),)
-        self.action_space = gym.spaces.Discrete(int(np.prod(self.nvec)))
+        self.action_space = gym.spaces.Discrete(int(own.n if isinstance(own, gym.spaces.Discrete) else np.prod(own.nvec)))
 
     def action(self, action: int) -> Any:
-        own = self.env.action_space
-        if isinstance(own, gym.spaces.Discrete):
-            return int(action) + int(own.start)
-        return np.array(np.unravel_index(int(action), self.nvec), own.dtype).reshape(own.shape) + own.start
+        return counted(self.env.action_space, action)

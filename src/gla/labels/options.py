@@ -17,7 +17,11 @@ class LabelOptions(Options):
     gives: ClassVar[frozenset[str]] = frozenset({"distribution"})
     """What a loss may ask for: distribution, action."""
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What a source must provide."""
+    """What a source must provide for distributions."""
+
+    def needs_for(self, wants: str) -> frozenset[str]:
+        """What a source must provide for what a loss wants. Actions every source writes."""
+        return frozenset() if wants == "action" and wants in self.gives else self.needs
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """What is wrong with these options for an agent's other options."""

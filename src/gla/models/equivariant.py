@@ -40,7 +40,7 @@ class Options(AttentionOptions):
     """Observation vectors, and action vectors, that a token carries."""
 
     predicts: ClassVar[bool] = False
-    encodings: ClassVar[frozenset[str]] = frozenset({"projected"})
+    encodings: ClassVar[frozenset[str] | None] = frozenset({"projected"})
 
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
         vectors = (sizes.observation + sizes.action) * self.heads

@@ -20,8 +20,8 @@ class ModelOptions(Options):
 
     predicts: ClassVar[bool] = True
     """Whether the next observation and the reward can be predicted from its features."""
-    encodings: ClassVar[frozenset[str]] = frozenset({"projected", "tabular"})
-    """Kinds of encodings whose tokens it takes."""
+    encodings: ClassVar[frozenset[str] | None] = None
+    """Kinds of encodings whose tokens it takes; None: of all."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """What is wrong with these options for an agent's other options."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
+from pydantic import model_validator
 
 from gla.options import Count, Options, Seed
 
@@ -40,6 +41,15 @@ class SourceOptions(Options):
         """Updates whose policies are kept."""
         return []
 
+    @model_validator(mode="after")
+    def _countable(self):
+        if self.updates * self.steps >= 2**31:  # windows count the steps of a stream in 32 bits
+            raise ValueError(
+                f"num_updates {self.updates} of num_steps {self.steps} are {self.updates * self.steps} steps "
+                f"of each copy of the environment (expected less than {2**31})"
+            )
+        return self
+
 
 # Options that decide nothing of what a block of lifetimes holds.
 NOT_OF_BLOCKS = ("lifetimes", "lifetimes_per_block")
@@ -53,7 +63,9 @@ class Array(NamedTuple):
 
 
 class Run(Protocol):
-    """Somebody who acts in the environments of some lifetimes."""
+    """Somebody who acts in the environments of some lifetimes, whose shapes are ``spec`` (gla.environments.spaces.EnvSpec)."""
+
+    spec: Any
 
     def updates(self) -> Iterator[dict[str, np.ndarray]]:
         """For each update, what its steps add to the arrays with an axis "step": (K, E, T, ...)."""

@@ -10,7 +10,7 @@ from gla.config.environments import Environment
 from gla.environments.spaces import EnvSpec
 from gla.learners.ppo import PPO, Population
 from gla.options import Steps
-from gla.policies import Policy
+from gla.policies import Policy, sizes
 from gla.sources.options import Array, SourceOptions, rows, transitions
 
 
@@ -43,11 +43,6 @@ class Options(SourceOptions, PPO):
 
     @model_validator(mode="after")
     def _divisible(self):
-        if self.num_updates * self.num_steps >= 2**31:  # windows count the steps of a stream in 32 bits
-            raise ValueError(
-                f"num_updates {self.num_updates} of num_steps {self.num_steps} are {self.num_updates * self.num_steps} steps "
-                f"of each copy of the environment (expected less than {2**31})"
-            )
         batch = self.num_envs * self.num_steps
         if batch % self.num_minibatches:
             raise ValueError(
@@ -71,8 +66,8 @@ def arrays(options: Options, spec: EnvSpec, lifetimes: range) -> dict[str, Array
     if not spec.discrete:
         found["log_std"] = Array("float32", updates | {"action": a})
     found["snapshot_update"] = Array("int64", {"snapshot": snapshots})
-    for field, sizes in Policy((d, h), (1, h), (h, h), (1, h), (h, a), (1, a), (a,), (d,), (d,))._asdict().items():
-        inner = {f"{field}_{i}": size for i, size in enumerate(sizes)}
+    for field, size in sizes(d, h, a)._asdict().items():
+        inner = {f"{field}_{i}": n for i, n in enumerate(size)}
         found[f"policy_{field}"] = Array("float32", {"lifetime": k, "snapshot": snapshots} | inner)
     return found
 

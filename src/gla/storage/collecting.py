@@ -14,6 +14,7 @@ import zarr
 from gla.config.environments import Environment
 from gla.files import exclusive, fingerprint, named, sha256, sync_folder, write_json
 from gla.learners.ppo import ReturnTracker
+from gla.policies import NumericalError
 from gla.progress import Progress
 from gla.sources.kinds import SOURCES
 from gla.sources.options import NOT_OF_BLOCKS, Array, Run, SourceOptions
@@ -107,6 +108,7 @@ def _write(source: SourceOptions, run: Run, layout: dict[str, Array], lifetimes:
     returns, progress = ReturnTracker(k, e), Progress(label, k * e * source.updates * t_max, "steps")
     log = SummaryWriter(str(store.parent / "tensorboard"))  # beside the store, and no part of it
     for u, values in enumerate(run.updates()):
+        _check_finite(label, lifetimes, u, values)
         ended = returns.add(values["reward"], values["terminated"] | values["truncated"])
         mean_return[:, u] = [np.mean(r) if r else np.nan for r in ended]
         start = 0
@@ -132,6 +134,17 @@ def _write(source: SourceOptions, run: Run, layout: dict[str, Array], lifetimes:
         create(group, name, layout[name])[...] = value
     group.attrs.update({"format": 1, "steps_per_update": t_max, "discrete": run.spec.discrete})
     return mean_return
+
+
+def _check_finite(label: str, lifetimes: range, update: int, values: dict[str, np.ndarray]) -> None:
+    """Raises NumericalError. values: of one update, (K, E, T, ...), asked in the type that is stored: a reward may be too large."""
+    for name, value in values.items():
+        with np.errstate(over="ignore"):
+            bad = ~np.isfinite(value.astype(np.float32, copy=False)) if value.dtype.kind == "f" else np.zeros(1, bool)
+        if bad.any():
+            k, copy, step = np.argwhere(bad)[0, :3]
+            where = f"lifetime {lifetimes[k]}, update {update}, copy {copy}, step {step}"
+            raise NumericalError(f"{label}: {where}: {name.replace('_', ' ')} is not finite")
 
 
 def _cpu_flags() -> list[str]:

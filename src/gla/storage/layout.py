@@ -24,6 +24,25 @@ class Described(Description):
     axes: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=8)]
 
 
+class Source(Description):
+    """What a digest says of who acted."""
+
+    kind: str
+
+
+class Environment(Description):
+    """What a digest says of where."""
+
+    id: str
+
+
+class Made(Description):
+    """What of the config decided a store."""
+
+    source: Source
+    environment: Environment
+
+
 class Digest(Description):
     """What a store's digest holds."""
 
@@ -32,6 +51,7 @@ class Digest(Description):
     environment: str
     tasks: PositiveInt
     lifetimes: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    config: Made
     observation_size: PositiveInt
     action_size: PositiveInt
     discrete: bool

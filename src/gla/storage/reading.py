@@ -15,22 +15,26 @@ from zarr.storage import MemoryStore
 
 from gla.environments.spaces import EnvSpec
 from gla.files import CorruptFile, sha256
-from gla.policies import Policy
+from gla.policies import Policy, sizes
 from gla.sources.options import Array, transitions
 from gla.storage.layout import arrays_of, create, read_digest
 
 MOST_COMPRESSED = 1000  # times; LZ4 reaches 255
 CHECKSUM = 4  # bytes, of a chunk and of a shard's index
+POLICIES = ("snapshot_update", *(f"policy_{field}" for field in Policy._fields))  # arrays that snapshots are made of
 
 
 @dataclass(frozen=True)
 class History:
     """A store in memory.
 
-    arrays: by their names in the store (gla.storage), or some of them. ``action`` is integer exactly where ``discrete``.
+    path: of the store. arrays: by their names in the store (gla.storage), or some of them. ``action`` is integer exactly where
+    ``discrete``.
     """
 
+    path: Path
     discrete: bool
+    action_size: int
     steps_per_update: int
     arrays: dict[str, np.ndarray]
 
@@ -50,7 +54,20 @@ class History:
 
     @cached_property
     def policy(self) -> Policy:
-        """Snapshots, with fields (K, N, ...)."""
+        """Snapshots, with fields (K, N, ...).
+
+        Raises CorruptFile where one is missing, or where they are no policies of what was observed and of the actions.
+        """
+        for name in POLICIES:
+            if name not in self.arrays:
+                raise CorruptFile(f"{self.path}/{name}: missing (expected snapshots of policies); {_anew(self.path)}")
+        (k, *_, d), n = self.arrays["observation"].shape, len(self.arrays["snapshot_update"])
+        h = self.arrays["policy_w0"].shape[-1]
+        for field, size in sizes(d, h, self.action_size)._asdict().items():
+            x = self.arrays[f"policy_{field}"]
+            if x.dtype != np.float32 or x.shape != (k, n, *size):
+                said = f"{x.dtype} of {x.shape} (expected float32 of {(k, n, *size)})"
+                raise CorruptFile(f"{self.path}/policy_{field}: {said}; {_anew(self.path)}")
         return Policy(*(torch.from_numpy(self.arrays[f"policy_{f}"]) for f in Policy._fields))
 
 
@@ -100,8 +117,8 @@ def arrays(store: str | Path, digest: dict[str, Any]) -> dict[str, zarr.Array]:
     """
     found, scratch, path = {}, zarr.open_group(MemoryStore(), mode="w", zarr_format=3), Path(store)
     try:
-        layout = arrays_of(digest)
-        for name, array in _transitions(digest).items():
+        layout, (always, often) = arrays_of(digest), _expected(digest)
+        for name, array in (always | {name: array for name, array in often.items() if name in layout}).items():
             path = Path(store) / name
             if layout.get(name) != array:
                 raise ValueError(f"described as {layout.get(name)} (expected {array})")
@@ -118,11 +135,16 @@ def arrays(store: str | Path, digest: dict[str, Any]) -> dict[str, zarr.Array]:
     return found
 
 
-def _transitions(digest: dict[str, Any]) -> dict[str, Array]:
-    """The arrays that a store must have, with the sizes that its digest says."""
-    axes = {"lifetime": len(digest["lifetimes"]), "stream": digest["num_envs"], "step": digest["updates"] * digest["steps_per_update"]}
+def _expected(digest: dict[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The arrays that a store must have, and what it has of distributions and snapshots where its source writes them, with the
+    sizes that its digest says."""
+    lifetimes, updates, action = {"lifetime": len(digest["lifetimes"])}, {"update": digest["updates"]}, {"action": digest["action_size"]}
+    axes = lifetimes | {"stream": digest["num_envs"], "step": digest["updates"] * digest["steps_per_update"]}
     spec = EnvSpec(digest["observation_size"], digest["action_size"], digest["discrete"], None, None)
-    return transitions(axes, spec) | {"mean_return": Array("float32", {"lifetime": axes["lifetime"], "update": digest["updates"]})}
+    always = transitions(axes, spec) | {"mean_return": Array("float32", lifetimes | updates), "env_steps": Array("int64", updates)}
+    snapshots = digest["arrays"].get("snapshot_update", {}).get("axes", {}).get("snapshot", 0)
+    often = {"logits" if spec.discrete else "mean": Array("float32", axes | action), "log_std": Array("float32", lifetimes | updates | action)}
+    return always, often | {"snapshot_update": Array("int64", {"snapshot": snapshots})}
 
 
 def _check_chunks(path: Path, array: zarr.Array) -> None:
@@ -159,6 +181,8 @@ def read(store: str | Path, digest: str | Path, names: Collection[str] | None = 
     verify(store, digest)
     body, anew = read_digest(digest), _anew(store)
     found, values = arrays(store, body), {}
+    if missing := sorted(set(names or ()) - found.keys()):
+        raise CorruptFile(f"{Path(store) / missing[0]}: missing (expected the arrays {', '.join(sorted(names))}); {anew}")
     for name, array in found.items():
         if names is not None and name not in names:
             continue
@@ -176,4 +200,7 @@ def read(store: str | Path, digest: str | Path, names: Collection[str] | None = 
         raise CorruptFile(f"{store}/snapshot_update: {update[:5]} ... (expected rising numbers of {body['updates']} updates); {anew}")
     if action is not None and body["discrete"] and (action.min() < 0 or action.max() >= body["action_size"]):
         raise CorruptFile(f"{store}/action: {action.min()} to {action.max()} (expected 0 to {body['action_size'] - 1}); {anew}")
-    return History(body["discrete"], body["steps_per_update"], values)
+    history = History(Path(store), body["discrete"], body["action_size"], body["steps_per_update"], values)
+    if {"observation", *POLICIES} <= values.keys():
+        _ = history.policy  # checked now, whatever of it is used
+    return history

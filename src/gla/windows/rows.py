@@ -43,7 +43,7 @@ class Rows:
 
     def __init__(self, table: pd.DataFrame, summary: dict, needs: set[str], device: torch.device, folder: Path | None):
         store, names = [table["store"].iloc[0], table["digest"].iloc[0]], {*STEP_ARRAYS, "terminated", "truncated", "mean_return", *needs}
-        digest, history = read_digest(store[1]), read(*store, names)  # before memory is taken for what they claim
+        digest, history = read_digest(store[1]), read(store[0], store[1], names)  # before memory is taken for what they claim
         self.spec = EnvSpec(digest["observation_size"], digest["action_size"], digest["discrete"], None, None)
         self.per_update, self.updates = digest["steps_per_update"], digest["updates"]
         self.streams, self.length, self.folder = len(table), self.updates * self.per_update, folder
@@ -58,7 +58,7 @@ class Rows:
         for number, ((*paths, k), group) in enumerate(table.groupby(["store", "digest", "lifetime"], sort=False)):
             if paths != store:
                 history = None  # one at a time in memory
-                store, history = paths, read(*paths, names)
+                store, history = paths, read(paths[0], paths[1], names)
             streams = group["stream"].to_numpy()
             if k >= len(history.reward) or streams.max() >= history.reward.shape[1] or _alike(history) != alike:
                 raise CorruptFile(

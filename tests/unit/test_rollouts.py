@@ -1,53 +1,70 @@
 import dataclasses
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from gla import augment, evaluate, histories, reference
+from gla import reference
 from gla.agent import Agent, AgentModel
-from gla.augment import TEST
-from gla.config import PPO, ConfigError, Environment, Evaluation, Model, Reference
-from gla.config import Agent as AgentConfig
-from gla.evaluate import COLUMNS, EpisodeRows, run_agent, run_baseline
+from gla.conditions import ppo_final
+from gla.conditions.kinds import BASELINES, CONDITIONS, IN_CONTEXT
+from gla.config.agents import Agent as AgentConfig
+from gla.config.environments import Environment, Reference
+from gla.config.evaluations import Evaluation
+from gla.encoding import projected
+from gla.environments.vector import VectorEnv
 from gla.files import CorruptFile, read_json
-from gla.models.tokens import TOKEN
-from gla.ppo import NumericalError
+from gla.in_context import frame_seeds, run_agent
+from gla.manifests import TEST
+from gla.models.kinds import MODELS
+from gla.options import ConfigError
+from gla.policies import NumericalError
+from gla.rollout import EpisodeRows, environments_of, run_baseline, run_policies
+from gla.rows import COLUMNS, read_rows, write_rows
+from gla.storage.reading import read
 
-PENDULUM = Environment(
-    id="InvertedPendulum-v5",
-    kwargs={"max_episode_steps": 30},
-    streams=2,
-    ppo=PPO(updates=3, steps=16, minibatches=2, epochs=1),
-)
-GRID = Environment(
-    id="gla/GridWorld-v0", tasks=[{"goal": [0, 2]}, {"goal": [2, 0]}], lifetimes=4, streams=2,
-    ppo=PPO(updates=3, steps=20, minibatches=2, epochs=1),
-)  # fmt: skip
+PENDULUM = Environment(id="InvertedPendulum-v5", kwargs={"max_episode_steps": 30})
+GRID = Environment(id="gla/GridWorld-v0", tasks=[{"goal": [0, 2]}, {"goal": [2, 0]}])
+ENTRIES = {"pendulum": PENDULUM, "grid": GRID}
 REWARD, END = 80, 81  # positions in a token
+ENCODED = {"projected": {"kind": "projected"}, "tabular": {"kind": "tabular", "states": 10, "actions": 5}}
+
+FRESH = [
+    (model, encoding, name) for model in MODELS for encoding, name in (("projected", "pendulum"), ("projected", "grid"), ("tabular", "grid"))
+    if encoding in (MODELS.options(model).encodings or ENCODED)
+]  # fmt: skip
 
 
-def _agent(kind="gaussian", **kwargs):
-    config = AgentConfig(dataset="d", model=Model(layers=2, width=16, heads=2), **kwargs)
+def _fresh(model="transformer", encoding=ENCODED["projected"], **kwargs):
+    """An agent that no data have seen: its outputs are 0."""
+    options = MODELS.options(model)
+    heads = {"heads": 2} if "heads" in options.model_fields else {}
+    config = AgentConfig(dataset="d", model=options(layers=2, width=16, **heads), **kwargs)
+    agent = Agent(None, config, {"encoding": encoding})
     torch.manual_seed(0)
-    model = AgentModel(config).eval()
-    torch.nn.init.normal_(model.sequence.head.weight, std=0.3)
-    return Agent(model, config, {"projections": {"kind": kind}})
+    return dataclasses.replace(agent, model=AgentModel(config, agent.encoding.sizes).eval())
+
+
+def _agent(projections="gaussian", standardise=True, model="transformer", **kwargs):
+    agent = _fresh(model, ENCODED["projected"] | {"projections": projections, "standardise": standardise}, **kwargs)
+    torch.nn.init.normal_(agent.model.sequence.head.weight, std=0.3)
+    return agent
 
 
 def _settings(environment="pendulum", **kwargs):
-    length = {} if "episodes" in kwargs else {"steps": 40}
-    return Evaluation(environment=environment, **{"seeds": 4, "window": 16} | length | kwargs)
+    length = {} if "episodes" in kwargs else {"env_steps": 40}
+    return Evaluation(environment=environment, **{"seeds": 4, "context_length": 16} | length | kwargs)
 
 
 def _recorded(agent, entry, evaluation, condition="agent"):
-    """A rollout's frame, its tokens (N, T, TOKEN) and its outputs (N, T, 32)."""
+    """A rollout's frame, its tokens (N, T, token) and its outputs (N, T, output)."""
     seen, original = [], agent.model.sequence.step
 
-    def step(x, cache):
-        output = original(x, cache)
+    def step(x, state):
+        output = original(x, state)
         seen.append((x.clone(), output.clone()))
         return output
 
@@ -59,35 +76,52 @@ def _recorded(agent, entry, evaluation, condition="agent"):
     return frame, torch.stack([x for x, _ in seen], 1), torch.stack([y for _, y in seen], 1)
 
 
-@pytest.mark.parametrize("window", [5, 16, 4000])
+@pytest.mark.parametrize("length", [5, 16, 4000])
 @pytest.mark.parametrize("entry", [PENDULUM, GRID], ids=["pendulum", "grid"])
+@pytest.mark.parametrize("model", list(MODELS))
 @torch.no_grad()
-def test_a_rollout_is_the_forward_pass_of_its_own_tokens(entry, window):
-    agent = _agent(eta="position")
-    _, tokens, outputs = _recorded(agent, entry, _settings(window=window))
-    assert tokens.shape == (4, 40, TOKEN)
-    agent.model.sequence.config = agent.config.model.model_copy(update={"window": window})
+def test_a_rollout_is_the_forward_pass_of_its_own_tokens(model, entry, length):
+    agent = _agent(model=model, eta="position")
+    _, tokens, outputs = _recorded(agent, entry, _settings(context_length=length))
+    assert tokens.shape == (4, 40, projected.Options().sizes.token)
+    if "window" in type(agent.config.model).model_fields:  # a state of fixed size has no window
+        agent.model.sequence.options = agent.config.model.model_copy(update={"window": length})
     _, again = agent.model.sequence(tokens)
     torch.testing.assert_close(again, outputs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("condition", IN_CONTEXT)
+@pytest.mark.parametrize("model, encoding, name", FRESH)
+def test_a_fresh_agent_acts_in_contexts_of_every_kind(model, encoding, name, condition):
+    """Its outputs are 0 whatever it is shown, and so its actions are those of no context at all."""
+    agent = _fresh(model, ENCODED[encoding])
+    frame, tokens, outputs = _recorded(agent, ENTRIES[name], _settings(name), condition)
+    assert outputs.shape == (4, 40, agent.encoding.sizes.output) and (outputs == 0).all()
+    assert tokens.shape == (4, 40, agent.encoding.sizes.token) and tokens.isfinite().all()
+    assert (tokens[:, 1:] != tokens[:, :1]).any(-1).any(1).all()  # something was shown
+    _check_rows(frame)
+    other = run_agent(_fresh(), ENTRIES[name], _settings(name), "agent").frame("a", "e", condition)
+    pd.testing.assert_frame_equal(frame, other)
+
+
 def _identity_agent():
-    return _agent("identity", normalize=False)
+    return _agent("identity", standardise=False)
 
 
 def test_with_rewards_shuffled_each_seed_sees_those_of_the_seed_before_it(monkeypatch):
-    original = evaluate.VectorEnv.step
-    monkeypatch.setattr(evaluate.VectorEnv, "step", lambda *a: original(*a)._replace(reward=np.arange(4.0)))
+    original = VectorEnv.step
+    monkeypatch.setattr(VectorEnv, "step", lambda *a: original(*a)._replace(reward=np.arange(4.0)))
     _, tokens, _ = _recorded(_identity_agent(), PENDULUM, _settings(), "rewards_shuffled")
     assert (tokens[:, 1:, REWARD] == torch.tensor([[3.0], [0.0], [1.0], [2.0]])).all()
 
 
-@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("model", list(MODELS))
 @torch.no_grad()
-def test_a_wiped_context_is_a_fresh_one_at_each_episode(normalize):
+def test_a_wiped_context_is_a_fresh_one_at_each_episode(model, standardise):
     """An output depends on the tokens of its own episode alone, and the first of them is a first token."""
-    agent = _agent(normalize=normalize)
-    _, tokens, outputs = _recorded(agent, PENDULUM, _settings(window=100), "context_wiped")
+    agent = _agent(model=model, standardise=standardise)
+    _, tokens, outputs = _recorded(agent, PENDULUM, _settings(context_length=100), "context_wiped")
     assert tokens[:, :, END].sum() > 8
     for seed, ends in enumerate(tokens[:, :, END].bool()):
         starts = [*ends.nonzero()[:, 0].tolist(), tokens.shape[1]]
@@ -95,15 +129,15 @@ def test_a_wiped_context_is_a_fresh_one_at_each_episode(normalize):
             assert (tokens[seed, a, :END] == 0).all()
             again = agent.model.sequence(tokens[seed : seed + 1, a:b])[1][0]
             torch.testing.assert_close(again, outputs[seed, a:b], rtol=1e-4, atol=1e-4)
-            if normalize:  # the first observation is its own mean
+            if standardise:  # the first observation is its own mean
                 assert (tokens[seed, a, 82:146] == 0).all()
 
 
 def test_seen_projections_are_those_of_training_and_unseen_ones_are_not():
-    agent = dataclasses.replace(_agent(), manifest={"projections": {"kind": "gaussian", "train": 3}})
-    seen, unseen = (evaluate._projection_seeds(agent, _settings(projections=p)) for p in ("seen", "unseen"))
+    agent = dataclasses.replace(_agent(), manifest={"encoding": ENCODED["projected"] | {"train": 3}})
+    seen, unseen = (frame_seeds(agent, _settings(projections=p)) for p in ("seen", "unseen"))
     assert seen.tolist() == [0, 1, 2, 0] and (unseen >= TEST).all() and len(set(unseen)) == 4
-    assert evaluate._projection_seeds(_identity_agent(), _settings()) is None
+    assert frame_seeds(_identity_agent(), _settings()) is None
 
 
 def _returns_of(tokens):
@@ -116,7 +150,7 @@ def _returns_of(tokens):
 
 
 def test_tokens_hold_the_rewards_and_ends_that_the_rows_report():
-    frame, tokens, _ = _recorded(_agent(normalize=False), PENDULUM, _settings())
+    frame, tokens, _ = _recorded(_agent(standardise=False), PENDULUM, _settings())
     assert (tokens[:, 0, :END] == 0).all() and (tokens[:, 0, END] == 1).all()
     lengths = set()
     for seed, episodes in enumerate(_returns_of(tokens)):
@@ -131,7 +165,7 @@ def test_tokens_hold_the_rewards_and_ends_that_the_rows_report():
 
 
 def test_tokens_hold_the_observations_and_actions_as_projected():
-    agent = _agent("identity", normalize=False)
+    agent = _agent("identity", standardise=False)
     _, tokens, outputs = _recorded(agent, PENDULUM, _settings(temperature=0.0))
     new, old = tokens[..., 82:146], tokens[..., :64]
     torch.testing.assert_close(old[:, 1:], new[:, :-1])
@@ -141,7 +175,7 @@ def test_tokens_hold_the_observations_and_actions_as_projected():
 
 
 def test_discrete_actions_are_embedded_and_greedy_without_temperature():
-    agent = _agent("identity", normalize=False)
+    agent = _agent("identity", standardise=False)
     _, tokens, outputs = _recorded(agent, GRID, _settings("grid", temperature=0.0))
     chosen = torch.nn.functional.one_hot(outputs[:, :-1, :4].argmax(-1), 16).float()
     torch.testing.assert_close(tokens[:, 1:, 64:REWARD], chosen)
@@ -156,7 +190,7 @@ def test_hidden_rewards_are_zero_in_every_token_and_nothing_else_is():
 
 @pytest.mark.parametrize("eta, expected", [("none", [0, 0, 0]), ("gap", [0.2, 0.5, 0.8])])
 def test_eta_goes_from_the_first_to_the_last_value(eta, expected):
-    _, tokens, _ = _recorded(_agent(eta=eta), GRID, _settings("grid", steps=3, eta=[0.2, 0.8]))
+    _, tokens, _ = _recorded(_agent(eta=eta), GRID, _settings("grid", env_steps=3, eta=[0.2, 0.8]))
     torch.testing.assert_close(tokens[0, :, -1], torch.tensor(expected, dtype=torch.float32))
 
 
@@ -168,32 +202,30 @@ def _check_rows(frame, seeds=4):
         np.testing.assert_array_equal(own["episode_length"].cumsum(), own["env_steps"])
 
 
-BASELINES = ("random", "zero_action", "online_ppo", "online_linear", "online_ars", "ppo_final", "reference")
-
-
-def _baseline(entry, evaluation, condition, stores=(), trained="", name="e"):
-    return run_baseline(entry, evaluation, condition, list(stores), trained, name, "x")
+def _baseline(entry, evaluation, condition, stores=(), trained=""):
+    files = {"source": list(stores), "reference": [trained]}.get(CONDITIONS[condition].role, [])
+    return run_baseline(entry, evaluation, condition, files, "x")
 
 
 @pytest.fixture(scope="module")
 def references(tmp_path_factory):
     """Policies of two runs on each task, by the name of their environment."""
     paths = {}
-    for name, entry in {"pendulum": PENDULUM, "grid": GRID}.items():
+    for name, entry in ENTRIES.items():
         paths[name] = tmp_path_factory.mktemp("references") / "test.safetensors"
-        short = entry.model_copy(update={"reference": Reference(steps=300, runs=2, streams=2)})
+        short = entry.model_copy(update={"reference": Reference(env_steps=300, runs=2, num_envs=2)})
         reference.train(short, name, "test", paths[name])
     return paths
 
 
-@pytest.mark.parametrize("condition", ["agent", "rewards_hidden", *BASELINES])
-@pytest.mark.parametrize("length", [{"steps": 40}, {"episodes": 3}], ids=["steps", "episodes"])
-@pytest.mark.parametrize("name", ["pendulum", "grid"])
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("length", [{"env_steps": 40}, {"episodes": 3}], ids=["steps", "episodes"])
+@pytest.mark.parametrize("name", ENTRIES)
 def test_every_condition_gives_the_same_kind_of_rows(request, references, name, length, condition):
-    entry, evaluation = {"pendulum": PENDULUM, "grid": GRID}[name], _settings(name, **length)
+    entry, evaluation = ENTRIES[name], _settings(name, **length)
     if condition in BASELINES:
         stores = [request.getfixturevalue(f"{name}_store")]
-        first, again = (_baseline(entry, evaluation, condition, stores, references[name], name) for _ in range(2))
+        first, again = (_baseline(entry, evaluation, condition, stores, references[name]) for _ in range(2))
     else:
         first, again = (run_agent(_agent(), entry, evaluation, condition).frame("a", name, condition) for _ in range(2))
     pd.testing.assert_frame_equal(first, again)  # a seed twice
@@ -201,7 +233,7 @@ def test_every_condition_gives_the_same_kind_of_rows(request, references, name, 
     for _, own in first.groupby("training_seed"):
         _check_rows(own)
     assert (first["environment"] == name).all() and (first["condition"] == condition).all()
-    assert first["env_steps"].max() <= (40 if "steps" in length else 3 * 30)
+    assert first["env_steps"].max() <= (40 if "env_steps" in length else 3 * 30)
     if "episodes" in length:
         assert (first.groupby(["training_seed", "seed"]).size() == 3).all()
     if name == "pendulum":
@@ -216,35 +248,35 @@ def test_another_seed_gives_another_rollout():
 
 
 def test_test_projections_differ_and_were_never_trained_on(monkeypatch):
-    drawn, original = [], augment.projections
+    drawn, original = [], projected.projection
 
-    def spy(seeds, *sizes):
-        drawn.append((seeds, *original(seeds, *sizes)))
+    def spy(seed, *sizes):
+        drawn.append((seed, *original(seed, *sizes)))
         return drawn[-1][1:]
 
-    monkeypatch.setattr(augment, "projections", spy)
+    monkeypatch.setattr(projected, "projection", spy)
     for seed in (0, 1):
-        run_agent(_agent(), GRID, _settings("grid", seed=seed, steps=2), "agent")
-    seeds = np.concatenate([s for s, _, _ in drawn])
+        run_agent(_agent(), GRID, _settings("grid", seed=seed, env_steps=2), "agent")
+    seeds = np.array([s for s, _, _ in drawn])
     assert (seeds >= TEST).all() and len(set(seeds)) == 8
-    matrices = torch.cat([a for _, _, a in drawn]).flatten(1)
-    assert len(matrices.unique(dim=0)) == 8
-    run_agent(_agent("identity"), GRID, _settings("grid", steps=2), "agent")
-    assert drawn[-1][0] is None
+    matrices = np.stack([a.ravel() for _, _, a in drawn])
+    assert len(np.unique(matrices, axis=0)) == 8
+    run_agent(_agent("identity"), GRID, _settings("grid", env_steps=2), "agent")
+    assert len(drawn) == 8
 
 
 def test_the_last_policies_act_in_the_tasks_that_they_learned(grid_store, monkeypatch):
     """Lifetimes that always go right (goal [0, 2]) or down (goal [2, 0]) earn 5 in their own task, and 0 in the other."""
-    h = histories.read(*grid_store)
+    policy = read(*grid_store).policy
 
     def policies(lifetimes):
         action = torch.tensor([(1, 2)[i % 2] for i in lifetimes])
         bias = 100 * torch.nn.functional.one_hot(action, 4).float().view(-1, 1, 1, 4)
-        fields = {f: torch.zeros_like(getattr(h.policy, f)[: len(lifetimes), -1:]) for f in h.policy._fields}
-        return h.policy._replace(**fields | {"b2": bias, "observation_std": fields["observation_std"] + 1})
+        fields = {f: torch.zeros_like(getattr(policy, f)[: len(lifetimes), -1:]) for f in policy._fields}
+        return policy._replace(**fields | {"b2": bias, "observation_std": fields["observation_std"] + 1})
 
     blocks = {"one": policies(range(3)), "two": policies(range(3, 5))}  # five lifetimes: the odd one is left out
-    monkeypatch.setattr(histories, "read", lambda store, _: dataclasses.replace(h, policy=blocks[store]))
+    monkeypatch.setattr(ppo_final, "read", lambda store, _: SimpleNamespace(policy=blocks[store]))
     stores = [("one", "-"), ("two", "-")]
     frame = _baseline(GRID, _settings("grid", seeds=7, episodes=2), "ppo_final", stores)
     assert (frame["episode_return"] == 5).all()
@@ -256,7 +288,7 @@ def test_tasks_go_round_the_seeds():
     expected = {"training": [[0, 2], [2, 0], [0, 2]], "validation": [[1, 2]] * 3, "test": [[2, 1], [2, 2], [2, 1]]}
     for split, goals in expected.items():
         for entry, own in ((three, goals), (GRID, expected["training"])):  # those of training where a split has none
-            envs = evaluate._environments(entry, _settings("grid", seeds=3, split=split))
+            envs = environments_of(entry, _settings("grid", seeds=3, split=split))
             assert [list(e.unwrapped.goal) for e in envs.envs] == own
             envs.close()
 
@@ -264,7 +296,7 @@ def test_tasks_go_round_the_seeds():
 def test_validation_draws_other_environments_projections_and_noise_than_the_test():
     settings = [_settings(split=s, seed=seed) for s in ("validation", "test") for seed in (0, 1)]
     assert len({s.split_seed for s in settings}) == 4
-    seeds = np.concatenate([evaluate._projection_seeds(_agent(), s) for s in settings])
+    seeds = np.concatenate([frame_seeds(_agent(), s) for s in settings])
     assert len(set(seeds)) == 16 and (seeds >= TEST).all()
     frames = [run_agent(_agent(), PENDULUM, s, "agent").frame("a", "e", "agent") for s in settings]
     assert not frames[0].equals(frames[2])
@@ -283,7 +315,7 @@ def test_temperature_reaches_references(references, grid_store):
 def test_a_reference_is_trained_on_the_tasks_of_its_split_and_acts_in_them(tmp_path):
     """Two goals that are opposite: after some thousand steps each run is near its own."""
     tasks = {"validation_tasks": [{"goal": [0, 1]}], "test_tasks": [{"goal": [2, 1]}, {"goal": [1, 0]}]}
-    entry = GRID.model_copy(update=tasks | {"kwargs": {"start": [1, 1]}, "reference": Reference(steps=20_000, runs=2)})
+    entry = GRID.model_copy(update=tasks | {"kwargs": {"start": [1, 1]}, "reference": Reference(env_steps=20_000, runs=2)})
     path = tmp_path / "test.safetensors"
     reference.train(entry, "grid", "test", path)
     runs = reference.read(path)
@@ -329,28 +361,28 @@ def test_a_limit_leaves_out_what_faster_seeds_do_meanwhile():
 
 
 def test_episodes_need_a_time_limit(monkeypatch):
-    monkeypatch.setattr("gla.evaluate.VectorEnv", _Endless)
+    monkeypatch.setattr("gla.rollout.VectorEnv", _Endless)
     with pytest.raises(
-        ConfigError, match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode"
+        ConfigError, match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode.*or env_steps instead of"
     ):
         _baseline(PENDULUM, _settings(episodes=3), "random")
 
 
-class _Endless(evaluate.VectorEnv):
+class _Endless(VectorEnv):
     def __init__(self, *args):
         super().__init__(*args)
         self.envs[0].spec.id, self.envs[0].spec.max_episode_steps = "endless", None
 
 
 def test_a_number_that_goes_wrong_is_named(monkeypatch):
-    original = evaluate.VectorEnv.step
+    original = VectorEnv.step
 
     def broken(self, actions):
         step = original(self, actions)
         step.reward[2] = np.nan
         return step
 
-    monkeypatch.setattr(evaluate.VectorEnv, "step", broken)
+    monkeypatch.setattr(VectorEnv, "step", broken)
     with pytest.raises(NumericalError, match="evaluate: x, environment .*, seed 2, step 0: reward is not finite"):
         run_agent(_agent(), PENDULUM, _settings(), "agent", "x")
 
@@ -364,32 +396,42 @@ def test_an_agent_whose_output_is_no_number_is_named_where_actions_are_integers(
 
 
 def test_a_policy_whose_output_is_no_number_is_named_where_actions_are_integers(grid_store):
-    policy = histories.read(*grid_store).policy
+    policy = read(*grid_store).policy
     policy = type(policy)(*(field[:, -1] for field in policy))
     policy.b2[1] = torch.nan
     with pytest.raises(NumericalError, match=f"x, environment '{GRID.id}', seed 1, step 0: the policy's output is not finite"):
-        evaluate._run_policies(policy, GRID, _settings("grid"), "x")
+        run_policies(policy, GRID, _settings("grid"), "x")
+
+
+def test_policies_of_another_environment_are_refused(pendulum_store, grid_store, references):
+    with pytest.raises(CorruptFile, match=rf"x, environment '{GRID.id}': policies of observation and action sizes \(4, 1\) \(expected \(9, 4\)"):
+        _baseline(GRID, _settings("grid"), "ppo_final", [pendulum_store])
+    with pytest.raises(CorruptFile, match=rf"x run 0, environment '{PENDULUM.id}': policies of .* \(9, 4\) \(expected \(4, 1\)"):
+        _baseline(PENDULUM, _settings(), "reference", trained=references["grid"])
+    with pytest.raises(CorruptFile) as error:
+        _baseline(GRID, _settings("grid"), "ppo_final", [grid_store, pendulum_store])
+    assert str(error.value).startswith(f"{pendulum_store[0]}: policies of sizes [(4, 64), ") and f"as in {grid_store[0]}" in str(error.value)
 
 
 def test_rows_survive_the_disk_and_damage_is_named(tmp_path):
-    path, rows = tmp_path / "r.parquet", _baseline(GRID, _settings("grid"), "random", name="grid")
-    evaluate.write_rows(rows, path)
+    path, rows = tmp_path / "r.parquet", _baseline(GRID, _settings("grid"), "random")
+    write_rows(rows, path)
     first = path.read_bytes()
-    evaluate.write_rows(rows, path)
+    write_rows(rows, path)
     assert path.read_bytes() == first
-    pd.testing.assert_frame_equal(evaluate.read_rows(path), rows, check_dtype=False)
+    pd.testing.assert_frame_equal(read_rows(path), rows, check_dtype=False)
     path.write_bytes(first[:-20])
     with pytest.raises(CorruptFile, match="r.parquet"):
-        evaluate.read_rows(path)
+        read_rows(path)
     path.unlink()
     with pytest.raises(CorruptFile, match="r.parquet"):
-        evaluate.read_rows(path)
+        read_rows(path)
     foreign = tmp_path / "foreign.parquet"  # with no hash beside it
     pd.DataFrame({"seed": [1]}).to_parquet(foreign)
     with pytest.raises(CorruptFile, match="foreign.parquet: no column 'agent'"):
-        evaluate.read_rows(foreign)
+        read_rows(foreign)
 
 
 def test_rollouts_without_an_end_have_no_rows_and_all_columns():
-    frame = _baseline(GRID, _settings("grid", steps=5), "zero_action")
+    frame = _baseline(GRID, _settings("grid", env_steps=5), "zero_action")
     assert len(frame) == 0 and list(frame.columns) == list(COLUMNS)

@@ -9,83 +9,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gla import augment
-from gla.augment import TEST, TRAIN, VALIDATION, projection
-from gla.config import ConfigError, Dataset, Projections
-from gla.environments.FIXME import MAX_ACTION
+from gla.config.datasets import Dataset
+from gla.encoding import projected, tabular
 from gla.files import CorruptFile, fingerprint
-
-SEEDS = st.integers(0, 2**42)
-
-
-@pytest.mark.parametrize("d", [1, 4, 64])
-def test_observation_matrices_keep_unit_variance(d):
-    w = np.stack([projection(seed, d, 2)[0] for seed in range(400)])
-    assert w.shape == (400, 64, d) and w.dtype == np.float32
-    assert w.mean() == pytest.approx(0, abs=5 / np.sqrt(w.size * d))
-    assert w.var() == pytest.approx(1 / d, rel=5 * np.sqrt(2 / w.size))
-    projected = w @ np.random.default_rng(0).standard_normal((400, d, 1))
-    assert projected.var() == pytest.approx(1, rel=0.3 if d == 1 else 0.15)
-
-
-@given(a=st.integers(1, MAX_ACTION), seed=SEEDS)
-@settings(max_examples=60, deadline=None)
-def test_action_matrices_are_orthonormal_and_so_undone_by_their_transpose(a, seed):
-    matrix = projection(seed, 3, a)[1]
-    assert matrix.shape == (16, a) and matrix.dtype == np.float32
-    np.testing.assert_allclose(matrix.T @ matrix, np.eye(a), atol=1e-5)
-    action = np.random.default_rng(seed).standard_normal((5, a)).astype(np.float32)
-    np.testing.assert_allclose(action @ matrix.T @ matrix, action, atol=1e-5)
-
-
-def test_action_matrices_point_everywhere():
-    """Uniform on the sphere: every coordinate has mean 0 and variance 1/16, whatever QR's signs are."""
-    columns = np.stack([projection(seed, 1, 4)[1] for seed in range(2000)])
-    np.testing.assert_allclose(columns.mean(0), 0, atol=0.03)
-    np.testing.assert_allclose(columns.var(0), 1 / 16, rtol=0.2)
-
-
-@given(one=SEEDS, other=SEEDS)
-@settings(max_examples=30, deadline=None)
-def test_a_seed_decides_its_matrices(one, other):
-    for x, y, again in zip(projection(one, 5, 3), projection(other, 5, 3), projection(one, 5, 3), strict=True):
-        np.testing.assert_array_equal(x, again)
-        assert np.array_equal(x, y) == (one == other)
-
-
-def test_the_identity_pads_with_zeros():
-    w, a = augment.identity(5, 3)
-    np.testing.assert_array_equal(w @ np.arange(5.0), [0, 1, 2, 3, 4] + [0] * 59)
-    np.testing.assert_array_equal(a @ np.arange(3.0), [0, 1, 2] + [0] * 13)
-
-
-@pytest.mark.parametrize("seeds", [None, np.array([3, 2**41 + 1])])
-def test_many_projections_are_each_ones(seeds):
-    w, a = augment.projections(seeds, 2, 5, 3)
-    assert w.shape == (2, 64, 5) and a.shape == (2, 16, 3)
-    for i in range(2):
-        expected = augment.identity(5, 3) if seeds is None else projection(int(seeds[i]), 5, 3)
-        np.testing.assert_array_equal(w[i], expected[0])
-        np.testing.assert_array_equal(a[i], expected[1])
+from gla.manifests import TEST, TRAIN, VALIDATION, read_manifest, write_manifest
+from gla.options import ConfigError
 
 
 def test_ranges_of_seeds_are_disjoint_for_a_trillion_projections():
     assert TRAIN + 10**12 <= VALIDATION and VALIDATION + 10**12 <= TEST
 
 
-def _digest(folder, name, environment, lifetimes, updates=8, returns=None):
+def _digest(folder, name, source, lifetimes, updates=8, returns=None):
     path = folder / f"{name}.json"
     row = returns or [float(u) for u in range(updates)]
-    body = {"environment": environment, "lifetimes": list(range(lifetimes)), "streams": 2, "observation_size": 4,
-            "action_size": 2, "discrete": False, "updates": len(row), "mean_return": [row] * lifetimes, "name": name,
-            "format": 1, "files": {}, "steps_per_update": 8, "config": {"id": environment, "tasks": []}}  # fmt: skip
+    body = {"source": source, "environment": f"{source}s", "lifetimes": list(range(lifetimes)), "num_envs": 2, "observation_size": 4,
+            "action_size": 2, "discrete": False, "updates": len(row), "mean_return": [row] * lifetimes, "name": name, "tasks": 1,
+            "format": 2, "files": {}, "steps_per_update": 8, "arrays": {},
+            "config": {"source": {"kind": "ppo"}, "environment": {"id": source, "tasks": []}}}  # fmt: skip
     path.write_text(json.dumps(body | {"content": fingerprint(body)}))
     return f"{name}.zarr", str(path)
 
 
-def _manifest(folder, stores, environments=("e",), **kwargs):
+def _manifest(folder, stores, sources=("e",), **kwargs):
     paths = folder / "m.csv", folder / "m.json"
-    augment.write_manifest(Dataset(environments=list(environments), **kwargs), stores, *paths)
+    write_manifest(Dataset(sources=list(sources), **kwargs), stores, *paths)
     return paths
 
 
@@ -100,20 +48,20 @@ def test_no_lifetime_and_no_projection_is_in_two_splits(tmp_path_factory, blocks
     folder = tmp_path_factory.mktemp("m")
     stores = [_digest(folder, f"{e}{i}", e, n) for e in "ef" for i, n in enumerate(blocks)]
     total, held_out = sum(blocks), ceil(Fraction(percent, 100) * sum(blocks))
-    projections = Projections(train=train, validation=validation)
+    encoding = projected.Options(train=train, validation=validation)
 
     def write():
-        return _manifest(folder, stores, "ef", held_out_lifetimes=percent / 100, projections=projections)
+        return _manifest(folder, stores, "ef", held_out_lifetimes=percent / 100, encoding=encoding)
 
     if held_out >= total:
         with pytest.raises(ConfigError, match="leaves none to train on"):
             write()
         return
-    frame, summary = augment.read_manifest(*write())
-    assert len(frame) == 2 * 2 * total  # environments, streams
-    by_lifetime = frame.groupby(["environment", "store", "lifetime"])
+    frame, summary = read_manifest(*write())
+    assert len(frame) == 2 * 2 * total  # sources, streams
+    by_lifetime = frame.groupby(["source", "store", "lifetime"])
     assert (by_lifetime["split"].nunique() == 1).all() and (by_lifetime["stream"].nunique() == 2).all()
-    for _, own in frame.groupby("environment"):
+    for _, own in frame.groupby("source"):
         lifetimes = own.drop_duplicates(["store", "lifetime"])
         assert list(lifetimes["split"]) == ["train"] * (total - held_out) + ["validation"] * held_out
     seen = frame[frame["split"] == "train"].iloc[0], frame[frame["split"] == "validation"].iloc[0]
@@ -121,7 +69,14 @@ def test_no_lifetime_and_no_projection_is_in_two_splits(tmp_path_factory, blocks
     assert seen[1]["projection_high"] - seen[1]["projection_low"] == validation
     assert seen[0]["projection_high"] <= seen[1]["projection_low"] and seen[1]["projection_high"] <= TEST
     own = [json.loads(Path(digest).read_text())["content"] for _, digest in stores[: len(blocks)]]
-    assert summary["environments"]["e"]["content"] == own
+    assert summary["sources"]["e"]["content"] == own and summary["sources"]["f"]["environment"] == "fs"
+
+
+def test_contexts_that_are_all_alike_have_one_frame_each(tmp_path):
+    """A row names a range of seeds whatever the encoding is; what is seen through it is the same in both splits."""
+    frame, summary = read_manifest(*_manifest(tmp_path, [_digest(tmp_path, "e", "e", 4)], encoding=tabular.Options(states=4, actions=2)))
+    assert (frame["projection_high"] - frame["projection_low"] == 1).all()
+    assert summary["encoding"] == {"kind": "tabular", "states": 4, "actions": 2}
 
 
 def test_shares_are_rounded_up_as_written(tmp_path):
@@ -137,21 +92,21 @@ def test_holding_out_everything_is_refused(tmp_path):
 
 def test_the_summary_holds_the_returns_at_both_ends(tmp_path):
     _, summary = _manifest(tmp_path, [_digest(tmp_path, "e", "e", 3, updates=20)])
-    body = json.loads(summary.read_text())["environments"]["e"]
+    body = json.loads(summary.read_text())["sources"]["e"]
     assert (body["return_first"], body["return_last"]) == (2.0, 17.0)  # of five updates each
 
 
 def test_returns_are_known_where_the_first_episode_ends_late(tmp_path):
     """An episode of HalfCheetah takes 1000 steps: none ends in the first seven updates of 128."""
     _, summary = _manifest(tmp_path, [_digest(tmp_path, "e", "e", 3, returns=[None] * 7 + [1.0, 2.0, 3.0])])
-    body = json.loads(summary.read_text())["environments"]["e"]
+    body = json.loads(summary.read_text())["sources"]["e"]
     assert np.isfinite([body["return_first"], body["return_last"]]).all()
 
 
 @pytest.mark.parametrize("name", ["NA", "1", "null", "True"])
 def test_any_usable_name_survives_the_table(tmp_path, name):
-    frame, _ = augment.read_manifest(*_manifest(tmp_path, [_digest(tmp_path, "d", name, 3)], [name]))
-    assert set(frame["environment"]) == {name}
+    frame, _ = read_manifest(*_manifest(tmp_path, [_digest(tmp_path, "d", name, 3)], [name]))
+    assert set(frame["source"]) == {name}
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path):
@@ -164,7 +119,7 @@ def test_a_folder_with_its_manifest_may_be_moved(tmp_path):
     (tmp_path / "here").mkdir()
     paths = _manifest(tmp_path / "here", [_digest(tmp_path / "here", "e", "e", 4)])
     (tmp_path / "here").rename(tmp_path / "there")
-    frame, _ = augment.read_manifest(*(tmp_path / "there" / p.name for p in paths))
+    frame, _ = read_manifest(*(tmp_path / "there" / p.name for p in paths))
     assert set(frame["digest"]) == {str(tmp_path / "there/e.json")}
 
 
@@ -186,11 +141,11 @@ def _no_table(table, _summary):
 
 def _alter_summary(_table, summary):
     body = json.loads(summary.read_text())
-    body["environments"]["e"]["return_last"] += 1
+    body["sources"]["e"]["return_last"] += 1
     summary.write_text(json.dumps(body))
 
 
-def _other_projections(_table, summary):
+def _other_encoding(_table, summary):
     summary.write_text(summary.read_text().replace('"gaussian"', '"identity"'))
 
 
@@ -205,11 +160,11 @@ def _no_summary(_table, summary):
 @pytest.mark.parametrize(
     "damage, named",
     [(_alter_table, "m.csv"), (_cut_table, "m.csv"), (_empty_table, "m.csv"), (_no_table, "m.csv"),
-     (_alter_summary, "m.json"), (_other_projections, "m.json"), (_cut_summary, "m.json"), (_no_summary, "m.json")],
+     (_alter_summary, "m.json"), (_other_encoding, "m.json"), (_cut_summary, "m.json"), (_no_summary, "m.json")],
 )  # fmt: skip
 def test_an_altered_manifest_is_refused(tmp_path, damage, named):
     paths = _manifest(tmp_path, [_digest(tmp_path, "e", "e", 4)])
-    augment.read_manifest(*paths)
+    read_manifest(*paths)
     damage(*paths)
     with pytest.raises(CorruptFile, match=named):
-        augment.read_manifest(*paths)
+        read_manifest(*paths)

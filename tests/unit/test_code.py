@@ -1,0 +1,240 @@
+"""Which code decides which result: of the smoke config by name, and of every kind there is."""
+
+import ast
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gla import code
+from gla.conditions import kinds as conditions
+from gla.config.reading import normalise
+from gla.encoding.kinds import ENCODINGS
+from gla.environments import kinds as environments
+from gla.figures.kinds import FIGURES
+from gla.labels.kinds import LABELS
+from gla.losses.kinds import LOSSES
+from gla.models.kinds import MODELS
+from gla.paths import Paths
+from gla.sources.kinds import SOURCES
+from gla.windows.kinds import WINDOWS
+
+# Modules that decide no result of the workflow: what a user runs by hand, and what is asked before jobs run, or around them.
+APART = {
+    "gla.api", "gla.checked", "gla.cli", "gla.code", "gla.demands", "gla.drawable", "gla.export", "gla.preflight", "gla.verify", "gla.watch",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    return normalise(yaml.safe_load((Path(__file__).parents[2] / "config/smoke.yaml").read_text()))
+
+
+@pytest.fixture(scope="module")
+def trees():
+    return code.scan()
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package, which ``scan`` reads instead."""
+    copy = shutil.copytree(code.ROOT, tmp_path / "gla", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "ROOT", copy)
+    return copy
+
+
+def _stages(config, trees):
+    """The code of each stage of a config, as the rules ask for it."""
+    own, paths = code.Code(trees), Paths(config)
+    environments, evaluations = config["environments"], config["evaluations"]
+    found = {f"collect {name}": own.collection(s, environments[s["environment"]]) for name, s in config["sources"].items()}
+    found |= {f"manifest {name}": own.manifest(d) for name, d in config["datasets"].items()}
+    for name, a in config["agents"].items():
+        found[f"train {name}"], found[f"card {name}"] = own.training(a, paths.dataset_of(name)), own.card(paths.dataset_of(name))
+    for name, v in evaluations.items():
+        entry = environments[v["environment"]]
+        for a in v["agents"]:
+            agent = config["agents"][a], paths.dataset_of(a)
+            found |= {f"rollout {name} {a} {c}": own.rollout(*agent, c, entry) for c in v["conditions"]}
+        found |= {f"baseline {name} {c}": own.baseline(c, entry) for c in v["baselines"]}
+        found[f"refer {v['environment']}"] = own.reference(entry)
+    for name, f in config["figures"].items():
+        drawn = paths.conditions(p["evaluation"] for p in f.get("panels", []))
+        found[f"table {name}"] = own.table(f["kind"], [p["environment"] for p in paths.panels(name)], drawn)
+        found[f"draw {name}"] = own.drawing(f["kind"], drawn)
+    return found | {"verdicts": own.verdicts(paths.conditions(evaluations))}
+
+
+def _of_every_kind(trees):
+    """The code of stages that each name one kind, and between them all of them."""
+    own = code.Code(trees)
+    ids = [*environments.ENVIRONMENTS, "Reacher-v5"]
+    entries = [{"id": id, "reference": {"backend": backend}} for id in ids for backend in environments.BACKENDS]
+    agents = [
+        {"windows": {"kind": w}, "labels": {"kind": k}, "loss": {"kind": loss}, "model": {"kind": m}}
+        for w in WINDOWS for k in LABELS for loss in LOSSES for m in MODELS
+    ]  # fmt: skip
+    datasets = [{"encoding": {"kind": e}} for e in ENCODINGS]
+    for entry in entries:
+        yield own.reference(entry)
+        yield from (own.collection({"kind": s, "backend": b}, entry) for s in SOURCES for b in environments.BACKENDS)
+        yield from (own.baseline(c, entry) for c in conditions.BASELINES)
+    for dataset in datasets:
+        yield own.manifest(dataset)
+        yield own.card(dataset)
+        yield from (own.training(a, dataset) for a in agents)
+        yield from (own.rollout(a, dataset, c, entries[0]) for a in agents for c in conditions.IN_CONTEXT)
+    yield from (own.table(f, entries, conditions.CONDITIONS) for f in FIGURES)
+    yield from (own.drawing(f, conditions.CONDITIONS) for f in FIGURES)
+    yield own.verdicts(conditions.CONDITIONS)
+
+
+def test_every_module_decides_some_result_or_is_known_to_decide_none(trees):
+    covered = {name for found in _of_every_kind(trees) for name in found if name in trees}
+    neutral = {name for name in trees if code.neutral(name)}
+    assert covered | neutral | APART == trees.keys()
+    assert not covered & neutral and not covered & APART and not neutral & APART
+    assert set(code.NEUTRAL) <= trees.keys()
+
+
+def test_every_kind_is_a_module_of_the_package(trees):
+    registries = (environments.BACKENDS, ENCODINGS, FIGURES, LABELS, LOSSES, MODELS, SOURCES, WINDOWS)
+    modules = [m for kinds in registries for m in kinds.modules.values()] + [own.module for own in environments.ENVIRONMENTS.values()]
+    assert {*modules, *map(conditions.module, conditions.CONDITIONS)} <= trees.keys()
+
+
+def test_no_import_is_relative():
+    """Those are not followed."""
+    for path in code.ROOT.rglob("*.py"):
+        assert not any(getattr(node, "level", 0) for node in ast.walk(ast.parse(path.read_text()))), path
+
+
+IN_GRID = ["rollout grid*", "baseline grid*"]
+ROLLOUTS = ["rollout *", "baseline *"]
+CURVES = ["table figure*", "draw figure*"]
+# Which stages of the smoke config a change of each module makes again.
+CHANGES = {
+    "sources.ppo": ["collect *"],
+    "sources.random": [],
+    "storage.collecting": ["collect *"],
+    "storage.reading": ["train *", "baseline * ppo_final"],
+    "storage.layout": ["collect *", "manifest *", "train *", "card *", "rollout *", "baseline * ppo_final", "table sources", "draw sources"],
+    "environments.grid_world": ["collect grid", "refer grid", *IN_GRID, "table figure*"],
+    "environments.point_mass": [],
+    "environments.vector": ["collect *", "refer *", *ROLLOUTS],
+    "environments.envpool": [],
+    "learners.ppo": ["collect *", "refer *", "baseline * online_ppo", "baseline * reference"],
+    "learners.linear": ["baseline * online_linear"],
+    "learners.random_search": ["baseline * online_ars"],
+    "learners.scale": ["baseline * online_linear", "baseline * online_ars"],
+    "learners.small_batches": ["baseline * online_ppo"],
+    "reference": ["refer *", "baseline * reference"],
+    "manifests": ["manifest *", "train *", "card *", "rollout *"],
+    "encoding.projected": ["manifest *", "train *", "card *", "rollout *"],
+    "encoding.tabular": [],
+    "windows.across_updates": ["train grid_gap1"],
+    "windows.rising_quality": ["train projected_max"],
+    "windows.batches": ["train *"],
+    "labels.recorded": ["train grid_gap1"],
+    "labels.later_policy": ["train projected_max"],
+    "losses.divergence": ["train *"],
+    "losses.action_likelihood": [],
+    "models.transformer": ["train *", "rollout *"],
+    "models.attention": ["train *", "rollout *"],
+    "models.lstm": [],
+    "train": ["train *"],
+    "in_context": ["rollout *"],
+    "rollout": ROLLOUTS,
+    "conditions.rewards_hidden": ["rollout * rewards_hidden"],
+    "conditions.random": ["baseline * random"],
+    "conditions.context_wiped": [],
+    "figures.panels": ["table *", "draw *"],
+    "figures.training": ["table training", "draw training"],
+    "figures.scaling": [],
+    "statistics": ["verdicts", "card *", "table sources", "draw sources", *CURVES],
+    "verdicts": ["verdicts", *CURVES],
+    "card": ["card *"],
+    "config.agents": [],
+    "files": [],
+    "verify": [],
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_module_changes_exactly_the_stages_that_use_it(smoke, trees, name):
+    before = _stages(smoke, trees)
+    after = _stages(smoke, trees | {f"gla.{name}": ["changed", trees[f"gla.{name}"][1]]})
+    changed = {stage for stage in before if after[stage] != before[stage]}
+    assert changed == {stage for stage in before if any(fnmatch(stage, pattern) for pattern in CHANGES[name])}
+
+
+def test_a_changed_function_changes_its_module_and_no_other(package):
+    before = code.scan()
+    edits = {
+        "models/lstm.py": ("nn.init.zeros_(p)", "nn.init.ones_(p)"), "losses/divergence.py": ("+ 0.5 *", "+ 0.25 *"),
+        "learners/scale.py": ("def ", "def _"), "figures/training.py": ('"held-out"', '"held out"'),
+    }  # fmt: skip
+    for name, (old, new) in edits.items():
+        text = (package / name).read_text()
+        assert old in text
+        (package / name).write_text(text.replace(old, new, 1))
+    after = code.scan()
+    assert {name for name in before if after[name] != before[name]} == {f"gla.{name[:-3].replace('/', '.')}" for name in edits}
+
+
+def test_comments_docstrings_and_formatting_are_no_code(package):
+    before = code.scan()
+    for path in package.rglob("*.py"):
+        path.write_text(reworded(path.read_text()))
+    assert code.scan() == before
+
+
+def reworded(text):
+    """The same code in other lines, without comments, and with another documentation."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = "Something else."
+    return f"# A comment.\n\n\n{ast.unparse(tree)}\n"
+
+
+def test_a_file_more_in_every_folder_and_a_line_for_it_change_nothing(smoke, package):
+    before = code.scan()
+    for folder in {path.parent for path in package.rglob("kinds.py")}:
+        (folder / "another.py").write_text('"""Another."""\n')
+        with open(folder / "kinds.py", "a") as file:
+            file.write('ANOTHER = "another"\n')
+    after = code.scan()
+    assert len(after) == len(before) + 10  # the package's own folder has a kinds.py, too
+    assert _stages(smoke, after) == _stages(smoke, before)
+
+
+def test_an_import_counts_wherever_it_stands(smoke, package):
+    statements = ["import gla.added0", "from gla import added1", "from gla.added2 import x", "def f():\n    import gla.added3 as a"]
+    for number in range(len(statements)):
+        (package / f"added{number}.py").write_text("x = 1\n")
+    with open(package / "train.py", "a") as file:
+        file.write("\n\n" + "\n\n\n".join(statements) + "\n")
+    found = _stages(smoke, code.scan())
+    for number in range(len(statements)):
+        assert {stage for stage, own in found.items() if f"gla.added{number}" in own} == {"train grid_gap1", "train projected_max"}
+
+
+@pytest.mark.parametrize(
+    "table, name, change, stages",
+    [
+        (environments.ENVIRONMENTS, "gla/GridWorld-v0", {"max_episode_steps": 11}, ["collect grid", "refer grid", *IN_GRID, "table figure*"]),
+        (environments.ENVIRONMENTS, "gla/PointMass-v0", {"max_episode_steps": 11}, []),
+        (conditions.CONDITIONS, "random", {"label": "chance"}, ["verdicts", *CURVES]),
+        (conditions.CONDITIONS, "ppo_final", {"role": "calm"}, ["verdicts", "table figure5", "draw figure5"]),
+        (conditions.CONDITIONS, "context_wiped", {"dashes": ":"}, []),
+    ],
+)
+def test_a_changed_row_of_a_table_changes_exactly_the_stages_that_use_it(smoke, trees, monkeypatch, table, name, change, stages):
+    before = _stages(smoke, trees)
+    monkeypatch.setitem(table, name, table[name]._replace(**change))
+    after = _stages(smoke, trees)
+    changed = {stage for stage in before if after[stage] != before[stage]}
+    assert changed == {stage for stage in before if any(fnmatch(stage, pattern) for pattern in stages)}

@@ -1,0 +1,18 @@
+"""As projected, but of observations the signs alone."""
+
+from typing import Literal
+
+from gla.encoding import projected
+
+
+class Options(projected.Options):
+    """The signs of observations."""
+
+    kind: Literal["signs"] = "signs"
+
+
+class Encoding(projected.Encoding):
+    """See the package for the interface."""
+
+    def observe(self, x, frames, seen):
+        return super().observe(x.sign(), frames, seen)
