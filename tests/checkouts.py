@@ -1,5 +1,6 @@
 """Copies of a checkout, for tests that run one and change it."""
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -15,3 +16,12 @@ def copied(folder: Path, source: Path = ROOT) -> Path:
         else:
             shutil.copy(source / name, folder)
     return folder
+
+
+def register(registry: Path, line: str) -> None:
+    """Add a line to the first table of a ``kinds.py``, below its last."""
+    lines = registry.read_text().splitlines()
+    table = next(node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.Dict))
+    row, column = table.values[-1].end_lineno - 1, table.values[-1].end_col_offset
+    lines[row] = f"{lines[row][:column]}, {line.rstrip(',')}{lines[row][column:]}"
+    registry.write_text("\n".join(lines) + "\n")

@@ -17,6 +17,7 @@ Second version, column ``verdict``:
 - ``does not improve``: the last fifth is not shown to be above the first episode.
 - ``no control``: it is, and no control was run, or rewards never differ, so that neither hiding nor shuffling them takes anything away.
 - ``too few episodes``: fewer than half of the test seeds finished an episode with every network in every condition.
+  Column ``seeds_by_condition`` says how many did, of each condition and baseline.
 
 First version, column ``verdict_v1``, kept to compare with: the *gain* is the last fifth minus the first, and the *excess* over a
 control is the gain minus the control's. ``learns from reward``: the gain's interval lies above 0, and so does the excess over every
@@ -46,7 +47,7 @@ COLUMNS = (
     *ABLATIONS, *CALM, *ONLINE, *of_role("source", "reference"), "best_online", "best_online_last", "beats_online",
     "beats_online_low", "beats_online_high", "normalised_score", "score_low", "score_high", "score_above_calm",
     "score_above_calm_low", "score_above_calm_high", "below_zero_action", "data_efficiency", "training_seeds", "seeds",
-    "fewest_episodes",
+    "fewest_episodes", "seeds_by_condition",
 )  # fmt: skip
 
 
@@ -190,6 +191,8 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
         "training_seeds": networks, "seeds": seeds, "enough": finished.sum() >= seeds / 2,
         "fewest_episodes": own.groupby(["condition", "training_seed", "seed"]).size().min() if finished.all() else 0,
     }  # fmt: skip
+    ended = {c: last for c, (_, last) in fifth.items()} | baseline
+    row["seeds_by_condition"] = ", ".join(f"{c} {np.isfinite(x).all(0).sum()}" for c, x in ended.items())
     row |= zip(("last", "last_low", "last_high"), seeds_interval(last, tasks), strict=True)
     row |= {c: _mean(fifth[c][1]) for c in ABLATIONS if c in frames} | {c: _mean(x) for c, x in baseline.items()}
     if online := [c for c in ONLINE if np.isfinite(row.get(c, np.nan))]:

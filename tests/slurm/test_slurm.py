@@ -202,7 +202,7 @@ def test_the_generic_profile_submits_too(smoke):
     (folder / "results/smoke/manifests/grid.json").unlink()
     _finish(_snakemake(folder, "generic", f"{AGENT}/agent.json"), folder)
     jobs = [job[1:4] for job in _records() if job[0] not in before]
-    assert jobs == [["augment", "COMPLETED", "main"], ["train", "COMPLETED", "gpu"]]
+    assert jobs == [["manifest", "COMPLETED", "main"], ["train", "COMPLETED", "gpu"]]
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,8 @@ def longer(smoke):
     """A config with an agent that trains for longer, and that agent's files as one machine makes them."""
     folder = smoke[0]
     raw = yaml.safe_load((folder / "config/smoke.yaml").read_text())
-    raw["agents"]["grid_gap1"] |= {"steps": 2000, "evaluate_every": 100}
+    agent = raw["agents"]["grid_gap1"]
+    agent["training"] = agent["training"] | {"steps": 2000, "evaluate_every": 100}
     (folder / "longer.yaml").write_text(yaml.safe_dump(raw))
     target = f"{AGENT}/agent.json"
     _finish(_snakemake(folder, "default", "--cores", "1", target, config="longer.yaml"), folder)

@@ -197,6 +197,7 @@ def test_a_seed_that_finished_no_episode_leaves_the_others_where_they_are(tmp_pa
               _frame("baseline", "reference", best)]  # fmt: skip
     row = _table(tmp_path, frames, tasks=2).iloc[0]
     assert row["verdict"] == "learns from reward" and row["fewest_episodes"] == 0
+    assert row["seeds_by_condition"] == f"agent 15, {HIDDEN} 15, random 16, reference 16"
     assert row["score_above_calm"] == pytest.approx(0.76, abs=0.1)
 
 

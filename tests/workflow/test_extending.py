@@ -1,4 +1,4 @@
-"""What README and docs/extend.md say of extending, done: their own words are the input, and the files that they touch are counted."""
+"""What README.md and docs/extend.md say of extending, done: their own words are the input, and the files that they touch are counted."""
 
 import json
 import os
@@ -9,12 +9,14 @@ import sys
 import pandas as pd
 import pytest
 import yaml
-from checkouts import ROOT, SOURCES, copied
+from checkouts import ROOT, SOURCES, copied, register
+
+TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs/extend.md").read_text()
 
 
 def _section(title):
-    pages = "".join((ROOT / page).read_text() for page in ("README.md", "docs/extend.md"))
-    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", pages, re.DOTALL | re.MULTILINE)[1]
+    (section,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
+    return section
 
 
 def _block(title, language):
@@ -22,15 +24,19 @@ def _block(title, language):
     return block
 
 
-def _add(folder, title):
-    """The kind that a section shows: its file, and its line in the folder's registry. The paths of both."""
-    text = _section(title)
-    (path,) = re.findall(r"`(src/gla/\w+/\w+\.py)`:\n", text)
-    (registry,) = re.findall(r"`(src/gla/\w+/kinds\.py)`", text)
-    (line,) = re.findall(r"`(\"\w+\": \"gla\.\w+\.\w+\",)`", text)
+def _entry(title, noun):
+    """The one entry of a noun that a section adds to the config."""
+    (entry,) = yaml.safe_load(_block(title, "yaml"))[noun].values()
+    return entry
+
+
+def _extend(folder, title):
+    """Add the file and the line of a section. Returns the two files."""
+    section = _section(title)
+    path, registry = re.search(r"`(src/gla/\w+/(?!kinds)\w+\.py)`:\n", section)[1], re.search(r"`(src/gla/\w+/kinds\.py)`", section)[1]
     (folder / path).write_text(_block(title, "python"))
-    (folder / registry).write_text((folder / registry).read_text().replace("{", "{" + line, 1))
-    return [path, registry]
+    register(folder / registry, re.search(r"`(\"\w+\": \"gla\.\w+\.\w+\",)`", section)[1])
+    return [registry, path]
 
 
 @pytest.fixture
@@ -41,6 +47,14 @@ def checkout(tmp_path):
 def _files(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for n in SOURCES for p in (folder / n).rglob("*")
             if p.is_file() and "__pycache__" not in p.parts}  # fmt: skip
+
+
+def _config(folder):
+    """The smoke config, whose agents are trained for two steps."""
+    raw = yaml.safe_load((folder / "config/smoke.yaml").read_text())
+    for agent in raw["agents"].values():
+        agent["training"] = {"steps": 2, "batch_size": 8, "evaluate_every": 2}
+    return raw
 
 
 def _make(folder, raw, target):
@@ -60,7 +74,7 @@ def _touched(before, folder):
 
 
 def test_an_environment_is_added_by_its_entry_alone(checkout):
-    before, raw = _files(checkout), yaml.safe_load((checkout / "config/smoke.yaml").read_text())
+    before, raw = _files(checkout), _config(checkout)
     added = yaml.safe_load(_block("Add an environment", "yaml"))
     # The same entries, at the smoke config's scale and with its agent.
     walker, evaluation = added["environments"]["walker"], added["evaluations"]["walker"]
@@ -71,7 +85,6 @@ def test_an_environment_is_added_by_its_entry_alone(checkout):
     for kind, entries in added.items():
         raw[kind] |= entries
     raw["datasets"]["projected"]["sources"] = ["pendulum"]
-    raw["agents"]["projected_max"]["training"] = {"steps": 2, "batch_size": 8, "evaluate_every": 2}
     _make(checkout, raw, "results/smoke/figures/walker.png")
     assert _touched(before, checkout) == ["config/smoke.yaml"]
     frame = pd.read_csv(checkout / "results/smoke/figures/walker.csv")
@@ -83,42 +96,37 @@ def test_an_environment_is_added_by_its_entry_alone(checkout):
     assert [p.name for p in sorted((checkout / "results/smoke/histories").iterdir()) if p.is_dir()] == ["pendulum"]
 
 
-def test_a_figure_is_added_by_one_file_one_line_and_its_entry(checkout):
-    before, raw = _files(checkout), yaml.safe_load((checkout / "config/smoke.yaml").read_text())
-    added = _add(checkout, "Add a figure")
-    figure = yaml.safe_load(_block("Add a figure", "yaml"))["figures"]
-    figure["lengths"]["panels"][0]["evaluation"] = "grid"
-    raw["figures"] = figure
+def test_a_figure_is_added_by_one_file_its_line_and_its_entry(checkout):
+    before, raw, written = _files(checkout), _config(checkout), _extend(checkout, "Add a figure")
+    figure = _entry("Add a figure", "figures")
+    figure["panels"][0]["evaluation"] = "grid"
+    raw["figures"] = {"lengths": figure}
     raw["evaluations"]["grid"] |= {"agents": ["grid_gap1"], "baselines": [], "episodes": 2}
     _make(checkout, raw, "results/smoke/figures/lengths.png")
-    assert _touched(before, checkout) == sorted(["config/smoke.yaml", *added])
+    assert _touched(before, checkout) == sorted(["config/smoke.yaml", *written])
     frame = pd.read_csv(checkout / "results/smoke/figures/lengths.csv")
     assert set(frame["condition"]) == {"agent", "rewards_hidden", "rewards_shuffled"} and (frame["mean"] == 10).all()
 
 
-def test_a_model_is_added_by_one_file_one_line_and_its_entry(checkout):
-    before, raw = _files(checkout), yaml.safe_load((checkout / "config/smoke.yaml").read_text())
-    added = _add(checkout, "Add a model")
-    kind = yaml.safe_load(_block("Add a model", "yaml"))["agents"]["recurrent"]["model"]
-    raw["agents"]["grid_gap1"] |= {"model": {"kind": kind, "width": 32}, "training": {"steps": 2, "batch_size": 8, "evaluate_every": 2}}
+def test_a_model_is_added_by_one_file_its_line_and_its_entry(checkout):
+    before, raw, written = _files(checkout), _config(checkout), _extend(checkout, "Add a model")
+    raw["agents"]["grid_gap1"]["model"] = _entry("Add a model", "agents")["model"]
     raw["figures"] = {"recurrent": {"kind": "in_context", "panels": [{"evaluation": "grid"}]}}
     conditions = ["agent", "context_wiped"]
     raw["evaluations"]["grid"] |= {"agents": ["grid_gap1"], "baselines": [], "episodes": 2, "conditions": conditions}
     _make(checkout, raw, "results/smoke/figures/recurrent.png")
-    assert _touched(before, checkout) == sorted(["config/smoke.yaml", *added])
+    assert _touched(before, checkout) == sorted(["config/smoke.yaml", *written])
     assert set(pd.read_csv(checkout / "results/smoke/figures/recurrent.csv")["condition"]) >= set(conditions)
 
 
-def test_windows_labels_and_a_loss_are_added_by_one_file_and_one_line_each(checkout):
-    before, raw = _files(checkout), yaml.safe_load((checkout / "config/smoke.yaml").read_text())
-    agent, touched = raw["agents"]["projected_max"], ["config/smoke.yaml"]
-    for title, key in (("Add windows", "windows"), ("Add labels", "labels"), ("Add a loss", "loss")):
-        touched += _add(checkout, title)
-        (entry,) = yaml.safe_load(_block(title, "yaml"))["agents"].values()
-        agent[key] = entry[key]
-    agent["windows"] |= {"chunks": 4, "chunk_steps": 10}
-    agent["training"] = {"steps": 2, "batch_size": 8, "evaluate_every": 2}
-    target = "results/smoke/agents/projected_max/metrics.jsonl"
-    _make(checkout, raw, target)  # of discrete and of continuous actions
-    assert _touched(before, checkout) == sorted(touched)
-    assert json.loads((checkout / target).read_text().splitlines()[-1])["validation_loss"] >= 0
+def test_windows_labels_and_a_loss_are_added_by_one_file_a_line_and_an_entry_each(checkout):
+    before, raw = _files(checkout), _config(checkout)
+    titles = {"windows": "Add windows", "labels": "Add labels", "loss": "Add a loss"}
+    written = [file for title in titles.values() for file in _extend(checkout, title)]
+    added = {key: _entry(title, "agents")[key] for key, title in titles.items()}
+    raw["agents"]["grid_gap1"] |= added
+    _make(checkout, raw, "results/smoke/agents/grid_gap1/agent.json")
+    assert _touched(before, checkout) == sorted(["config/smoke.yaml", *written])
+    config = json.loads((checkout / "results/smoke/agents/grid_gap1/agent.json").read_text())["config"]
+    kinds = {key: entry if isinstance(entry, str) else entry["kind"] for key, entry in added.items()}
+    assert {key: config[key]["kind"] for key in titles} == kinds

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from checkouts import ROOT, SOURCES, copied
+from checkouts import ROOT, SOURCES, copied, register
 
 from gla.files import writing
 from gla.verify import verify
@@ -401,12 +401,7 @@ def extended(smoke, tmp_path_factory):
     for noun, line in LINES.items():
         (path,) = (ADDED / noun).glob("*.py")
         shutil.copy(path, folder / "src/gla" / noun)
-        registry = folder / "src/gla" / noun / "kinds.py"
-        lines = registry.read_text().splitlines()
-        last = next(node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.Dict)).values[-1]
-        row, column = last.end_lineno - 1, last.end_col_offset
-        lines[row] = f"{lines[row][:column]}, {line}{lines[row][column:]}"
-        registry.write_text("\n".join(lines) + "\n")
+        register(folder / "src/gla" / noun / "kinds.py", line)
     return folder
 
 

@@ -33,7 +33,8 @@ class Evaluation(Options):
     env_steps: Steps | None = None
     """Environment steps of each seed (give either this or episodes)."""
     context_length: Steps = 4000
-    """Most recent transitions that the agent is shown (the paper: the last 4 thousand)."""
+    """Most recent transitions that attention reaches back (the paper: the last 4 thousand). A recurrent model keeps of all of
+    them what its state has room for."""
     eta: Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)] = [0.0, 1.0]
     """What the agent is told at the first and at the last step, linear in between. Ignored by agents without eta."""
     temperature: Annotated[float, Field(ge=0, le=1e3)] = 1.0

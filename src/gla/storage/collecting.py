@@ -18,7 +18,7 @@ from gla.policies import NumericalError
 from gla.progress import Progress
 from gla.sources.kinds import SOURCES
 from gla.sources.options import NOT_OF_BLOCKS, Array, Run, SourceOptions
-from gla.storage.layout import FORMAT, create
+from gla.storage.layout import FORMAT, LAYOUT, create
 
 PACKAGES = ("gla", "torch", "numpy", "gymnasium", "mujoco", "dm-control", "zarr")  # that decide a store's bytes
 
@@ -132,7 +132,7 @@ def _write(source: SourceOptions, run: Run, layout: dict[str, Array], lifetimes:
     rest = run.rest() | {"mean_return": mean_return, "env_steps": np.arange(source.updates) * e * t_max}
     for name, value in rest.items():
         create(group, name, layout[name])[...] = value
-    group.attrs.update({"format": 1, "steps_per_update": t_max, "discrete": run.spec.discrete})
+    group.attrs.update({"format": LAYOUT, "steps_per_update": t_max, "discrete": run.spec.discrete})
     return mean_return
 
 

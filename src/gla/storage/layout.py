@@ -11,7 +11,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from gla.files import Description, check_place, read_description
 from gla.sources.options import Array
 
-FORMAT = 2  # version of what a digest says
+FORMAT, LAYOUT = 2, 1  # versions of what a digest says, and of how arrays lie in a store
 CHUNK_ROWS = 1024  # rows of one stream that are compressed together
 SHARD_ROWS = 32768  # rows of one lifetime that share a file
 TYPES = ("float32", "int64", "bool")
@@ -67,6 +67,14 @@ class Digest(Description):
     def _a_return_for_each_update(self):
         if [len(row) for row in self.mean_return] != [self.updates] * len(self.lifetimes):
             raise ValueError(f"mean_return of {len(self.lifetimes)} lifetimes and {self.updates} updates")
+        return self
+
+    @model_validator(mode="after")
+    def _arrays_of_these_sizes(self):
+        for axis, size in {"observation": self.observation_size, "action": self.action_size}.items():
+            for name, array in self.arrays.items():
+                if array.axes.get(axis, size) != size:
+                    raise ValueError(f"{axis}_size {array.axes[axis]}, as array {name!r} has")
         return self
 
 

@@ -39,9 +39,9 @@ class History:
     arrays: dict[str, np.ndarray]
 
     def __getattr__(self, name: str) -> np.ndarray:
-        if name in self.arrays:
+        if name != "arrays" and name in self.arrays:  # a copy asks before it has any
             return self.arrays[name]
-        raise AttributeError(f"no array {name!r} was read (there are {', '.join(self.arrays)})")
+        raise AttributeError(f"no array {name!r} was read")
 
     @property
     def updates(self) -> int:
