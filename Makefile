@@ -2,7 +2,7 @@
 # make test     the environment, and the fast tests
 # make report   the figures as one HTML page, with captions and the config of each: report.html
 # make site     the documentation as a site, in site/
-# make check    formats, types and the documentation
+# make check    formats, types, spelling and the documentation
 # make reliability   faults of every kind, injected; writes docs/reliability.md
 # make bench    every stage beside its peer; writes docs/benchmarks.md
 # make docs-results  the committed results, docs/results, from finished runs
@@ -35,6 +35,7 @@ check: env site
 	$(BIN)/ruff check
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md Snakefile benchmarks config docs src tests workflow
 
 test: env
 	$(BIN)/python -m pytest
