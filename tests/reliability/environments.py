@@ -163,7 +163,7 @@ LIES: dict[str, dict[str, Callable]] = {
         "made: with 65 columns": _sets("observation_space", Box(-1, 1, (65,))),
         "made: with an image": _sets("observation_space", Box(0, 255, (4, 4), np.uint8)),
         "made: with a third action": _sets("action_space", Discrete(3)),
-        "made: with actions from 1": _sets("action_space", Discrete(2, start=1)),
+        "made: with three actions from 1": _sets("action_space", Discrete(3, start=1)),
         "made: with two kinds of action": _sets("action_space", MultiDiscrete([2, 2])),
         "made: with integers for actions": _sets("action_space", Box(0, 3, (2,), np.int64)),
         "made: with bounds the wrong way round": _action_bounds(1, -1),
