@@ -243,9 +243,14 @@ def read_description(path: str | Path, model: type[Description], anywhere: bool 
         whole = "content" not in body or body["content"] == fingerprint({k: v for k, v in body.items() if k != "content"})
     except ValidationError as error:
         fault = error.errors()[0]
-        where, expected = ".".join(map(str, fault["loc"])) or "it", fault["msg"].removeprefix("Value error, ")
-        found = "is missing" if fault["type"] == "missing" else f"is {reprlib.repr(fault['input'])}"
-        raise CorruptFile(f"{path}: {where} {found} (expected: {expected}); {ANEW}") from None
+        where, expected = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "missing":
+            found = f"{where} is missing"
+        elif where:
+            found = f"{where} is {reprlib.repr(fault['input'])}"
+        else:
+            found = "its parts do not agree"
+        raise CorruptFile(f"{path}: {found} (expected: {expected}); {ANEW}") from None
     except RecursionError:
         raise CorruptFile(f"{path}: nested too deep (expected what this package writes); {ANEW}") from None
     if not whole:

@@ -288,7 +288,6 @@ FORGED = {
     "a normaliser of integers": ("policy_observation_std", lambda x: {"policy_observation_std": _typed(x["policy_observation_std"], "int64")}),
     "weights that are true or false": ("policy_w0", lambda x: {"policy_w0": _typed(x["policy_w0"], "bool")}),
     "a layer without an axis": ("policy_w0", lambda x: {"policy_w0": Array("float32", {"lifetime": 3})}),
-    "means of two dimensions": ("mean", lambda x: {"mean": _sized(x["mean"], action=2)}),
     "means of integers": ("mean", lambda x: {"mean": _typed(x["mean"], "int64")}),
     "deviations of fewer updates": ("log_std", lambda x: {"log_std": _sized(x["log_std"], update=4)}),
     "deviations that are true or false": ("log_std", lambda x: {"log_std": _typed(x["log_std"], "bool")}),
@@ -308,6 +307,16 @@ def test_arrays_of_other_sizes_or_types_than_the_stores_own_are_refused(copy, na
     assert str(error.value).startswith(f"{store}/{named}: ") and "expected" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_digest_whose_sizes_are_not_those_of_its_arrays_is_refused(copy):
+    store, digest = copy
+    layout = arrays_of(read_digest(digest))
+    _forge(store, digest, mean=_sized(layout["mean"], action=2))
+    with pytest.raises(CorruptFile) as error:
+        read_digest(digest)
+    assert str(error.value).startswith(f"{digest}: its parts do not agree (expected: action_size 2, as array 'mean' has); ")
+    assert "\n" not in str(error.value)
+
+
 def test_policies_are_refused_where_they_alone_are_read(copy):
     store, digest = copy
     _forge(store, digest, **_policies_of(arrays_of(read_digest(digest)), d=5))
@@ -324,7 +333,7 @@ def test_policies_of_integer_actions_have_an_output_for_each_of_them(tmp_path, g
     with pytest.raises(CorruptFile, match=r"policy_w2: .*expected float32 of \(4, 6, 64, 4\)"):
         read(store, digest)
     _forge(store, digest, **_policies_of(layout, d=9, a=4), logits=_sized(layout["logits"], action=5))
-    with pytest.raises(CorruptFile, match="history.zarr/logits: described as"):
+    with pytest.raises(CorruptFile, match=r"digest.json: its parts do not agree \(expected: action_size 5, as array 'logits' has\)"):
         read(store, digest)
 
 
