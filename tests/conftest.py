@@ -4,11 +4,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gla.agent import AgentModel, describe, encoding_of
+from gla.agent import AgentModel, describe
 from gla.config.agents import Agent
 from gla.config.datasets import Dataset
 from gla.config.environments import Environment
 from gla.encoding import projected
+from gla.encoding.making import encoding_of
 from gla.files import write_json
 from gla.manifests import read_manifest, write_manifest
 from gla.models import transformer

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gla.config.agents import Agent as AgentConfig
-from gla.encoding.kinds import ENCODINGS
+from gla.encoding.making import encoding_of
 from gla.encoding.tokens import Sizes
+from gla.environments.spaces import EnvSpec
 from gla.files import ANEW, CorruptFile, Description, check, read_description, sha256
 from gla.losses.options import prediction_head
 from gla.manifests import Summary
@@ -71,16 +72,16 @@ class Agent:
     config: AgentConfig
     manifest: dict
 
-    @property
-    def encoding(self) -> Any:
-        """What its tokens hold, and how its outputs become actions (gla.encoding)."""
-        return encoding_of(self.manifest)
-
-
-def encoding_of(manifest: dict) -> Any:
-    """The encoding of a manifest's summary."""
-    kind = manifest["encoding"]["kind"]
-    return ENCODINGS[kind].Encoding(ENCODINGS.options(kind).model_validate(manifest["encoding"]))
+    def within(self, spec: EnvSpec) -> tuple[Any, nn.Module]:
+        """What its tokens hold of an environment (gla.encoding), and its sequence model for such tokens, of the same weights."""
+        options, sequence = self.config.model, self.model.sequence
+        encoding = encoding_of(self.manifest, options.turns, spec)
+        if not options.turns:
+            return encoding, sequence
+        with torch.device("meta"):
+            other = MODELS[options.kind].SequenceModel(options, encoding.sizes)
+        other.load_state_dict(sequence.state_dict(), assign=True)
+        return encoding, other.eval()
 
 
 def describe(config: AgentConfig, manifest: dict, weights: Path, training: dict) -> dict:

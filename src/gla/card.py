@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from gla.agent import AgentDescription, encoding_of
+from gla.agent import AgentDescription
+from gla.encoding.making import encoding_of
 from gla.files import CorruptFile, atomic, read_csv, read_description
 from gla.paths import network
 from gla.rows import read_rows

@@ -151,7 +151,7 @@ def _check(raw: dict[str, Any], memory: int | None, cache: Path) -> Checked:
     if problems:
         raise ConfigError("\n".join(problems))
     contexts = {
-        name: {a: demands.state(v, config.agents[a], config, facts[v.environment]["time_limit"]) for a in v.agents}
+        name: {a: demands.state(v, config.agents[a], config, facts[v.environment]) for a in v.agents}
         for name, v in config.evaluations.items()
     }
     return Checked(normalised, facts, contexts, needed, list(_warnings(config, facts, contexts)), code.scan())

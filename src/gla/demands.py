@@ -3,12 +3,13 @@
 Estimates, in bytes, count what is surely held at the same time and nothing else: what they say is too much is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gla.config.agents import Agent
 from gla.config.evaluations import Evaluation
 from gla.config.whole import Config
+from gla.encoding.tokens import Sizes
 from gla.learners.ppo import PPO
 from gla.sources.options import SourceOptions
 
@@ -36,28 +37,36 @@ def collection(source: SourceOptions, facts: Facts) -> int:
     return population(k, source.num_envs, source.steps, source.hidden, facts) + rows + snapshots + 4 * k * source.updates
 
 
-def training(agent: Agent, config: Config) -> int:
+def _sizes(agent: Agent, config: Config, environments: Iterable[Facts]) -> Sizes:
+    """Of an agent's tokens, in environments of which this is known."""
+    encoding = config.datasets[agent.dataset].encoding
+    if not agent.model.turns:
+        return encoding.sizes
+    return encoding.spanned([(e["observation_size"], e["action_size"]) for e in environments])
+
+
+def training(agent: Agent, config: Config, facts: dict[str, Facts]) -> int:
     """Of one step: weights, gradients, Adam's moments; and of each token its numbers and what the backward pass needs."""
-    sizes = config.datasets[agent.dataset].encoding.sizes
+    sizes = _sizes(agent, config, [facts[config.sources[s].environment] for s in config.datasets[agent.dataset].sources])
     tokens = agent.training.batch_size * agent.windows.length
     return 16 * agent.model.parameters(sizes) + tokens * (4 * sizes.token + agent.model.activations(sizes))
 
 
-def state(evaluation: Evaluation, agent: Agent, config: Config, limit: int | None) -> int:
-    """What an agent keeps of its contexts in a rollout. limit: the environment's time limit."""
-    steps = evaluation.env_steps or evaluation.episodes * (limit or evaluation.context_length)
-    sizes = config.datasets[agent.dataset].encoding.sizes
+def state(evaluation: Evaluation, agent: Agent, config: Config, known: Facts) -> int:
+    """What an agent keeps of its contexts in a rollout. known: of the environment."""
+    steps = evaluation.env_steps or evaluation.episodes * (known["time_limit"] or evaluation.context_length)
+    sizes = _sizes(agent, config, [known])
     return agent.model.state_bytes(sizes, evaluation.seeds, min(evaluation.context_length, steps))
 
 
-def rollout(evaluation: Evaluation, agent: Agent | None, config: Config, limit: int | None) -> int:
+def rollout(evaluation: Evaluation, agent: Agent | None, config: Config, known: Facts) -> int:
     """Of an agent, or of a baseline: environments, a row for each episode that it surely has, and the agent's weights and state."""
+    limit = known["time_limit"]
     episodes = evaluation.episodes or (evaluation.env_steps // limit if limit else 0)
     size = evaluation.seeds * (1000 + 100 * episodes)
     if agent is None:
         return size
-    sizes = config.datasets[agent.dataset].encoding.sizes
-    return size + 4 * agent.model.parameters(sizes) + state(evaluation, agent, config, limit)
+    return size + 4 * agent.model.parameters(_sizes(agent, config, [known])) + state(evaluation, agent, config, known)
 
 
 def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:
@@ -73,14 +82,14 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
     for name, a in config.agents.items():
         window = f"a step of {a.training.batch_size} windows of {a.windows.length} tokens"
         yield (
-            f"agents.{name}", f"{window} through {a.model.layers} layers of width {a.model.width}", training(a, config),
+            f"agents.{name}", f"{window} through {a.model.layers} layers of width {a.model.width}", training(a, config, facts),
             "a smaller training.batch_size, window or model",
         )  # fmt: skip
     for name, v in config.evaluations.items():
         known = facts[v.environment]
         what, less = f"a rollout of {v.seeds} seeds with a context of {v.context_length}", "fewer seeds or episodes, or a smaller context_length or model"
         agents = [config.agents[a] for a in v.agents] if v.conditions else []
-        yield f"evaluations.{name}", what, max(rollout(v, a, config, known["time_limit"]) for a in (None, *agents)), less
+        yield f"evaluations.{name}", what, max(rollout(v, a, config, known) for a in (None, *agents)), less
         if "online_ppo" in v.baselines:
             yield f"evaluations.{name}", f"online_ppo in {v.seeds} seeds", population(v.seeds, 1, 1, 64, known), "fewer seeds"
         if "reference" in v.baselines:

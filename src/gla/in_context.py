@@ -1,5 +1,7 @@
 """An agent in contexts that begin empty (Kirsch et al., 2023, Algorithm 2), under one of its conditions."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,12 +17,12 @@ from gla.policies import sample_action
 from gla.rollout import EpisodeRows, check_finite, environments_of, most_steps, run_all
 
 
-def frame_seeds(agent: Agent, evaluation: Evaluation) -> np.ndarray | None:
-    """What the frames of each test seed are drawn from, (N,); None where all contexts are alike."""
-    if not agent.encoding.varies:
+def frame_seeds(encoding: Any, evaluation: Evaluation) -> np.ndarray | None:
+    """What the frames of each test seed are drawn from, (N,); None where all contexts are alike. encoding: the agent's."""
+    if not encoding.varies:
         return None
     if evaluation.projections == "seen":
-        return TRAIN + np.arange(evaluation.seeds) % agent.encoding.options.pool(True)
+        return TRAIN + np.arange(evaluation.seeds) % encoding.options.pool(True)
     return TEST + evaluation.split_seed * 2**20 + np.arange(evaluation.seeds)
 
 
@@ -35,11 +37,11 @@ class InContext:
     def __init__(self, agent: Agent, spec: EnvSpec, evaluation: Evaluation, steps: int):
         self.agent, self.spec, self.evaluation, self.steps, self.t = agent, spec, evaluation, steps, 0
         n = self.n = evaluation.seeds
-        self.encoding, self.model = agent.encoding, agent.model.sequence
+        self.encoding, self.model = agent.within(spec)
         self.encoding.check(evaluation.environment, spec)
         self.device = next(self.model.parameters()).device
         self.generator = torch.Generator().manual_seed(evaluation.split_seed)
-        self.frames, self.seen = self.encoding.frames(frame_seeds(agent, evaluation), n, spec), self.encoding.seen()
+        self.frames, self.seen = self.encoding.frames(frame_seeds(self.encoding, evaluation), n, spec), self.encoding.seen()
         self.state = self.model.initial_state(n, min(evaluation.context_length, steps))
         sizes = self.encoding.sizes
         # What a token holds of the step before. At first there was none, and an episode begins.

@@ -29,9 +29,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from gla.agent import AgentModel, describe, encoding_of
+from gla.agent import AgentModel, describe
 from gla.config.agents import Agent as AgentConfig
 from gla.config.agents import Training
+from gla.encoding.making import encoding_of
 from gla.encoding.tokens import Encoded, tokens
 from gla.files import CorruptFile, atomic, check, exclusive, fingerprint, named, remove, write_json
 from gla.losses.kinds import LOSSES
@@ -232,7 +233,7 @@ def _train(
             f"agents.{name}.training.batch_size: {training.batch_size} (expected a multiple of the {own.count} processes that share it)"
         )
     frame, manifest = read_manifest(table, summary)
-    encoding = encoding_of(manifest)
+    encoding = encoding_of(manifest, config.model.turns)
     trainer = _Trainer(config, encoding, own)
     machine = [torch.__version__, str(trainer.dtype), own.device.type, own.count]
     identity = fingerprint([config.model_dump(), manifest["content"], code, *machine])

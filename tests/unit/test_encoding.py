@@ -121,6 +121,24 @@ def _frame(a, seed):
     return torch.from_numpy(projection(seed, 3, a)[1])[None]
 
 
+@given(sizes=st.lists(st.tuples(st.integers(1, OBSERVATION), st.integers(1, ACTION)), min_size=1, max_size=3), seed=SEEDS,
+       projections=st.sampled_from(["gaussian", "identity"]))  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_coordinates_in_the_span_of_a_frame_have_its_inner_products(sizes, seed, projections):
+    whole = _projected(projections=projections)
+    narrow, (d, a) = whole.spanned(sizes), sizes[0]
+    (w, own), (rows, basis) = (e.frames(np.array([seed, seed + 1]), 2, _spec(d, a)) for e in (whole, narrow))
+    room, most = max(n for n, _ in sizes), max(n for _, n in sizes)
+    assert narrow.sizes == (room, most, 2 * most, (OBSERVATION, ACTION)) and rows.shape == (2, room, d) and basis.shape == (2, most, a)
+    torch.testing.assert_close(rows.mT @ rows, w.mT @ w, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(basis.mT @ basis, torch.eye(a).expand(2, -1, -1), rtol=1e-4, atol=1e-4)
+    assert (basis[:, a:] == 0).all() and narrow.pad(torch.ones(2, a)).shape == (2, most)
+    if projections == "identity":
+        assert torch.equal(basis[:, :a], own[:, :a])
+    elif a > 1:  # what is told of an action is in no basis of the environment's own
+        assert not torch.allclose(basis[0, :a].abs(), torch.eye(a), atol=1e-2)
+
+
 @given(a=SIZES, seed=st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
 def test_a_distribution_undoes_projecting(a, seed):

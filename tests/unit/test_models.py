@@ -1,6 +1,7 @@
 import math
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -10,6 +11,7 @@ from gla.agent import AgentModel
 from gla.config.agents import Agent
 from gla.encoding import projected, tabular
 from gla.encoding.tokens import Encoded, tokens
+from gla.environments.spaces import EnvSpec
 from gla.models.attention import rotate
 from gla.models.gated_delta import CHUNK, chunked
 from gla.models.kinds import MODELS
@@ -366,6 +368,33 @@ def test_an_equivariant_model_turns_with_its_observations_and_actions(seed, laye
     torch.testing.assert_close(turned, torch.cat([mean @ r, log_std], -1), rtol=1e-3, atol=1e-3)
     other = _model("transformer")
     assert (other(tokens(Encoded(observation @ q, action, *rest), eta))[1] - other(plain)[1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+@given(d=st.integers(1, 64), a=st.integers(1, 16), more=st.tuples(st.integers(0, 5), st.integers(0, 5)), seed=st.integers(0, 100))
+@example(d=64, a=16, more=(0, 0), seed=0)
+@example(d=4, a=2, more=(3, 4), seed=1)
+@settings(max_examples=15, deadline=None)
+@torch.no_grad()
+def test_an_equivariant_model_is_the_same_function_of_coordinates_in_the_span_of_a_frame(discrete, d, a, more, seed):
+    """Whatever else contexts of the same batch have room for."""
+    whole = projected.Encoding(projected.Options())
+    narrow = whole.spanned([(d, a), (min(64, d + more[0]), min(16, a + more[1]))])
+    wide = _model("equivariant", seed=seed)
+    other = MODELS["equivariant"].SequenceModel(wide.options, narrow.sizes)
+    other.load_state_dict(wide.state_dict())
+    x, taken = _normal(3, 9, d, seed=seed), _normal(3, 9, a, seed=seed + 1)
+    found = []
+    for encoding, model in ((whole, wide), (narrow, other)):
+        frames, seen = encoding.frames(np.arange(3) + seed, 3, EnvSpec(d, a, discrete, None, None)), encoding.seen()
+        action = encoding.act(taken.argmax(-1) if discrete else taken, frames)
+        steps = Encoded(encoding.observe(x, frames, seen), action, encoding.reward(_normal(3, 9, seed=seed + 2), seen), _normal(3, 9, seed=seed + 3) > 1)
+        shown = tokens(steps, torch.zeros(3, 9))
+        assert shown.shape[-1] == encoding.sizes.token
+        found += [encoding.distribution(model(shown)[1], frames.a)]
+    assert narrow.sizes.token <= whole.sizes.token
+    for one, same in zip(*found, strict=True):
+        torch.testing.assert_close(one, same, rtol=1e-3, atol=1e-3)
 
 
 class _Plain:

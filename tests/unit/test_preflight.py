@@ -416,9 +416,11 @@ def test_the_memory_of_a_rollout_is_that_of_its_state(limit, steps, tokens, kind
     evaluation = config.evaluations["grid"].model_copy(
         update={"seeds": 512, "context_length": 100, "episodes": None if steps else 4, "env_steps": steps}
     )
-    state = MODELS[kind].SequenceModel(options, projected.Options().sizes).initial_state(512, tokens)
+    encoding = projected.Options()
+    sizes = encoding.spanned([(FACTS["observation_size"], FACTS["action_size"])]) if options.turns else encoding.sizes
+    state = MODELS[kind].SequenceModel(options, sizes).initial_state(512, tokens)
     held = sum(x.nbytes for x in vars(state).values() if isinstance(x, torch.Tensor))
-    assert demands.state(evaluation, config.agents["grid_gap1"], config, limit) == held
+    assert demands.state(evaluation, config.agents["grid_gap1"], config, FACTS | {"time_limit": limit}) == held
 
 
 def test_rollouts_that_may_end_before_an_episode_does_are_named(cache, capsys):
@@ -526,7 +528,8 @@ def test_a_training_step_takes_no_less_than_was_said(sizes):
     entry = Agent(
         dataset="projected", windows={"chunks": 4, "chunk_steps": 16}, training={"batch_size": 8}, model={"layers": 3, "width": 128, **sizes}
     )
-    config, token = load(_edited()), projected.Options().sizes
+    config, encoding = load(_edited()), projected.Options()
+    token = encoding.spanned([(FACTS["observation_size"], FACTS["action_size"])]) if entry.model.turns else encoding.sizes
     model, kept = AgentModel(entry, token), {}
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
@@ -539,7 +542,7 @@ def test_a_training_step_takes_no_less_than_was_said(sizes):
         model(torch.randn(8, 64, token.token))
     parameters = sum(p.numel() for p in model.parameters())
     assert 0.5 * parameters < entry.model.parameters(token) <= parameters
-    activations = demands.training(entry, config) - 16 * entry.model.parameters(token) - 8 * 64 * 4 * token.token
+    activations = demands.training(entry, config, dict.fromkeys(config.environments, FACTS)) - 16 * entry.model.parameters(token) - 8 * 64 * 4 * token.token
     held = sum(x.untyped_storage().nbytes() for x in kept.values())
     assert 0.1 * held < activations <= held
 

@@ -14,7 +14,7 @@ from gla.conditions.kinds import BASELINES, CONDITIONS, IN_CONTEXT
 from gla.config.agents import Agent as AgentConfig
 from gla.config.environments import Environment, Reference
 from gla.config.evaluations import Evaluation
-from gla.encoding import projected
+from gla.encoding.making import encoding_of
 from gla.environments.vector import VectorEnv
 from gla.files import CorruptFile, read_json
 from gla.in_context import frame_seeds, run_agent
@@ -45,7 +45,7 @@ def _fresh(model="transformer", encoding=ENCODED["projected"], **kwargs):
     config = AgentConfig(dataset="d", model=options(layers=2, width=16, **heads), **kwargs)
     agent = Agent(None, config, {"encoding": encoding})
     torch.manual_seed(0)
-    return dataclasses.replace(agent, model=AgentModel(config, agent.encoding.sizes).eval())
+    return dataclasses.replace(agent, model=AgentModel(config, encoding_of(agent.manifest).sizes).eval())
 
 
 def _agent(projections="gaussian", standardise=True, model="transformer", **kwargs):
@@ -59,20 +59,28 @@ def _settings(environment="pendulum", **kwargs):
     return Evaluation(environment=environment, **{"seeds": 4, "context_length": 16} | length | kwargs)
 
 
+def _within(agent, entry):
+    """The encoding and the sequence model that an agent acts with in an environment."""
+    envs = environments_of(entry, _settings())
+    envs.close()
+    return agent.within(envs.spec)
+
+
 def _recorded(agent, entry, evaluation, condition="agent"):
     """A rollout's frame, its tokens (N, T, token) and its outputs (N, T, output)."""
-    seen, original = [], agent.model.sequence.step
+    kind, seen = type(agent.model.sequence), []
+    original = kind.step
 
-    def step(x, state):
-        output = original(x, state)
+    def step(self, x, state):
+        output = original(self, x, state)
         seen.append((x.clone(), output.clone()))
         return output
 
-    agent.model.sequence.step = step
+    kind.step = step
     try:
         frame = run_agent(agent, entry, evaluation, condition).frame("a", "e", condition)
     finally:
-        del agent.model.sequence.step
+        kind.step = original
     return frame, torch.stack([x for x, _ in seen], 1), torch.stack([y for _, y in seen], 1)
 
 
@@ -83,10 +91,11 @@ def _recorded(agent, entry, evaluation, condition="agent"):
 def test_a_rollout_is_the_forward_pass_of_its_own_tokens(model, entry, length):
     agent = _agent(model=model, eta="position")
     _, tokens, outputs = _recorded(agent, entry, _settings(context_length=length))
-    assert tokens.shape == (4, 40, projected.Options().sizes.token)
+    encoding, sequence = _within(agent, entry)
+    assert tokens.shape == (4, 40, encoding.sizes.token)
     if "window" in type(agent.config.model).model_fields:  # a state of fixed size has no window
-        agent.model.sequence.options = agent.config.model.model_copy(update={"window": length})
-    _, again = agent.model.sequence(tokens)
+        sequence.options = agent.config.model.model_copy(update={"window": length})
+    _, again = sequence(tokens)
     torch.testing.assert_close(again, outputs, rtol=1e-4, atol=1e-4)
 
 
@@ -96,8 +105,9 @@ def test_a_fresh_agent_acts_in_contexts_of_every_kind(model, encoding, name, con
     """Its outputs are 0 whatever it is shown, and so its actions are those of no context at all."""
     agent = _fresh(model, ENCODED[encoding])
     frame, tokens, outputs = _recorded(agent, ENTRIES[name], _settings(name), condition)
-    assert outputs.shape == (4, 40, agent.encoding.sizes.output) and (outputs == 0).all()
-    assert tokens.shape == (4, 40, agent.encoding.sizes.token) and tokens.isfinite().all()
+    sizes = _within(agent, ENTRIES[name])[0].sizes
+    assert outputs.shape == (4, 40, sizes.output) and (outputs == 0).all()
+    assert tokens.shape == (4, 40, sizes.token) and tokens.isfinite().all()
     assert (tokens[:, 1:] != tokens[:, :1]).any(-1).any(1).all()  # something was shown
     _check_rows(frame)
     other = run_agent(_fresh(), ENTRIES[name], _settings(name), "agent").frame("a", "e", condition)
@@ -122,22 +132,24 @@ def test_a_wiped_context_is_a_fresh_one_at_each_episode(model, standardise):
     """An output depends on the tokens of its own episode alone, and the first of them is a first token."""
     agent = _agent(model=model, standardise=standardise)
     _, tokens, outputs = _recorded(agent, PENDULUM, _settings(context_length=100), "context_wiped")
-    assert tokens[:, :, END].sum() > 8
-    for seed, ends in enumerate(tokens[:, :, END].bool()):
+    encoding, sequence = _within(agent, PENDULUM)
+    end = sum(encoding.sizes.parts[:3])
+    assert tokens[:, :, end].sum() > 8
+    for seed, ends in enumerate(tokens[:, :, end].bool()):
         starts = [*ends.nonzero()[:, 0].tolist(), tokens.shape[1]]
         for a, b in pairwise(starts):
-            assert (tokens[seed, a, :END] == 0).all()
-            again = agent.model.sequence(tokens[seed : seed + 1, a:b])[1][0]
+            assert (tokens[seed, a, :end] == 0).all()
+            again = sequence(tokens[seed : seed + 1, a:b])[1][0]
             torch.testing.assert_close(again, outputs[seed, a:b], rtol=1e-4, atol=1e-4)
             if standardise:  # the first observation is its own mean
-                assert (tokens[seed, a, 82:146] == 0).all()
+                assert (tokens[seed, a, end + 1 : -1] == 0).all()
 
 
 def test_seen_projections_are_those_of_training_and_unseen_ones_are_not():
     agent = dataclasses.replace(_agent(), manifest={"encoding": ENCODED["projected"] | {"train": 3}})
-    seen, unseen = (frame_seeds(agent, _settings(projections=p)) for p in ("seen", "unseen"))
+    seen, unseen = (frame_seeds(encoding_of(agent.manifest), _settings(projections=p)) for p in ("seen", "unseen"))
     assert seen.tolist() == [0, 1, 2, 0] and (unseen >= TEST).all() and len(set(unseen)) == 4
-    assert frame_seeds(_identity_agent(), _settings()) is None
+    assert frame_seeds(encoding_of(_identity_agent().manifest), _settings()) is None
 
 
 def _returns_of(tokens):
@@ -296,7 +308,7 @@ def test_tasks_go_round_the_seeds():
 def test_validation_draws_other_environments_projections_and_noise_than_the_test():
     settings = [_settings(split=s, seed=seed) for s in ("validation", "test") for seed in (0, 1)]
     assert len({s.split_seed for s in settings}) == 4
-    seeds = np.concatenate([frame_seeds(_agent(), s) for s in settings])
+    seeds = np.concatenate([frame_seeds(encoding_of(_agent().manifest), s) for s in settings])
     assert len(set(seeds)) == 16 and (seeds >= TEST).all()
     frames = [run_agent(_agent(), PENDULUM, s, "agent").frame("a", "e", "agent") for s in settings]
     assert not frames[0].equals(frames[2])

@@ -20,6 +20,7 @@ from gla.config.datasets import Dataset
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.encoding import projected, tabular
+from gla.encoding.making import encoding_of
 from gla.encoding.tokens import Encoded, tokens
 from gla.files import CorruptFile
 from gla.in_context import run_agent
@@ -141,7 +142,7 @@ def test_the_losses_that_are_written_are_those_of_the_agent_that_was_written(tmp
         batches = [windows.batch(i, config.training.batch_size) for i in range(train_module.VALIDATION_BATCHES)]
         with torch.no_grad():
             each = [
-                LOSSES[loss].policy(config.loss, loaded.encoding, loaded.model(tokens(Encoded(*b[:4]), b.eta))[1], b).mean(0) for b in batches
+                LOSSES[loss].policy(config.loss, encoding_of(loaded.manifest), loaded.model(tokens(Encoded(*b[:4]), b.eta))[1], b).mean(0) for b in batches
             ]
         np.testing.assert_allclose(found[f"{split}_loss"], torch.stack(each).mean(0).numpy(), rtol=1e-4)
 
@@ -213,7 +214,7 @@ def test_a_run_of_any_kind_of_model_that_dies_goes_on_to_the_same_bytes(tmp_path
     assert _bytes(_train(config, manifest, tmp_path / "again")) == undisturbed and seen == list(range(3, 9))
     loaded = agent.load(tmp_path / "again")
     with torch.no_grad():
-        assert loaded.config == config and loaded.model(torch.randn(1, 5, loaded.encoding.sizes.token))[1].abs().sum() > 0
+        assert loaded.config == config and loaded.model(torch.randn(1, 5, encoding_of(loaded.manifest).sizes.token))[1].abs().sum() > 0
 
 
 @pytest.mark.parametrize("change, first", [({}, 6), ({"learning_rate": 1.0e-3}, 0), ({"steps": 12}, 0), ({"seed": 1}, 0)])
@@ -353,8 +354,8 @@ def test_a_forged_checkpoint_is_left_aside(tmp_path, undisturbed, manifest, monk
 def test_an_agent_is_loaded_as_it_was_written(undisturbed, manifest):
     loaded = agent.load(undisturbed)
     assert loaded.config == TINY and loaded.manifest == read_manifest(*manifest)[1]
-    assert loaded.encoding.varies and not loaded.model.training
-    x = torch.randn(1, 5, loaded.encoding.sizes.token)
+    assert encoding_of(loaded.manifest).varies and not loaded.model.training
+    x = torch.randn(1, 5, encoding_of(loaded.manifest).sizes.token)
     with torch.no_grad():
         assert torch.equal(loaded.model(x)[1], agent.load(undisturbed).model(x)[1])
         assert loaded.model(x)[1].abs().sum() > 0

@@ -3,9 +3,15 @@
 Each context has matrices of its own, so that a model can rely on no coordinate and has to learn from what it is shown. Actions
 are distributions in the environment's own space: a Gaussian over a < 16 dimensions has a singular covariance once it is
 projected to 16, and no divergence there.
+
+What a context shows lies in the span of its matrices' columns, which has as many dimensions as the environment's observations and
+actions: often a tenth of 64 and 16. A model whose outputs turn with its inputs (``turns``, as the equivariant one) gives the same
+actions in whichever basis that span is told, so it is given coordinates there and no more (``spanned``): the same function, for a
+fraction of the arithmetic.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -41,9 +47,16 @@ class Options(Base):
         """How many frames there are to draw from, in training or for the held-out loss."""
         return self.train if training else self.validation
 
+    def spanned(self, environments: Iterable[tuple[int, int]]) -> Sizes:
+        """Sizes of tokens that hold coordinates in the span of a frame. environments: observation and action dimensions of each that
+        contexts may be of."""
+        observation, action = (max(sizes) for sizes in zip(*environments, strict=True))
+        return Sizes(observation, action, 2 * action, (OBSERVATION, ACTION))
+
 
 class Frames(NamedTuple):
-    """The projections of B contexts: w (B, 64, d) for observations and a (B, 16, a) for actions, float32."""
+    """The projections of B contexts: w (B, 64, d) for observations and a (B, 16, a) for actions, float32; of tokens that hold
+    coordinates in their span, as many rows as those have."""
 
     w: Tensor
     a: Tensor
@@ -79,11 +92,27 @@ def identity(observation_size: int, action_size: int) -> tuple[np.ndarray, np.nd
     return np.eye(OBSERVATION, observation_size, dtype=np.float32), np.eye(ACTION, action_size, dtype=np.float32)
 
 
+def _in_span(w: Tensor, a: Tensor, sizes: Sizes) -> Frames:
+    """Frames w (B, 64, d) and a (B, 16, a) by coordinates in orthonormal bases of their spans, padded with zeros to ``sizes``.
+
+    With W = QR these are R's, and inner products of observations are what they were. Actions keep a random basis, by the first rows
+    of A: what is told of them is then no more of the environment's own than before.
+    """
+    basis, r = torch.linalg.qr(a[:, : a.shape[2]])
+    basis = basis * r.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)
+    rows = torch.linalg.qr(w, mode="r").R
+    return Frames(*(torch.nn.functional.pad(x, (0, 0, 0, n - x.shape[1])) for x, n in ((rows, sizes.observation), (basis, sizes.action))))
+
+
 class Encoding:
     """See the package for the interface. The methods below are the same arithmetic for whole windows and for single steps (T = 1)."""
 
-    def __init__(self, options: Options):
-        self.options, self.sizes = options, options.sizes
+    def __init__(self, options: Options, sizes: Sizes | None = None):
+        self.options, self.sizes = options, sizes or options.sizes
+
+    def spanned(self, environments: Iterable[tuple[int, int]]) -> "Encoding":
+        """The same for models whose outputs turn with what they see. environments: as of ``Options.spanned``."""
+        return Encoding(self.options, self.options.spanned(environments))
 
     @property
     def varies(self) -> bool:
@@ -101,23 +130,22 @@ class Encoding:
     def frames(self, seeds: np.ndarray | None, n: int, spec: EnvSpec) -> Frames:
         """Of n contexts, drawn from seeds (n,) where contexts differ."""
         d, a = spec.observation_size, spec.action_size
-        if not self.varies:
-            w, own = identity(d, a)
-            return Frames(torch.from_numpy(w).expand(n, -1, -1), torch.from_numpy(own).expand(n, -1, -1))
-        drawn = [projection(int(s), d, a) for s in seeds]
-        return Frames(torch.from_numpy(np.stack([w for w, _ in drawn])), torch.from_numpy(np.stack([own for _, own in drawn])))
+        drawn = [projection(int(s), d, a) for s in seeds] if self.varies else [identity(d, a)]
+        frames = Frames(*(torch.from_numpy(np.stack(x)) for x in zip(*drawn, strict=True)))
+        frames = frames if self.sizes.spaces is None else _in_span(*frames, self.sizes)
+        return frames if self.varies else Frames(*(x.expand(n, -1, -1) for x in frames))
 
     def seen(self) -> Seen:
         """What contexts that are empty have shown."""
         return Seen()
 
     def observe(self, x: Tensor, frames: Frames, seen: Seen) -> Tensor:
-        """Raw observations (B, T, d) to (B, T, 64)."""
+        """Raw observations (B, T, d) to (B, T, sizes.observation)."""
         x = seen.observation(x) if self.options.standardise else x
         return (frames.w @ x.transpose(1, 2)).transpose(1, 2)
 
     def act(self, action: Tensor, frames: Frames) -> Tensor:
-        """Actions (B, T, a), or integers (B, T), to (B, T, 16)."""
+        """Actions (B, T, a), or integers (B, T), to (B, T, sizes.action)."""
         if action.dtype == torch.long:
             return frames.a.transpose(1, 2)[torch.arange(len(action), device=action.device)[:, None], action]
         return (frames.a @ action.transpose(1, 2)).transpose(1, 2)
@@ -127,7 +155,7 @@ class Encoding:
         return seen.reward(reward.unsqueeze(-1)).squeeze(-1) if self.options.standardise else reward
 
     def distribution(self, output: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs (B, T, 32) to means and log-deviations (B, T, a) in the environment's own space. a: of the frames.
+        """Outputs (B, T, sizes.output) to means and log-deviations (B, T, a) in the environment's own space. a: of the frames.
 
         The mean is A' m, the inverse of the projection. The variance is the diagonal of A' diag(s^2) A, the marginal of the
         projected-back Gaussian, so that an isotropic output stays isotropic in every frame. For discrete actions the means are
@@ -139,6 +167,6 @@ class Encoding:
         return mean @ a, 0.5 * variance.clamp_min(math.exp(2 * LOG_STD_MIN)).log()
 
     def pad(self, x: Tensor, value: float = 0.0) -> Tensor:
-        """Something of each action, (..., a), to all actions that the encoding can hold, (..., 16), so that contexts of several
-        environments are one tensor."""
-        return torch.nn.functional.pad(x, (0, ACTION - x.shape[-1]), value=value)
+        """Something of each action, (..., a), to all actions that the tokens can hold, (..., sizes.action), so that contexts of
+        several environments are one tensor."""
+        return torch.nn.functional.pad(x, (0, self.sizes.action - x.shape[-1]), value=value)

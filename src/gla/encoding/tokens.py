@@ -15,11 +15,21 @@ NO_ACTION = -1e9  # logit of an action that an environment does not have
 
 
 class Sizes(NamedTuple):
-    """How many numbers a token holds of an observation and of an action, and how many a model puts out."""
+    """How many numbers a token holds of an observation and of an action, and how many a model puts out.
+
+    spaces: dimensions of the spaces that observations and actions are vectors in; None: as many as there are numbers. There are
+    fewer numbers where vectors are told by coordinates in a subspace that holds all of them (gla.encoding.projected).
+    """
 
     observation: int
     action: int
     output: int
+    spaces: tuple[int, int] | None = None
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Of the spaces that observations and actions are vectors in."""
+        return self.spaces or (self.observation, self.action)
 
     @property
     def parts(self) -> tuple[int, ...]:

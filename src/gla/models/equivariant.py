@@ -5,7 +5,8 @@ Under dense random projections a plain Transformer has to learn, from examples, 
 coordinates of an observation or an action, only at inner products between them, and its mean action
 is a combination of actions in its context. Rotate all observations by Q and all actions by R, and
 its attention is the same, and its mean is rotated by R: it is O(64) x O(16) equivariant, and a
-projection with orthogonal columns changes nothing at all. The symmetry is that of the paper's
+projection with orthogonal columns changes nothing at all. So it is told vectors by coordinates in the span of what its context can
+show, which has the environment's few dimensions (gla.encoding.projected), and it computes with those. The symmetry is that of the paper's
 augmentation made exact, as permutation symmetry was in SymLA (Kirsch et al., 2022); the layers follow
 vector neurons (Deng et al., 2021) and E(n)-equivariant networks (Satorras et al., 2021).
 
@@ -40,6 +41,7 @@ class Options(AttentionOptions):
     """Observation vectors, and action vectors, that a token carries."""
 
     predicts: ClassVar[bool] = False
+    turns: ClassVar[bool] = True
     encodings: ClassVar[frozenset[str] | None] = frozenset({"projected"})
 
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
@@ -53,9 +55,10 @@ class Options(AttentionOptions):
         return self.layers * (10 * 2 * self.width + 2 * 4 * (sizes.observation + sizes.action) * self.channels)
 
 
-def _measure(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of vectors (N, C, n): one over their root mean square r (N, 1, 1), inner products of x / r (N, C * C), log r (N, 1)."""
-    half = x @ x.detach().transpose(1, 2) / x.shape[2]
+def _measure(x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of vectors (N, C, any) in n dimensions: one over their root mean square r (N, 1, 1), inner products of x / r over n (N, C * C),
+    log r (N, 1)."""
+    half = x @ x.detach().transpose(1, 2) / n
     gram = half + half.transpose(1, 2) - half.detach()  # symmetric: so its gradient is one product instead of two
     square = gram.diagonal(dim1=1, dim2=2).mean(-1).view(-1, 1, 1) + 1e-4
     return square.rsqrt(), (gram / square).flatten(1), 0.5 * square.log().flatten(1)
@@ -64,7 +67,7 @@ def _measure(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class Block(nn.Module):
     def __init__(self, width: int, heads: int, channels: int, sizes: Sizes):
         super().__init__()
-        self.sizes = sizes
+        self.dimensions = sizes.dimensions
         self.heads, self.head, self.channels = heads, width // heads, channels
         self.attention_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -85,14 +88,14 @@ class Block(nn.Module):
         x = self.attention_norm(h)
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.head).unbind(2)
         gates = self.gates(x).float().view(b * t, 2, 3 * self.heads, 1).unbind(1)
-        whole = (self.head + self.sizes.observation + self.sizes.action) ** 0.5
+        whole = (self.head + o.shape[2] + u.shape[2]) ** 0.5
         q, k = (rotate(z.transpose(1, 2), position).transpose(1, 2) for z in (q, k))
         parts = [torch.stack([q * (whole / self.head**0.5), k, v], 2)]
-        for z, mix, gate in zip((o, u), (self.mix_o, self.mix_u), gates, strict=True):
+        for z, n, mix, gate in zip((o, u), self.dimensions, (self.mix_o, self.mix_u), gates, strict=True):
             scale = torch.ones_like(mix.weight)
-            scale[: self.heads] = whole / z.shape[2] ** 0.5  # of queries alone
+            scale[: self.heads] = whole / n**0.5  # of queries alone
             with torch.autocast(h.device.type, enabled=False):
-                moved = (mix.weight * scale * gate * _measure(z)[0]) @ z
+                moved = (mix.weight * scale * gate * _measure(z, n)[0]) @ z
             parts.append(moved.view(b, t, 3, self.heads, -1))
         query, key, value = torch.cat(parts, -1).permute(2, 0, 3, 1, 4)
         return query, key, value
@@ -101,14 +104,14 @@ class Block(nn.Module):
         """The residual streams after attention's output (B, H, T, head + o + u) and the MLP."""
         b, t, d = h.shape
         c = self.channels
-        x, *moved = attended.transpose(1, 2).split([self.head, self.sizes.observation, self.sizes.action], -1)
+        x, *moved = attended.transpose(1, 2).split([self.head, o.shape[2], u.shape[2]], -1)
         h = h + self.out(x.flatten(2))
         with torch.autocast(h.device.type, enabled=False):
             o, u = (
                 torch.baddbmm(z, out.weight.expand(b * t, -1, -1), y.flatten(0, 1).float())
                 for z, out, y in zip((o, u), (self.out_o, self.out_u), moved, strict=True)
             )
-            (scale_o, gram_o, size_o), (scale_u, gram_u, size_u) = _measure(o), _measure(u)
+            (scale_o, gram_o, size_o), (scale_u, gram_u, size_u) = map(_measure, (o, u), self.dimensions)
         invariants = torch.cat([gram_o, gram_u, size_o, size_u], -1).view(b, t, -1)
         x = torch.cat([self.mlp_norm(h), invariants.to(h.dtype)], -1)
         change, *mix = self.down(F.gelu(self.up(x))).split([d, c * c, c * c], -1)
@@ -151,7 +154,7 @@ class SequenceModel(nn.Module):
         features = self.norm(h)
         weights, log_std = self.head(features).float().split([self.options.channels, 1], -1)
         with torch.autocast(h.device.type, enabled=False):
-            mean = (weights.reshape(len(u), 1, -1) * _measure(u)[0] @ u).view(*h.shape[:2], -1)
+            mean = (weights.reshape(len(u), 1, -1) * _measure(u, self.sizes.dimensions[1])[0] @ u).view(*h.shape[:2], -1)
         return features, torch.cat([mean, log_std.expand_as(mean)], -1)  # isotropic, hence equivariant
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

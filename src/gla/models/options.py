@@ -20,6 +20,9 @@ class ModelOptions(Options):
 
     predicts: ClassVar[bool] = True
     """Whether the next observation and the reward can be predicted from its features."""
+    turns: ClassVar[bool] = False
+    """Whether its outputs turn with observations and actions, whatever basis those are told in: it is then told no more than their
+    coordinates in the span of what a context can show."""
     encodings: ClassVar[frozenset[str] | None] = None
     """Kinds of encodings whose tokens it takes; None: of all."""
 

@@ -1,15 +1,16 @@
 """How arrays lie in a store, and what its digest says of them."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import zarr
 from pydantic import Field, PositiveInt, model_validator
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from gla.files import Description, check_place, read_description
 from gla.sources.options import Array
+
+if TYPE_CHECKING:
+    import zarr
 
 FORMAT, LAYOUT = 2, 1  # versions of what a digest says, and of how arrays lie in a store
 CHUNK_ROWS = 1024  # rows of one stream that are compressed together
@@ -91,8 +92,10 @@ def arrays_of(digest: dict[str, Any]) -> dict[str, Array]:
     return {name: Array(array["dtype"], array["axes"]) for name, array in digest["arrays"].items()}
 
 
-def create(group: zarr.Group, name: str, array: Array) -> zarr.Array:
+def create(group: "zarr.Group", name: str, array: Array) -> "zarr.Array":
     """An array with named axes, a chunk for each lifetime and stream, and a shard for each lifetime."""
+    from zarr.codecs import BloscCodec, Crc32cCodec  # slow to import, and whoever reads a digest does not need it
+
     axes, shape = array.axes, tuple(array.axes.values())
     steps = axes.get("step", 0)
     rows = min(steps, CHUNK_ROWS)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gla.config.agents import Agent
-from gla.encoding.kinds import ENCODINGS
+from gla.encoding.making import encoding_of
 from gla.encoding.tokens import LOG_STD_MIN, NO_ACTION
 from gla.labels.kinds import LABELS
 from gla.memory import memory_limit
@@ -68,8 +68,7 @@ class Windows:
         folder: str | Path | None = None, memory: int | None = None,
     ):  # fmt: skip
         self.agent, self.split, self.device = agent, split, torch.device(device)
-        kind, options = summary["encoding"]["kind"], summary["encoding"]
-        self.encoding = ENCODINGS[kind].Encoding(ENCODINGS.options(kind).model_validate(options))
+        self.encoding = encoding_of(summary, agent.model.turns)
         self.windows, self.labels = WINDOWS[agent.windows.kind], LABELS[agent.labels.kind]
         own = frame[frame["split"] == split]
         parts = []

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,9 @@ import torch
 from gla.environments.spaces import EnvSpec
 from gla.files import ANEW, CorruptFile, named
 from gla.storage.layout import arrays_of, read_digest
-from gla.storage.reading import History, read
+
+if TYPE_CHECKING:
+    from gla.storage.reading import History
 
 STEP_ARRAYS = ("observation", "action", "reward")  # of which every window is made
 INDEX = 2 * 4 + 1  # bytes of a step beside its arrays: where episodes begin, and whether one ends
@@ -25,7 +28,7 @@ def _extend(descriptor: int, _offset: int, size: int) -> None:
     os.truncate(descriptor, size)
 
 
-def _alike(history: History) -> tuple:
+def _alike(history: "History") -> tuple:
     """What the stores of one source have in common: types and sizes, and which updates have snapshots."""
     arrays = {name: (x.dtype, x.shape[2 if name in (*STEP_ARRAYS, "mean", "logits") else 1 :]) for name, x in history.arrays.items()}
     return history.discrete, history.steps_per_update, *sorted(arrays.items()), *history.arrays.get("snapshot_update", ())
@@ -42,6 +45,8 @@ class Rows:
     """
 
     def __init__(self, table: pd.DataFrame, summary: dict, needs: set[str], device: torch.device, folder: Path | None):
+        from gla.storage.reading import read  # Zarr is slow to import, and whoever acts only reads the options of windows
+
         store, names = [table["store"].iloc[0], table["digest"].iloc[0]], {*STEP_ARRAYS, "terminated", "truncated", "mean_return", *needs}
         digest, history = read_digest(store[1]), read(store[0], store[1], names)  # before memory is taken for what they claim
         self.spec = EnvSpec(digest["observation_size"], digest["action_size"], digest["discrete"], None, None)
