@@ -14,6 +14,7 @@ from gla.conditions.kinds import BASELINES, CONDITIONS, IN_CONTEXT
 from gla.config.agents import Agent as AgentConfig
 from gla.config.environments import Environment, Reference
 from gla.config.evaluations import Evaluation
+from gla.encoding import projected
 from gla.encoding.making import encoding_of
 from gla.environments.vector import VectorEnv
 from gla.files import CorruptFile, read_json

@@ -45,7 +45,8 @@ class Rows:
     """
 
     def __init__(self, table: pd.DataFrame, summary: dict, needs: set[str], device: torch.device, folder: Path | None):
-        from gla.storage.reading import read  # Zarr is slow to import, and whoever acts only reads the options of windows
+        # Zarr is slow to import, and whoever acts reads no more than the options of windows.
+        from gla.storage.reading import read
 
         store, names = [table["store"].iloc[0], table["digest"].iloc[0]], {*STEP_ARRAYS, "terminated", "truncated", "mean_return", *needs}
         digest, history = read_digest(store[1]), read(store[0], store[1], names)  # before memory is taken for what they claim
