@@ -2,13 +2,17 @@
 
 Of what the config names, and of nothing else that lies in the folder of results. ``rollouts.parquet`` holds every return that
 the verdicts rest on, so that the table can be made again without the run (``tests/unit/test_docs_numbers.py`` does).
+``provenance.json`` says of every store, network and reference what it was made from and the hash of its content; hashes of a
+store's single files and its learning curves are left out, since the content's hash covers them.
 
     python docs/publish.py config/config.yaml docs/results
 """
 
+import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,10 +22,22 @@ from gla.paths import Paths
 from gla.rows import read_rows
 
 
+LONG = ("files", "mean_return", "arrays", "lifetimes")  # of a store's digest, and covered by its content's hash
+
+
+def provenance(described: list[Path]) -> dict[str, Any]:
+    """What is kept of digests, networks and references, by FOLDER-FILE; of references their learning curves too, which verdicts use."""
+    bodies = {f"{path.parent.name}-{path.stem}": json.loads(path.read_text()) for path in described}
+    return {
+        name: {key: value for key, value in body.items() if "files" not in body or key not in LONG}
+        for name, body in bodies.items()
+    }
+
+
 def publish(config: Path, folder: Path) -> None:
     """Write a set into ``folder``, in the place of what stood there."""
     paths = Paths(normalise(file.read(config)))
-    results, digests = Path(paths.results), folder / "digests"
+    results = Path(paths.results)
     shown = [results / f"figures/{name}.{ending}" for name in paths.config["figures"] for ending in ("png", "csv")]
     networks = [network for agent in paths.config["agents"] for network in paths.networks(agent)]
     references = {path for one in paths.judged() for path in one["references"]}
@@ -32,13 +48,14 @@ def publish(config: Path, folder: Path) -> None:
     if missing:  # before anything of the old set goes
         raise SystemExit(f"{missing[0]}: missing (expected a finished run of {config})")
     table = pd.concat([read_rows(path).assign(evaluation=name) for name, path in rollouts], ignore_index=True)
-    for old in [*folder.glob("*.*"), *digests.glob("*")]:
+    for old in folder.glob("*.*"):
         old.unlink()
-    digests.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for path in (*shown, results / "tables/verdicts.csv", config):
         shutil.copy(path, folder)
-    for path in map(Path, described):
-        shutil.copy(path, digests / f"{path.parent.name}-{path.name}")
+    made = provenance([Path(path) for path in described])
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(body)}" for name, body in made.items())  # one for each, so that a diff names it
+    (folder / "provenance.json").write_text(f"{{\n{lines}\n}}\n")
     names = ("agent", "environment", "condition", "evaluation")
     table.astype(dict.fromkeys(names, "category")).to_parquet(folder / "rollouts.parquet", index=False, compression="zstd")
 

@@ -63,9 +63,9 @@ def config(name: str) -> dict:
     return yaml.safe_load(path.read_text())
 
 
-def digest(name: str, made: str) -> dict:
-    """What is kept of a file of histories or of an agent of a set, as ``digest("default", "reacher-agent")``."""
-    return json.loads((_folder(name) / "digests" / f"{made}.json").read_text())
+def provenance(name: str, made: str) -> dict:
+    """What is kept of a store, a network or a reference of a set, as ``provenance("default", "reacher-agent")``."""
+    return json.loads((_folder(name) / "provenance.json").read_text())[made]
 
 
 def rows(name: str, /, **equal: Any) -> list[dict]:
@@ -232,7 +232,7 @@ def environment() -> Environment:
         undefined=StrictUndefined, finalize=_checked, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     shown = (number, percent, words, span, interval, verdicts)
-    functions = (frame, config, digest, rows, row, curve, calm, benchmark, *shown)
+    functions = (frame, config, provenance, rows, row, curve, calm, benchmark, *shown)
     made.globals |= {function.__name__: function for function in functions}
     return made
 

@@ -118,7 +118,7 @@ def test_a_page_is_what_its_template_and_the_tables_give(template, page):
 def docs(tmp_path, monkeypatch):
     """A folder of templates and tables, in the place of docs."""
     made = tmp_path / "docs"
-    for folder in ("templates", "results/small/digests"):
+    for folder in ("templates", "results/small"):
         (made / folder).mkdir(parents=True)
     monkeypatch.setattr(render, "DOCS", made)
     return made
@@ -245,10 +245,10 @@ def _template(docs, text):
 
 
 def test_a_template_sees_the_tables_and_leaves_code_alone(small):
-    (small / "results/small/digests/a-agent.json").write_text('{"training": {"parameters": 202485}}')
+    (small / "results/small/provenance.json").write_text('{"a-agent": {"training": {"parameters": 202485}}}')
     text = '[% set one = row("small", "swim", "a") %]\n{{ a }} {% b %} x[0] {# c #} [[ number(one.last) ]] [# gone #]d\n\n'
     assert _template(small, text) == "{{ a }} {% b %} x[0] {# c #} 1,234 d\n\n"
-    assert _template(small, '[[ number(digest("small", "a-agent").training.parameters / 1000) ]]k') == "202k"
+    assert _template(small, '[[ number(provenance("small", "a-agent").training.parameters / 1000) ]]k') == "202k"
     (small / "results/small/small.yaml").write_text("agents: {a: {steps: 1000}}")
     assert _template(small, '[[ number(config("small").agents.a.steps) ]]') == "1,000"
     count = '[[ rows("small") | selectattr("beats_online_low", "gt", 0) | list | length ]]'
@@ -284,14 +284,12 @@ def test_the_command_names_pages_that_differ_and_writes_them(small, capsys):
 RESULTS = ROOT / "docs/results"
 
 
-def _described(path, folder):
-    """A published reference's description; of one that is older than the key num_envs, which was streams, a copy that has it."""
-    body = json.loads(path.read_text())
+def _described(body, path):
+    """A file that holds a published reference's description; of one that is older than the key num_envs, which was streams, with it."""
     if "streams" in body:
         body["num_envs"] = body.pop("streams")
         del body["content"]  # the hash of what it was
-        path = folder / path.name
-        path.write_text(json.dumps(body))
+    path.write_text(json.dumps(body))
     return path
 
 
@@ -301,18 +299,19 @@ def test_published_verdicts_are_those_of_the_published_returns(path, tmp_path):
     folder = path.parent
     (config,) = folder.glob("*.yaml")
     rollouts = pd.read_parquet(path).astype(dict.fromkeys(("agent", "environment", "condition", "evaluation"), str))
-    evaluations = []
+    made, evaluations = json.loads((folder / "provenance.json").read_text()), []
     for one in Paths(normalise(yaml.safe_load(config.read_text()))).judged():
-        curves = [_described(folder / "digests" / f"{Path(r).parent.name}-{Path(r).name}", tmp_path) for r in one["references"]]
+        names = [f"{Path(r).parent.name}-{Path(r).stem}" for r in one["references"]]
+        curves = [_described(made[name], tmp_path / f"{name}.json") for name in names]
         evaluations.append((one | {"references": curves}, rollouts[rollouts["evaluation"] == one["name"]].drop(columns="evaluation")))
     again = judge(evaluations).to_csv(index=False, float_format="%.6g")
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(folder / "verdicts.csv"), rtol=1e-4)
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("rollouts.parquet")), ids=lambda p: p.parent.name)
-def test_published_digests_are_of_what_the_config_names(path):
+def test_published_provenance_is_of_what_the_config_names(path):
     (config,) = path.parent.glob("*.yaml")
     raw = yaml.safe_load(config.read_text())
     known = {*raw["environments"], *raw["sources"], *raw["agents"]}
-    found = {p.name for p in (path.parent / "digests").iterdir()}
+    found = json.loads((path.parent / "provenance.json").read_text())
     assert found and all(any(name.startswith(f"{k}-") or name.startswith(f"{k}.") for k in known) for name in found)
