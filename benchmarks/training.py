@@ -2,7 +2,8 @@
 
 Ours is the trainer as `train` runs it: histories on disk, windows drawn and projected for each step, the model, both
 predictors, the optimisers and the metrics. The peer is what a nanoGPT-like script does: a float32 decoder of the same
-width, depth and context (learned positions, LayerNorm), one random batch made before the clock starts, AdamW.
+width, depth and context (learned positions, LayerNorm), one random batch made before the clock starts, AdamW. The peer of the equivariant
+model is the same trainer and model, told all 64 and 16 numbers of a projection instead of coordinates in its span.
 Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
 
     python benchmarks/training.py
@@ -11,6 +12,7 @@ Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from gla.config.datasets import Dataset
 from gla.config.environments import Environment
 from gla.encoding import projected
 from gla.manifests import read_manifest, write_manifest
+from gla.models import equivariant
 from gla.processes import processes
 from gla.sources import ppo
 from gla.storage.collecting import collect
@@ -87,11 +90,11 @@ def dataset(folder: Path) -> tuple[str, str]:
 class Ours:
     """The trainer. Each call is one step."""
 
-    def __init__(self, manifest, own, width: int, layers: int, context: int, batch: int):
+    def __init__(self, manifest, own, width: int, layers: int, context: int, batch: int, **model):
         self.config = Agent.model_validate({
             "dataset": "",
             "windows": {"chunks": context // CHUNK, "chunk_steps": CHUNK},
-            "model": {"layers": layers, "width": width, "heads": width // 32},
+            "model": {"layers": layers, "width": width, "heads": width // 32} | model,
             "training": {"steps": 10**6, "batch_size": batch},
         })  # fmt: skip
         self.windows = Windows(self.config, *read_manifest(*manifest), "train", own.device)
@@ -135,6 +138,18 @@ def on_cpu(manifest) -> None:
             put_growth("training by context, d128 L4, CPU", int(context), float(np.median(found)), "tokens/s")
 
 
+def in_span(manifest) -> None:
+    context, batch = 320, 32
+    with processes("cpu") as own:
+        ours = Ours(manifest, own, 64, 3, context, batch, kind="equivariant")
+        with mock.patch.object(equivariant.Options, "turns", False):
+            peer = Ours(manifest, own, 64, 3, context, batch, kind="equivariant")
+        found = interleaved(ROUNDS, ours=rate(ours, batch * context), peer=rate(peer, batch * context))
+    precision = str(ours.trainer.dtype).removeprefix("torch.")
+    against = f"the same model told 64 and 16 numbers instead of Reacher-v4's 11 and 2 coordinates; both in {precision}"
+    put_ratio("training, CPU, equivariant d64 L3 T320", "tokens/s", found["ours"], found["peer"], against, 1.5)
+
+
 def on_gpu(manifest) -> None:
     row, unit, against, bar = "training, GPU, 25M parameters, T4096, bfloat16", "FLOP/s by 6N + 6LdT", "the chip's dense bfloat16 peak", 0.4
     if not torch.cuda.is_available():
@@ -156,6 +171,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         manifest = dataset(Path(folder))
         on_cpu(manifest)
+        in_span(manifest)
         on_gpu(manifest)
 
 
