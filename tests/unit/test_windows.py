@@ -22,7 +22,6 @@ from gla.memory import memory_limit
 from gla.options import ConfigError
 from gla.policies import Policy
 from gla.storage.reading import read
-from gla.windows import rows as rows_module
 from gla.windows.batches import Windows
 from gla.windows.chunks import starts
 from gla.windows.kinds import WINDOWS
@@ -384,7 +383,7 @@ def test_only_one_store_is_in_memory_at_a_time(manifest, monkeypatch):
         alive.append(weakref.ref(history))
         return history
 
-    monkeypatch.setattr(rows_module, "read", watched)
+    monkeypatch.setattr("gla.storage.reading.read", watched)
     grid = frame[frame["source"] == "grid"]
     other = grid.assign(store=lambda x: x["store"] + "/.")  # the same files by another name
     Windows(_agent(), pd.concat([grid, other]), {**summary, "sources": {"grid": summary["sources"]["grid"]}}, "train")
@@ -394,13 +393,25 @@ def test_only_one_store_is_in_memory_at_a_time(manifest, monkeypatch):
 def test_a_store_is_read_without_the_arrays_that_no_window_needs(manifest, monkeypatch):
     frame, summary = read_manifest(*manifest)
     names = []
-    monkeypatch.setattr(rows_module, "read", lambda store, digest, wanted: (names.append(wanted), read(store, digest, wanted))[1])
+    monkeypatch.setattr("gla.storage.reading.read", lambda store, digest, wanted: (names.append(wanted), read(store, digest, wanted))[1])
     Windows(_agent(), frame, summary, "train")
     assert [{"logits", "mean", "log_std"} & n for n in names] == [{"logits"}, {"mean", "log_std"}]
     assert not any(n.startswith(("policy", "snapshot", "final")) for own in names for n in own)
     names.clear()
     Windows(_agent(labels="later_policy"), frame, summary, "train")
     assert all({f"policy_{f}" for f in Policy._fields} <= own and not own & {"logits", "mean", "log_std"} for own in names)
+
+
+@pytest.mark.parametrize("noun", ["labels", "windows", "loss"])
+def test_what_a_kind_needs_of_a_source_is_read_whatever_the_loss_wants(manifest, monkeypatch, noun):
+    """Labels that are actions may be an oracle's: a distribution is not all that labels are made of."""
+    agent = _agent(loss="action_likelihood")
+    needs = {"action": frozenset({"env_steps"})} if noun == "labels" else frozenset({"env_steps"})
+    monkeypatch.setattr(type(getattr(agent, noun)), "needs", needs)
+    names = []
+    monkeypatch.setattr("gla.storage.reading.read", lambda store, digest, wanted: (names.append(wanted), read(store, digest, wanted))[1])
+    Windows(agent, *read_manifest(*manifest), "train")
+    assert names and all("env_steps" in own and not own & {"logits", "mean", "log_std"} for own in names)
 
 
 def test_sources_have_equal_shares_of_a_mixed_batch(loaded):

@@ -130,7 +130,8 @@ def _agent(c: Config, name: str, a: Agent) -> Iterator[str]:
             f"agents.{name}.model.kind: {a.model.kind!r} for dataset {a.dataset!r}, whose encoding is {dataset.encoding.kind!r} "
             f"(expected one that is {' or '.join(sorted(a.model.encodings))}, or a model of another kind)"
         )
-    nouns = {"windows": a.windows.needs, "labels": a.labels.needs_for(a.loss.wants), "loss": a.loss.needs}
+    labelled = a.labels.needs.get(a.loss.wants, frozenset().union(*a.labels.needs.values()))
+    nouns = {"windows": a.windows.needs, "labels": labelled, "loss": a.loss.needs}
     for s in dataset.sources:
         if s not in c.sources:
             continue

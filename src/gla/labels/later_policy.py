@@ -1,6 +1,6 @@
 """What a policy some updates later would have done: the context does not show its own labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ class Options(LabelOptions):
 
     kind: Literal["later_policy"] = "later_policy"
 
-    needs: ClassVar[frozenset[str]] = frozenset({"policies"})
+    needs: ClassVar[Mapping[str, frozenset[str]]] = {"distribution": frozenset({"policies"})}
 
     def problems_with(self, agent: Any, name: str, source: Any) -> Iterator[str]:
         """A line where some update that a label asks for has no snapshot of its policy."""
@@ -33,11 +33,6 @@ class Options(LabelOptions):
                 f"kind: 'later_policy' asks for the policy of update {missing} of {name!r}, which has no snapshot (nearest: {below} and "
                 f"{above}; expected sources.{name}.snapshot_every 1, or windows.gap max)"
             )
-
-
-def arrays(discrete: bool) -> set[str]:
-    """See gla.labels."""
-    return {"snapshot_update", *(f"policy_{field}" for field in Policy._fields)}
 
 
 def updates(drawn: Drawn, last: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What all labels share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -14,19 +14,13 @@ class LabelOptions(Options):
     log_std_floor: Annotated[float, Field(ge=-20, le=20)] = -3.0
     """Smallest log standard deviation of a continuous label."""
 
-    gives: ClassVar[frozenset[str]] = frozenset({"distribution"})
-    """What a loss may ask for: distribution, action."""
-    needs: ClassVar[frozenset[str]] = frozenset()
-    """What a source must provide for distributions."""
-
-    def needs_for(self, wants: str) -> frozenset[str]:
-        """What a source must provide for what a loss wants. Actions every source writes."""
-        return frozenset() if wants == "action" and wants in self.gives else self.needs
+    needs: ClassVar[Mapping[str, frozenset[str]]] = {"distribution": frozenset()}
+    """What a loss may ask for, distribution or action, and what a source must provide for it."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """What is wrong with these options for an agent's other options."""
-        if agent.loss.wants not in self.gives:
-            yield f"kind: {self.kind!r} gives {', '.join(sorted(self.gives))} (expected {agent.loss.wants} for the loss {agent.loss.kind!r})"
+        if agent.loss.wants not in self.needs:
+            yield f"kind: {self.kind!r} gives {', '.join(sorted(self.needs))} (expected {agent.loss.wants} for the loss {agent.loss.kind!r})"
 
     def problems_with(self, agent: Any, name: str, source: Any) -> Iterator[str]:
         """What is wrong with these options for an agent's windows of a source. name: the source's."""

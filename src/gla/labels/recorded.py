@@ -1,5 +1,6 @@
 """The distributions that actions were drawn from when they were taken (Kirsch et al., 2023)."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,13 +17,7 @@ class Options(LabelOptions):
 
     kind: Literal["recorded"] = "recorded"
 
-    gives: ClassVar[frozenset[str]] = frozenset({"distribution", "action"})
-    needs: ClassVar[frozenset[str]] = frozenset({"distribution"})
-
-
-def arrays(discrete: bool) -> set[str]:
-    """See gla.labels."""
-    return {"logits"} if discrete else {"mean", "log_std"}
+    needs: ClassVar[Mapping[str, frozenset[str]]] = {"distribution": frozenset({"distribution"}), "action": frozenset()}
 
 
 def updates(drawn: Drawn, last: int) -> np.ndarray:

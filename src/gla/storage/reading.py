@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,12 @@ from gla.storage.layout import arrays_of, create, read_digest
 MOST_COMPRESSED = 1000  # times; LZ4 reaches 255
 CHECKSUM = 4  # bytes, of a chunk and of a shard's index
 POLICIES = ("snapshot_update", *(f"policy_{field}" for field in Policy._fields))  # arrays that snapshots are made of
+
+
+def arrays_that_hold(what: Iterable[str], discrete: bool) -> set[str]:
+    """Names of the arrays that hold what a source provides: of ``distribution`` and ``policies`` several, else the one of that name."""
+    several = {"distribution": {"logits"} if discrete else {"mean", "log_std"}, "policies": set(POLICIES)}
+    return set().union(*(several.get(one, {one}) for one in what))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from gla.encoding.making import encoding_of
 from gla.encoding.tokens import LOG_STD_MIN, NO_ACTION
 from gla.labels.kinds import LABELS
 from gla.memory import memory_limit
+from gla.storage.reading import arrays_that_hold
 from gla.windows.chunks import Drawn
 from gla.windows.kinds import WINDOWS
 from gla.windows.rows import Rows
@@ -70,11 +71,10 @@ class Windows:
         self.agent, self.split, self.device = agent, split, torch.device(device)
         self.encoding = encoding_of(summary, agent.model.turns)
         self.windows, self.labels = WINDOWS[agent.windows.kind], LABELS[agent.labels.kind]
-        own = frame[frame["split"] == split]
-        parts = []
+        own, parts = frame[frame["split"] == split], []
+        needs = agent.labels.needs[agent.loss.wants] | agent.windows.needs | agent.loss.needs
         for name, body in summary["sources"].items():
-            needs = self.labels.arrays(body["discrete"]) if agent.loss.wants == "distribution" else set()
-            parts.append((own[own["source"] == name], body, needs))
+            parts.append((own[own["source"] == name], body, arrays_that_hold(needs, body["discrete"])))
         size = sum(Rows.size(rows, needs) for rows, _, needs in parts)
         memory = memory_limit() // 2 if memory is None else memory
         fits = self.device.type != "cuda" or size <= torch.cuda.mem_get_info(self.device)[0] // 2

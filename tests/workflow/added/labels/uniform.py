@@ -17,11 +17,6 @@ class Options(LabelOptions):
     kind: Literal["uniform"] = "uniform"
 
 
-def arrays(discrete: bool) -> set[str]:
-    """See gla.labels."""
-    return set()
-
-
 def updates(drawn: Drawn, last: int) -> np.ndarray:
     """See gla.labels."""
     return drawn.update
