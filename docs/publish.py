@@ -21,7 +21,6 @@ from gla.config.reading import normalise
 from gla.paths import Paths
 from gla.rows import read_rows
 
-
 LONG = ("files", "mean_return", "arrays", "lifetimes")  # of a store's digest, and covered by its content's hash
 
 

@@ -61,7 +61,7 @@ class Processes:
             torch.cuda.set_device(self.device)
 
     @property
-    def first(self) -> bool:
+    def is_main_process(self) -> bool:
         return self.rank == 0
 
     def parallel(self, module: nn.Module) -> nn.Module:

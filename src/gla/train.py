@@ -215,7 +215,7 @@ def train(
     after SIGTERM, and Busy where another process trains the same agent.
     """
     with processes(device) as own, contextlib.ExitStack() as stack:
-        if own.first:
+        if own.is_main_process:
             Path(folder).mkdir(parents=True, exist_ok=True)
             stack.enter_context(exclusive(folder))
         stack.enter_context(named(scratch))
@@ -249,11 +249,11 @@ def _train(
             print(f"[train {name}] {said}; starting afresh", file=sys.stderr)
             trainer, fits = _Trainer(config, encoding, own), False
         own.wait()  # until all have read it
-        if own.first and not fits:
+        if own.is_main_process and not fits:
             shutil.rmtree(scratch)
 
     def save_checkpoint() -> None:
-        if own.first:
+        if own.is_main_process:
             buffer = io.BytesIO()  # a full disk is then an OSError
             torch.save(trainer.state() | {"fingerprint": identity}, buffer)
             with atomic(checkpoint) as temporary:
@@ -262,7 +262,7 @@ def _train(
     seen = Windows(config, frame, manifest, "train", own.device, scratch)
     held_out = Windows(config, frame, manifest, "validation", own.device, scratch)
     tokens_per_step = training.batch_size * config.windows.length
-    if own.first:
+    if own.is_main_process:
         if trainer.step:
             print(f"[train {name}] going on from step {trainer.step} of {training.steps}", file=sys.stderr)
         progress = Progress(f"train {name}", training.steps * tokens_per_step, "tokens", trainer.step * tokens_per_step)
@@ -281,12 +281,12 @@ def _train(
                 if not all(math.isfinite(v) for v in row.values()):
                     raise NumericalError(f"step {trainer.step}: {row} holds a number that is not finite")
                 trainer.metrics.append(row)
-                if own.first:
+                if own.is_main_process:
                     for key, value in row.items():
                         log.add_scalar(key, value, trainer.step)
                 trainer.rows = []
                 save_checkpoint()
-            if own.first:
+            if own.is_main_process:
                 last = trainer.metrics[-1] if trainer.metrics else None
                 note = f"held-out loss {last['validation_loss']:.3f} (constant {last['validation_constant_loss']:.3f})" if last else ""
                 progress.advance(tokens_per_step, note)
@@ -296,13 +296,13 @@ def _train(
     except NumericalError as error:
         raise NumericalError(f"train: agent {name!r}, {error}") from None
     finally:
-        if own.first:
+        if own.is_main_process:
             log.close()
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
 
     at_end = trainer.evaluate(seen), trainer.evaluate(held_out)
-    if own.first:
+    if own.is_main_process:
         _write(trainer, *at_end, manifest, folder)
         remove(checkpoint)
 

@@ -330,20 +330,20 @@ class Population:
         ratio = (logprob - old_logprob).exp_()
         unclipped = (ratio - 1) * advantage.sign() <= ppo.clip
         share = 1 / x.shape[1]
-        by_logprob = (advantage * ratio).mul_(unclipped).mul_(-share)
+        grad_logprob = (advantage * ratio).mul_(unclipped).mul_(-share)
         value = output[k:, :, :1]
         change, error = value - old_value, value - returns
         clipped = change.clamp(-ppo.clip, ppo.clip).add_(old_value).sub_(returns)
         unclipped = (change.abs() <= ppo.clip) | (error.square() > clipped.square())
         by = torch.zeros_like(output)
-        torch.mul(by_output, by_logprob, out=by[:k])
+        torch.mul(by_output, grad_logprob, out=by[:k])
         torch.mul(error.mul_(ppo.value_coefficient * share), unclipped, out=by[k:, :, :1])
         if self.spec.discrete:  # z: the logarithm of all probabilities
             probability = z.exp()
             surplus = z - (probability * z).sum(-1, keepdim=True)
             by[:k].add_(probability.mul_(surplus), alpha=ppo.entropy_coefficient * share)
         else:
-            by_log_std = (z.square_().sub_(1)).mul_(by_logprob).sum(1, keepdim=True)
+            by_log_std = (z.square_().sub_(1)).mul_(grad_logprob).sum(1, keepdim=True)
             p["log_std"].grad[:k] = by_log_std.sub_(ppo.entropy_coefficient)
         for layer, inputs, outputs in ((2, h1, None), (1, h0, h1), (0, x, h0)):
             if outputs is not None:
