@@ -53,6 +53,7 @@ def write_store(folder: Path, lifetimes: int) -> tuple[str, str]:
             array[k] = rng.standard_normal(shape, np.float32) if described.dtype == "float32" else np.zeros(shape, described.dtype)
     body = {
         "format": FORMAT, "source": "random", "environment": "random", "tasks": 1, "lifetimes": list(range(lifetimes)),
+        "config": {"source": {"kind": "ppo"}, "environment": {"id": "random"}},
         "observation_size": OBSERVATION, "action_size": ACTION, "discrete": False, "updates": UPDATES, "steps_per_update": WINDOW,
         "num_envs": STREAMS, "mean_return": [[0.0] * UPDATES] * lifetimes,
         "arrays": {name: array._asdict() for name, array in layout.items()}, "files": _hashes(store),

@@ -100,6 +100,7 @@ class Windows:
         seeds = rng.integers(*rows.projection_range, n) if encoding.varies else None
         frames = encoding.frames(seeds, n, rows.spec)
         frames = frames._replace(w=frames.w.to(device), a=frames.a.to(device))
+        rows.announce(drawn.index)
         index = torch.from_numpy(drawn.index).to(rows.done.device)  # (n, T)
         raw, action, reward = (rows.steps[name][index].to(device) for name in ("observation", "action", "reward"))
         end = rows.done[index].to(device).view(n, drawn.update.shape[1], -1)

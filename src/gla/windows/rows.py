@@ -54,6 +54,7 @@ class Rows:
         self.per_update, self.updates = digest["steps_per_update"], digest["updates"]
         self.streams, self.length, self.folder = len(table), self.updates * self.per_update, folder
         self.projection_range = int(table["projection_low"].iloc[0]), int(table["projection_high"].iloc[0])
+        self.mapped: list[tuple[mmap.mmap, int]] = []  # files, and bytes of a step in each
         layout, alike, filled, number = arrays_of(digest), _alike(history), 0, -1
         kept = [name for name in names if name in layout and (name in STEP_ARRAYS or name in needs)]
         step_arrays = {name: self._array(layout[name].dtype, *tuple(layout[name].axes.values())[3:]) for name in kept if "step" in layout[name].axes}
@@ -94,6 +95,16 @@ class Rows:
         span = summary["return_last"] - summary["return_first"]
         self.progress = (curves - summary["return_first"]) / (span if abs(span) > 1e-9 else 1.0)
 
+    def announce(self, index: np.ndarray) -> None:
+        """Have the disk read steps (n, T) that are mapped, all of them side by side; a page that is only looked at is read alone."""
+        ends = np.diff(index, append=-1) != 1  # of runs of consecutive steps
+        last = index[ends]
+        first = index[np.concatenate([np.ones((len(index), 1), bool), ends[:, :-1]], 1)]
+        for file, step in self.mapped:
+            begin = first * step // mmap.PAGESIZE * mmap.PAGESIZE
+            for offset, length in zip(begin.tolist(), ((last + 1) * step - begin).tolist(), strict=True):
+                file.madvise(mmap.MADV_WILLNEED, offset, length)
+
     @staticmethod
     def size(table: pd.DataFrame, needs: set[str]) -> int:
         """Bytes of its rows."""
@@ -113,6 +124,7 @@ class Rows:
                 getattr(os, "posix_fallocate", _extend)(file.fileno(), 0, length)
             mapped = mmap.mmap(file.fileno(), length)
         mapped.madvise(mmap.MADV_RANDOM)  # or the disk reads megabytes around each window
+        self.mapped.append((mapped, length // (self.streams * self.length)))
         return np.frombuffer(mapped, dtype).reshape(shape)
 
 
