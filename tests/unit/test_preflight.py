@@ -351,6 +351,19 @@ def test_how_much_memory_there_is_is_asked_every_time(tmp_path):
     assert checked.checked(raw, 10**11, cache) == found
 
 
+@pytest.mark.parametrize("results", ["file", "file/below/it", "./link"])
+def test_results_below_a_file_are_refused_however_often_it_is_asked(tmp_path, monkeypatch, results):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gla.code.scan", dict)  # a second each time
+    raw, cache = _edited((("pathvars", "results"), results)), tmp_path / "checked.json"
+    checked.checked(raw, cache=cache)
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "link").symlink_to("nowhere")
+    for path in (cache, tmp_path / "other.json"):  # known, and new
+        with pytest.raises(ConfigError, match=rf"^pathvars.results: '{results}', but '(file|link)' is no folder \(expected a folder\)$"):
+            checked.checked(raw, cache=path)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', "KEY: 1", "KEY: {}", "KEY: null", "KEY: [1, 2]", "KEY: {config: {}}"])
 def test_a_damaged_cache_is_ignored_and_made_anew(tmp_path, content):
     path, raw = tmp_path / "checked.json", _edited()
