@@ -89,6 +89,11 @@ NO_TASKS = (*GRID, "tasks"), []  # they would stand for the goal
         ([(STYLE, {"figure.figsize": [1e9, 1]})], "figures.figure3.style.figure.figsize", "[1000000000.0, 1]", "at most 50"),
         ([(STYLE, {"font.size": 1e300})], "figures.figure3.style.font.size", "1e+300", "at most 1000"),
         ([(STYLE, {"figure.subplot.left": 5})], "figures.figure3.style", "{'figure.subplot.left': 5}", "a style that Matplotlib can"),
+        ([(STYLE, {"axes.xmargin": -0.5})], "figures.figure3.style.axes.xmargin", "-0.5", "a value that Matplotlib takes"),
+        ([(STYLE, {"axes.prop_cycle": "cycler('marker', ['o'])"})], "figures.figure3.style", "'marker'", "draw with: KeyError: 'color'"),
+        ([(STYLE, {"lines.dashed_pattern": [0, 0]})], "figures.figure3.style", "[0, 0]", "dash list must be positive"),
+        ([(STYLE, {"savefig.bbox": "tight", "savefig.pad_inches": 50, "savefig.dpi": 1000})],
+         "figures.figure3.style", "'savefig.pad_inches': 50", "65535 a side and 100000000 in all"),
         # Text
         ([((*PANEL, "title"), r"$\frac{$")], "figures.figure3.panels[0].title", r"'$\\frac{$'", "text that Matplotlib can draw"),
         ([((*PANEL, "labels"), ["a", r"$\nope$"])], "figures.figure3.panels[0].labels[1]", r"'$\\nope$'", "text that Matplotlib can draw"),
