@@ -101,7 +101,7 @@ def _draw(text: str) -> None:
     width, height = (side * dpi for side in SIZE)
     if rcParams["savefig.bbox"] == "tight":
         width, height = ((side + 2 * rcParams["savefig.pad_inches"]) * dpi for side in drawing.get_tightbbox().size)
-    if not (0 < min(width, height) and max(width, height) <= LONGEST_SIDE and width * height <= MOST_PIXELS):
+    if not (min(width, height) > 0 and max(width, height) <= LONGEST_SIDE and width * height <= MOST_PIXELS):
         raise ValueError(f"{width:.0f} x {height:.0f} pixels, of 1 to {LONGEST_SIDE} a side and {MOST_PIXELS} in all")
     for kind in ("png", "pdf"):
         drawing.savefig(io.BytesIO(), format=kind, dpi=min(dpi, 72))
