@@ -2,7 +2,7 @@
 
 Snakemake reads the config in every job's process, and checking it takes seconds: kinds are imported, environments are made. So
 what was found is kept, under the hash of the config, of this package's code and of the modules of the user's own environments.
-How much memory there is is asked every time.
+How much memory there is, and whether results have a place, is asked every time.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = 
     if key in known:
         with contextlib.suppress(TypeError):
             found = Checked(**known[key])
-            if problems := list(too_large(found.demands, memory)):
+            if problems := [*no_folder(found.config["pathvars"]["results"]), *too_large(found.demands, memory)]:
                 raise ConfigError("\n".join(problems))
             return found
     found = _check(raw, memory, Path(cache).parent / "environments.json")
@@ -103,6 +103,13 @@ def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = 
         with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
             write_json(cache, kept)
     return found
+
+
+def no_folder(results: str) -> Iterator[str]:
+    """A line where a folder of results cannot be made, since a file is in its place or in that of a folder around it."""
+    for path in (Path(results), *Path(results).parents):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            yield f"pathvars.results: {results!r}, but {str(path)!r} is no folder (expected a folder)"
 
 
 def _machine(where: str) -> int:
@@ -145,6 +152,7 @@ def _check(raw: dict[str, Any], memory: int | None, cache: Path) -> Checked:
     problems += preflight.encodings(config, facts)
     needed = [list(demand) for demand in demands.demands(config, facts)]
     problems += too_large(needed, memory)
+    problems += no_folder(config.pathvars["results"])
     normalised = ordered(config)
     for name, f in normalised["figures"].items():
         problems += drawable.problems(f"figures.{name}", f)

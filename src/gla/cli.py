@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from gla import watchdog
+from gla import progress, watchdog
 
 EXAMPLES = {
     None: """examples:
@@ -137,6 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     a = parser().parse_args(arguments)
     watchdog.ends = True
+    progress.print_anything()
     try:
         return a.run(a) or 0
     except KeyboardInterrupt:

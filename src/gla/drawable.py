@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gla.conditions.kinds import CONDITIONS
 from gla.options import shown
 
 FIGURE_STYLE = Path(__file__).parent / "figures/gla.mplstyle"
 LARGEST = {"figure.figsize": 50, "savefig.pad_inches": 50, "agg.path.chunksize": 10**9}  # inches; of all other numbers in a style 1000
 SMALLEST_DPI = 10
+SIZE = (9.2, 2.3)  # inches, of four panels in a row
+MOST_PIXELS, LONGEST_SIDE = 10**8, 2**16 - 1  # of a PNG; a longer side is none of Matplotlib's
 
 
 def problems(where: str, figure: dict[str, Any]) -> Iterator[str]:
@@ -21,7 +24,8 @@ def problems(where: str, figure: dict[str, Any]) -> Iterator[str]:
         if found := _style_problems(style):
             yield from (f"{where}.style.{line}" for line in found)
             return
-        if said := _not_drawn(style, "x"):
+        plain = [text for p in panels for text in (p["title"], *p["labels"]) if "$" not in text]
+        if said := _not_drawn(style, max(plain, key=len, default="")):
             yield f"{where}.style: {shown(style)} (expected a style that Matplotlib can draw with: {said})"
             return
     texts = {f"{where}.panels[{i}].title": p["title"] for i, p in enumerate(panels)}
@@ -42,7 +46,7 @@ def _style_problems(style: dict[str, Any]) -> list[str]:
             RcParams({key: value})
         except KeyError:
             found.append(f"{key}: {shown(value)} is for no key of Matplotlib's (expected one of its rc parameters)")
-        except (ValueError, TypeError, OverflowError) as error:
+        except Exception as error:  # each key has a check of its own, and they raise several kinds
             found.append(f"{key}: {shown(value)} (expected a value that Matplotlib takes: {' '.join(str(error).split())})")
         else:
             numbers = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, int | float)]
@@ -55,23 +59,49 @@ def _style_problems(style: dict[str, Any]) -> list[str]:
 
 
 def _not_drawn(style: dict[str, Any], text: str) -> str:
-    """What Matplotlib says where a figure of this style, with this text in it, cannot be drawn; empty where it can."""
+    """What is said where a figure of this style, with this text in it, cannot be drawn; empty where it can."""
     from matplotlib import RcParams
     from matplotlib import style as styles
-    from matplotlib.figure import Figure as Drawing
 
     logging.disable(logging.WARNING)  # of fonts that are not there
     try:
-        with warnings.catch_warnings(action="ignore"), styles.context([FIGURE_STYLE, dict(RcParams(style))]):
-            drawing = Drawing(layout="constrained")
-            axes = drawing.subplots()
-            axes.plot([0, 1], label="x")
-            axes.set_title(text)
-            drawing.legend(loc="outside lower center")
-            for kind in ("png", "pdf"):
-                drawing.savefig(io.BytesIO(), format=kind, dpi=72)
+        with warnings.catch_warnings(action="ignore"), styles.context([FIGURE_STYLE, dict(RcParams(style))], after_reset=True):
+            _draw(text)
     except Exception as error:  # LaTeX, FreeType and Matplotlib have kinds of their own
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     finally:
         logging.disable(logging.NOTSET)
     return ""
+
+
+def _draw(text: str) -> None:
+    """Draw and save what figures of all kinds are made of, with little in it. Raises whatever Matplotlib does, and ValueError where
+    the figure would be too large."""
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=SIZE, layout="constrained")
+    axes = drawing.subplots()
+    # Colours by their number, each with dashes of every kind, and by their turn.
+    for number, condition in enumerate(CONDITIONS.values()):
+        colours = rcParams["axes.prop_cycle"].by_key()["color"]
+        axes.plot([1, 2], [1, 2], linestyle=condition.dashes, color=colours[number % len(colours)])
+    axes.plot([1, 2], [1, 2], marker="o", markersize=3)
+    axes.fill_between([1, 2], [1, 1], [2, 3], alpha=0.2, linewidth=0)  # above 0, where ticks may have an offset
+    axes.set_title(text)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("environment steps in context")
+    axes.set_ylabel("return (mean, 95 % interval)")
+    drawing.legend([axes.lines[1], axes.lines[-1]], [CONDITIONS["reference"].label, text], loc="outside lower center", ncols=2)
+    drawing.draw_without_rendering()
+    drawing.set_layout_engine("none")  # it stays as it is, without being laid out for each format again
+
+    # Measured before it takes memory.
+    dpi = rcParams["figure.dpi"] if rcParams["savefig.dpi"] == "figure" else rcParams["savefig.dpi"]
+    width, height = (side * dpi for side in SIZE)
+    if rcParams["savefig.bbox"] == "tight":
+        width, height = ((side + 2 * rcParams["savefig.pad_inches"]) * dpi for side in drawing.get_tightbbox().size)
+    if not (min(width, height) > 0 and max(width, height) <= LONGEST_SIDE and width * height <= MOST_PIXELS):
+        raise ValueError(f"{width:.0f} x {height:.0f} pixels, of 1 to {LONGEST_SIDE} a side and {MOST_PIXELS} in all")
+    for kind in ("png", "pdf"):
+        drawing.savefig(io.BytesIO(), format=kind, dpi=min(dpi, 72))

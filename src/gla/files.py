@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Folders of results, and how many names below each say what a file is; the deepest first, since an entry may bear their names.
-FOLDERS = {"rollouts": 3, "agents": 2, "histories": 2, "references": 2, "training": 2, "figures": 1, "manifests": 1, "tables": 1}
+# What lies in a folder of results, and how many names below each say what a file is; the deepest first, since an entry may bear
+# their names.
+FOLDERS = {
+    "rollouts": 3, "agents": 2, "histories": 2, "references": 2, "training": 2, "figures": 1, "manifests": 1, "tables": 1,
+    "software.csv": 0,
+}  # fmt: skip
 
 LOCKS = ".run.lock", ".jobs.lock"  # in a folder of results
 LARGEST = 1e100  # number in a table
@@ -136,16 +140,23 @@ def hash_file(path: str | Path) -> Path:
 
 def place(path: str | Path) -> str:
     """Where a file lies in a folder of results, as ``rollouts/EVALUATION/AGENT/CONDITION.parquet``; empty where in none."""
-    parts = Path(os.path.abspath(path)).parts
-    for folder, names in FOLDERS.items():
-        if parts[-names - 1 : -names] == (folder,):
-            return "/".join(parts[-names - 1 :])
-    return ""
+    return next(iter(_places(os.path.abspath(path))), "")
+
+
+def _places(path: str | Path) -> list[str]:
+    """What the end of a path may be as a place; several where the folder of results is itself called as one of those in it."""
+    parts = Path(path).parts
+    return ["/".join(parts[-n - 1 :]) for folder, n in FOLDERS.items() if len(parts) > n and parts[-n - 1] == folder]
 
 
 def check_place(path: str | Path, what: str, own: str) -> None:
-    """Raises CorruptFile where a file that says that it is ``what`` (a copy, a digest) of ``own`` lies in another's place of that kind."""
-    if (where := place(path)).split("/")[0] == own.split("/")[0] and where != own:
+    """Raises CorruptFile where a file that says that it is ``what`` (a copy, a digest) of ``own`` lies in another's place.
+
+    What lies in no place, and what does not say where it belongs, passes. A folder of results that was called ``agents`` is
+    moved with ``agents/manifests/x.json`` in it, which is ``manifests/x.json`` as well: one place in common is enough.
+    """
+    here = _places(os.path.abspath(path))
+    if here and own and not set(here) & {own, *_places(own)}:
         raise CorruptFile(f"{path}: {what} of {own} (expected what was made for this place); {ANEW}")
 
 
@@ -160,6 +171,8 @@ def _recorded(path: str | Path) -> tuple[str, list[str]]:
         text = hash_file(path).read_text(errors="replace")
     except FileNotFoundError:
         return "", []
+    except IsADirectoryError:
+        raise CorruptFile(f"{hash_file(path)}: a folder (expected a file, the hash of {Path(path).name}); delete it") from None
     line = rf"([0-9a-f]{{64}})  {re.escape(Path(path).name)}\n"
     # Anything but the lines that are written here is the hash of no file.
     whole = re.fullmatch(rf"(?:# (.+)\n)?(?:{line}){{1,2}}", text)
@@ -178,18 +191,19 @@ def _write_hashes(path: Path, values: list[str]) -> None:
     os.replace(temporary, target)
 
 
-def check(path: str | Path, anywhere: bool = False) -> None:
+def check(path: str | Path, anywhere: bool = False, copies: bool = True) -> None:
     """Raises CorruptFile where a file is not what was written, or was written elsewhere in a folder of results.
 
-    anywhere: whether it may have another place now. A file with no hash beside it, such as a copy, passes.
+    anywhere: whether it may have another place now. copies: whether it may lack a hash, as a copy of the file alone does.
     """
     written, expected = _recorded(path)
+    if not expected and not copies:
+        raise CorruptFile(f"{path}: no hash beside it (expected {hash_file(path)}); {ANEW}")
     if expected and sha256(path) not in expected:
         raise CorruptFile(
             f"{path}: altered or cut off (its SHA-256 is not the one in {hash_file(path)}); {ANEW}"
         )
     if not anywhere:
-        # A folder of results may itself be called as one of those in it: what is of another kind then was moved with its folder.
         check_place(path, "a copy", written)
 
 

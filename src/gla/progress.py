@@ -3,6 +3,7 @@
 Several jobs of a workflow may share a terminal, which plain lines survive.
 """
 
+import io
 import shutil
 import sys
 import time
@@ -11,6 +12,12 @@ import time
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+
+
+def print_anything() -> None:
+    """Let whatever is printed be printed: a name that the terminal's encoding does not have, or that is no text, in escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 plain = False  # whether lines are plain even on a terminal

@@ -1,9 +1,9 @@
 """Is everything in a folder of results what was written there?
 
-Every file has its hash beside it (gla.files), every history store a digest with the hash of each of its files, and every
-description (of a manifest, an agent, a reference) says which files belong to it. What a stage never reads again is left out:
-TensorBoard's logs and Snakemake's benchmarks and stamps. Each line says what to delete, if anything; running Snakemake for
-``all`` then makes it anew.
+Every file has its hash beside it (gla.files), every history store a digest with the hash of each of its files, and what one job
+writes lies together, so that a file tells of those that it lacks. What a stage never reads again is left out: TensorBoard's logs
+and Snakemake's benchmarks and stamps. Each line says what to delete, if anything; running Snakemake for ``all`` then makes it
+anew, or nothing does where no config names it any more.
 Run as ``python -m gla.verify results``.
 """
 
@@ -12,13 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gla import agent, manifests, reference, rows
-from gla.files import ANEW, LOCKS, CorruptFile, check, hash_file, hashes, place
-from gla.progress import Progress
+from gla.files import LOCKS, CorruptFile, check, hash_file, place
+from gla.progress import Progress, print_anything
 from gla.storage import reading
 
 LOGS = {"benchmarks", "tensorboard", ".snakemake", ".snakemake_timestamp", *LOCKS}
 DESCRIBING = (".json", ".parquet")  # files that say what they are, and what belongs to them
-OF_AN_AGENT = ("metrics.jsonl", "by_position.csv")  # beside its weights
+AGENT = ("weights.safetensors", "agent.json", "metrics.jsonl", "by_position.csv")
+# By folder and ending, the endings of what lies beside a file. A table is there before it is drawn.
+ENDINGS = {
+    "manifests": {".csv": [".json"], ".json": [".csv"]},
+    "references": {".safetensors": [".json"], ".json": [".safetensors"]},
+    "figures": {".png": [".csv", ".pdf"], ".pdf": [".csv", ".png"]},
+}
 
 
 def _is_ours(path: Path) -> bool:
@@ -28,24 +34,43 @@ def _is_ours(path: Path) -> bool:
     return not (path.name.startswith(".") and (path.suffix == ".sha256" or ".partial" in path.name))
 
 
+def _beside(path: Path) -> Iterator[Path]:
+    """What has to lie beside a file. The card in an agent's folder is written later than the rest, and need not be there."""
+    kind = place(path).split("/")[0]
+    if kind == "histories" and path.suffix == ".json":
+        yield path.with_suffix("") / "history.zarr"
+    elif kind == "agents" and path.name in (*AGENT, "README.md"):
+        yield from (path.with_name(name) for name in AGENT if name != path.name)
+    else:
+        yield from (path.with_suffix(ending) for ending in ENDINGS.get(kind, {}).get(path.suffix, []))
+
+
+def _there(path: Path) -> bool:
+    return path.is_dir() if path.name == "history.zarr" else path.is_file()
+
+
+def _missing(path: Path, beside: Path) -> str:
+    """The line for a file that is not there. beside: what tells of it, and goes where no config asks for either."""
+    orphan = path.parent if path.name in AGENT and place(path).startswith("agents/") else beside
+    return f"{path}: missing (expected it beside {beside}); Snakemake makes it anew, or delete {orphan} if no config names it any more"
+
+
 def _file(path: Path) -> str | None:
-    if not path.is_file():
-        return f"{path}: missing (expected it beside {hash_file(path)}); Snakemake makes it anew"
-    if not hashes(path):
-        return f"{path}: no hash beside it (expected {hash_file(path)}); {ANEW}"
     try:
-        check(path)
+        check(path, copies=False)
     except CorruptFile as error:
         return str(error)
+    except OSError as error:
+        return f"{error.filename or path}: {error.strerror} (expected a file that can be read)"
     return None
 
 
 def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
-    """What a file says of itself and of others: a file, and its problem."""
+    """What a file says of itself and of others, which are there: a file, and its problem."""
     kind = place(path).split("/")[0]
     try:
         if kind == "histories":
-            yield from reading.problems(_store(path), path)
+            yield from reading.problems(next(_beside(path)), path)
         elif kind == "manifests":
             manifests.read_manifest(path.with_suffix(".csv"), path)
         elif kind == "references":
@@ -53,16 +78,11 @@ def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
         elif kind == "rollouts":
             rows.read_rows(path)
         elif kind == "agents":
-            for name in OF_AN_AGENT:
-                if not path.with_name(name).is_file():
-                    yield path.with_name(name), f"{path.with_name(name)}: missing (expected it beside {path}); Snakemake makes it anew"
             agent.read_described(path.parent)
     except CorruptFile as error:
         yield path, str(error)
-
-
-def _store(digest: Path) -> Path:
-    return digest.with_suffix("") / "history.zarr"
+    except OSError as error:
+        yield path, f"{error.filename or path}: {error.strerror} (expected a file that can be read)"
 
 
 def verify(folder: str | Path) -> list[str]:
@@ -77,13 +97,16 @@ def verify(folder: str | Path) -> list[str]:
     size = {p: p.stat().st_size for p in everything if p.is_file()}
     progress = Progress(f"verify {folder}", sum(size.values()), "bytes")
     ours = {p for p in size if _is_ours(p.relative_to(folder))}
-    # What is gone has left its hash or its store behind.
-    ours |= {p.with_name(p.name[1 : -len(".sha256")]) for p in size if p.name.startswith(".") and p.suffix == ".sha256"}
-    ours |= {p.parent.with_suffix(".json") for p in everything if p.name == "history.zarr"}
+    # What is gone has left its hash behind, its store, or what lies beside it.
+    told = {p.with_name(p.name[1 : -len(".sha256")]): p for p in everything if p.name.startswith(".") and p.suffix == ".sha256"}
+    told |= {p.parent.with_suffix(".json"): p for p in everything if p.name == "history.zarr"}
+    told |= {other: p for p in sorted(ours) for other in _beside(p)}
+    gone = {path: beside for path, beside in told.items() if not _there(path)}
     found: dict[str, None] = {}  # in order, each once
-    for path in sorted(ours):
-        problems = [(path, _file(path))]
-        if problems[0][1] is None and path.suffix in DESCRIBING:  # a damaged file is not asked what it says
+    for path in sorted(ours | gone.keys()):
+        problems = [(path, _missing(path, gone[path]) if path in gone else _file(path))]
+        # A damaged file is not asked what it says, nor one whose neighbours are missing.
+        if problems[0][1] is None and path.suffix in DESCRIBING and not gone.keys() & {*_beside(path)}:
             problems += _described(path)
         for named, problem in problems:
             if problem:
@@ -95,6 +118,7 @@ def verify(folder: str | Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    print_anything()
     try:
         problems = verify(sys.argv[1] if len(sys.argv) == 2 else "results")
     except CorruptFile as error:

@@ -269,6 +269,30 @@ def test_a_fault_is_one_line_with_key_value_and_what_was_expected(path, value, k
     assert str(shown)[:100] in line and "expected" in line and expected in line
 
 
+@pytest.mark.parametrize(
+    "labels, lines",
+    [(["ours", ""], ["[1]: '' is left out of legends"]), (["_a", " "], ["[0]: '_a' is left out of legends", "[1]: ' ' is left out of legends"]),
+     (["ours", "ours"], [": 'ours' is listed 2 times (expected once)"]), (["a_b", "$_a$"], [])],
+)  # fmt: skip
+def test_labels_that_legends_leave_out_are_refused(labels, lines):
+    edit = (("figures", "figure3", "panels", 0, "labels"), labels)
+    found = _refused(edit) if lines else []
+    assert len(found) == len(lines) and all("(expected " in line for line in found)
+    for line, start in zip(found, lines, strict=True):
+        assert line.startswith(f"figures.figure3.panels[0].labels{start}")
+
+
+def test_an_agent_whose_name_legends_leave_out_needs_a_label():
+    raw = _smoke()
+    raw["agents"]["_a"] = raw["agents"]["grid_gap1"]
+    raw["evaluations"]["grid"]["agents"] = ["_a", "projected_max"]
+    raw["figures"]["figure3"]["panels"] = [{"evaluation": "grid"}]
+    with pytest.raises(ConfigError, match=r"^figures.figure3.panels\[0\].labels: \[\] for '_a', .* \(expected labels that [^\n]*$"):
+        load(raw)
+    raw["figures"]["figure3"]["panels"][0]["labels"] = ["a", "b"]
+    load(raw)
+
+
 @pytest.mark.parametrize("path, key", [((*GRID, "id"), "environments.grid.id"), 
                                        ((*SOURCE, "num_updates"), "sources.grid.num_updates"),
                                        ((*SOURCE, "environment"), "sources.grid.environment"),

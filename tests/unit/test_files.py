@@ -97,6 +97,24 @@ def test_what_is_altered_is_not_read_and_a_copy_is(tmp_path):
     assert read_csv(tmp_path / "copy.csv")["a"].tolist() == [1]
 
 
+def test_a_folder_in_the_place_of_a_hash_is_named(tmp_path):
+    write_json(tmp_path / "x.json", 1)
+    hash_file(tmp_path / "x.json").unlink()
+    hash_file(tmp_path / "x.json").mkdir()
+    for use in (check, read_json, lambda path: write_json(path, 2)):
+        with pytest.raises(CorruptFile, match=r"/\.x\.json\.sha256: a folder \(expected a file, the hash of x\.json\); delete it"):
+            use(tmp_path / "x.json")
+
+
+def test_a_file_may_have_to_have_its_hash(tmp_path):
+    write_json(tmp_path / "x.json", 1)
+    check(tmp_path / "x.json", copies=False)
+    hash_file(tmp_path / "x.json").unlink()
+    check(tmp_path / "x.json")
+    with pytest.raises(CorruptFile, match=r"x.json: no hash beside it \(expected .*/\.x\.json\.sha256\)"):
+        check(tmp_path / "x.json", copies=False)
+
+
 def test_a_second_writer_is_refused(tmp_path):
     code = "import sys; from gla.files import write_json; write_json(sys.argv[1], 2)"
     path = tmp_path / "x.json"

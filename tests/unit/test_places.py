@@ -13,13 +13,14 @@ from gla import agent
 from gla.files import Busy, CorruptFile, atomic, check, hash_file, named, place, read_json, write_json
 from gla.rows import COLUMNS, read_evaluation, read_rows, write_rows
 from gla.storage.layout import read_digest
+from gla.verify import verify
 
 
 @pytest.mark.parametrize(
     "path, expected",
     [("results/rollouts/grid/a.1/agent.parquet", "rollouts/grid/a.1/agent.parquet"), ("results/tables/verdicts.csv", "tables/verdicts.csv"),
      ("/x/agents/y/results/manifests/grid.json", "manifests/grid.json"), ("rollouts/agents/a/agent.parquet", "rollouts/agents/a/agent.parquet"),
-     ("agents/figures/agent.json", "agents/figures/agent.json"), ("results/software.csv", ""), ("agent.json", ""), ("agents/agent.json", "")],
+     ("agents/figures/agent.json", "agents/figures/agent.json"), ("results/software.csv", "software.csv"), ("agent.json", ""), ("agents/agent.json", "")],
 )  # fmt: skip
 def test_a_place_is_what_the_path_says_below_the_results(tmp_path, monkeypatch, path, expected):
     monkeypatch.chdir(tmp_path)
@@ -50,6 +51,20 @@ def test_a_file_in_another_ones_place_is_refused(results):
     assert read_json(results / "manifests/b.json") == "b"
 
 
+@pytest.mark.parametrize(
+    "source, target",
+    [("tables/verdicts.csv", "figures/figure3.csv"), ("figures/figure3.csv", "software.csv"), ("software.csv", "tables/verdicts.csv"),
+     ("manifests/agents.json", "agents/a/agent.json"), ("agents/a/by_position.csv", "figures/a.csv")],
+)  # fmt: skip
+def test_a_file_in_the_place_of_another_kind_is_refused(tmp_path, source, target):
+    write_json(tmp_path / "results" / source, 1)
+    check(tmp_path / "results" / source)
+    _copy(tmp_path / "results" / source, tmp_path / "results" / target)
+    with pytest.raises(CorruptFile, match=f"results/{target}: a copy of {source} "):
+        check(tmp_path / "results" / target)
+    assert verify(tmp_path / "results")
+
+
 def test_results_may_be_moved_and_files_copied_out_of_them(results, tmp_path):
     results.rename(tmp_path / "other")
     assert read_json(tmp_path / "other/manifests/a.json") == "a"
@@ -57,13 +72,16 @@ def test_results_may_be_moved_and_files_copied_out_of_them(results, tmp_path):
     assert read_json(tmp_path / "elsewhere/x.json") == "a"
 
 
-@pytest.mark.parametrize("name", ["agents", "rollouts", "figures"])
-def test_a_folder_of_results_may_bear_the_name_of_one_in_it(tmp_path, name):
-    for folder in (name, "results"):
-        write_json(tmp_path / folder / "manifests/a.json", "a")
-        (tmp_path / folder).rename(tmp_path / {name: "other", "results": name}[folder])
-    for folder in (name, "other"):
-        assert read_json(tmp_path / folder / "manifests/a.json") == "a"
+@pytest.mark.parametrize("name", ["agents", "histories", "rollouts", "figures"])
+@pytest.mark.parametrize("file", ["manifests/a.json", "rollouts/v/a/agent.json", "software.csv"])
+def test_a_folder_of_results_may_bear_the_name_of_one_in_it(tmp_path, name, file):
+    for before, after in (("agents", "other"), (name, "third"), ("results", name)):
+        write_json(tmp_path / before / file, "a")
+        (tmp_path / before).rename(tmp_path / after)
+        assert read_json(tmp_path / after / file) == "a"
+    if name != "agents":
+        (tmp_path / name).rename(tmp_path / "agents")
+        assert read_json(tmp_path / "agents" / file) == "a"
 
 
 def test_sha256sum_checks_a_hash_with_a_place(results):

@@ -89,6 +89,11 @@ NO_TASKS = (*GRID, "tasks"), []  # they would stand for the goal
         ([(STYLE, {"figure.figsize": [1e9, 1]})], "figures.figure3.style.figure.figsize", "[1000000000.0, 1]", "at most 50"),
         ([(STYLE, {"font.size": 1e300})], "figures.figure3.style.font.size", "1e+300", "at most 1000"),
         ([(STYLE, {"figure.subplot.left": 5})], "figures.figure3.style", "{'figure.subplot.left': 5}", "a style that Matplotlib can"),
+        ([(STYLE, {"axes.xmargin": -0.5})], "figures.figure3.style.axes.xmargin", "-0.5", "a value that Matplotlib takes"),
+        ([(STYLE, {"axes.prop_cycle": "cycler('marker', ['o'])"})], "figures.figure3.style", "'marker'", "draw with: KeyError: 'color'"),
+        ([(STYLE, {"lines.dashed_pattern": [0, 0]})], "figures.figure3.style", "[0, 0]", "dash list must be positive"),
+        ([(STYLE, {"savefig.bbox": "tight", "savefig.pad_inches": 50, "savefig.dpi": 1000})],
+         "figures.figure3.style", "'savefig.pad_inches': 50", "65535 a side and 100000000 in all"),
         # Text
         ([((*PANEL, "title"), r"$\frac{$")], "figures.figure3.panels[0].title", r"'$\\frac{$'", "text that Matplotlib can draw"),
         ([((*PANEL, "labels"), ["a", r"$\nope$"])], "figures.figure3.panels[0].labels[1]", r"'$\\nope$'", "text that Matplotlib can draw"),
@@ -349,6 +354,19 @@ def test_how_much_memory_there_is_is_asked_every_time(tmp_path):
     with pytest.raises(ConfigError, match="^agents.grid_gap1: a step of 100000 windows .* at most the 1 GB there are"):
         checked.checked(raw, 10**9, cache)
     assert checked.checked(raw, 10**11, cache) == found
+
+
+@pytest.mark.parametrize("results", ["file", "file/below/it", "./link"])
+def test_results_below_a_file_are_refused_however_often_it_is_asked(tmp_path, monkeypatch, results):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gla.code.scan", dict)  # a second each time
+    raw, cache = _edited((("pathvars", "results"), results)), tmp_path / "checked.json"
+    checked.checked(raw, cache=cache)
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "link").symlink_to("nowhere")
+    for path in (cache, tmp_path / "other.json"):  # known, and new
+        with pytest.raises(ConfigError, match=rf"^pathvars.results: '{results}', but '(file|link)' is no folder \(expected a folder\)$"):
+            checked.checked(raw, cache=path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', "KEY: 1", "KEY: {}", "KEY: null", "KEY: [1, 2]", "KEY: {config: {}}"])

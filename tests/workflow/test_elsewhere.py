@@ -7,6 +7,8 @@ import sys
 import pytest
 from checkouts import copied
 
+from gla.files import hash_file
+
 TARGET = "results/smoke/software.csv"
 
 
@@ -49,4 +51,17 @@ def test_a_report_with_a_damaged_file_is_refused(checkout, elsewhere):
     (folder / TARGET).write_text(content.replace("torch", "tOrch"))
     output, status = _snakemake(checkout, *arguments)
     assert status != 0 and f"{TARGET}: altered or cut off" in output and not (folder / "report.html").exists(), output
+    hash_file(folder / TARGET).unlink()
+    output, status = _snakemake(checkout, *arguments)
+    assert status != 0 and f"{TARGET}: no hash beside it" in output and not (folder / "report.html").exists(), output
     (folder / TARGET).write_text(content)
+
+
+def test_a_folder_of_results_that_cannot_be_made_is_one_line(checkout, tmp_path):
+    """One below a file the config's check refuses; one that the system refuses is told of when the run starts."""
+    arguments = ("--configfile", "config/smoke.yaml", "--directory", str(tmp_path), "--config")
+    output, status = _snakemake(checkout, *arguments, "pathvars={results: /etc/passwd/x}")
+    assert status != 0 and "Traceback" not in output
+    assert "pathvars.results: '/etc/passwd/x', but '/etc/passwd' is no folder (expected a folder)" in output
+    output, status = _snakemake(checkout, *arguments, "pathvars={results: /proc/x}", "--", "/proc/x/software.csv")
+    assert status != 0 and "Traceback" not in output and "'/proc/x'" in output, output

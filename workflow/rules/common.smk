@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 from gla import checked
 from gla.code import Code
 from gla.config import file as config_file
-from gla.files import Busy, CorruptFile, check, writing
+from gla.files import CorruptFile, check, writing
 from gla.options import ConfigError
 from gla.paths import Paths, network, without
 
@@ -69,17 +69,19 @@ onstart:
     if not workflow.storage_settings.default_storage_provider:
         try:
             _held.enter_context(writing(config["pathvars"]["results"], "run"))
-        except Busy as error:
+        except OSError as error:  # another run is there, or no folder can be made
             raise WorkflowError(str(error)) from None
 
 
 def verified(category):
-    """The category of a report's file. Snakemake asks for it before it embeds the file, and a damaged one stops the report."""
+    """The category of a report's file. Snakemake asks for it before it embeds the file, and a damaged one stops the report, as
+    does one whose hash is gone. In a storage no file has its hash."""
+    stored = bool(workflow.storage_settings.default_storage_provider)
 
     def checked_first(wildcards, output):
         try:
             for path in output:
-                check(path)
+                check(path, copies=stored)
         except CorruptFile as error:
             raise WorkflowError(str(error)) from None
         return category(wildcards) if callable(category) else category

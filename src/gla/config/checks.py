@@ -210,3 +210,15 @@ def _figure(c: Config, name: str, f: Any) -> Iterator[str]:
                 yield f"{where}.agents: {a!r} is not evaluated in {p.evaluation!r} (expected one of {', '.join(drawn) or 'none'})"
         if p.labels and len(p.labels) != len(p.agents or drawn):
             yield f"{where}.labels: {p.labels} (expected {len(p.agents or drawn)} of them, one for each agent)"
+        yield from _labels(where, p.labels, p.agents or drawn)
+
+
+def _labels(where: str, labels: list[str], agents: list[str]) -> Iterator[str]:
+    """A line for each agent that would be missing from a panel's legend: Matplotlib leaves out some labels, and equal ones are one."""
+    yield from _twice(f"{where}.labels", [label for label in labels if label.strip()])
+    for j, label in enumerate(labels):
+        if not label.strip() or label.startswith("_"):
+            yield f"{where}.labels[{j}]: {label!r} is left out of legends (expected text that does not begin with '_')"
+    for agent in agents if not labels else ():
+        if agent.startswith("_"):
+            yield f"{where}.labels: [] for {agent!r}, which is left out of legends (expected labels that do not begin with '_')"
