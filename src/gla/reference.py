@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 from safetensors.torch import load, save
 
 from gla.config.environments import Environment
+from gla.environments.returns import ReturnTracker
 from gla.files import (
     ANEW,
     CorruptFile,
@@ -24,7 +25,7 @@ from gla.files import (
     sha256,
     write_json,
 )
-from gla.learners.ppo import PPO, Population, ReturnTracker
+from gla.learners.ppo import PPO, Population
 from gla.policies import Policy, sizes
 from gla.progress import Progress
 from gla.references import Curve

@@ -170,6 +170,15 @@ def test_a_changed_module_changes_exactly_the_stages_that_use_it(smoke, trees, n
     assert changed == {stage for stage in before if any(fnmatch(stage, pattern) for pattern in CHANGES[name])}
 
 
+def test_kinds_that_do_not_use_each_other_share_no_code(trees):
+    """An edit of PPO collects no random actions again, and one of projections trains no agent whose encoding has none."""
+    own, tabular = code.Code(trees), {"encoding": {"kind": "tabular"}}
+    agent = {"windows": {"kind": "across_updates"}, "labels": {"kind": "recorded"}, "loss": {"kind": "action_likelihood"}, "model": {"kind": "lstm"}}
+    for found in (own.manifest(tabular), own.training(agent, tabular), own.rollout(agent, tabular, "agent", {"id": "Reacher-v5"})):
+        assert "gla.encoding.tabular" in found and "gla.encoding.projected" not in found
+    assert not any(name.startswith("gla.learners") for name in own.collection({"kind": "random"}, {"id": "Reacher-v5"}))
+
+
 def test_a_changed_function_changes_its_module_and_no_other(package):
     before = code.scan()
     edits = {
