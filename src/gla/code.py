@@ -23,8 +23,8 @@ from gla.sources.kinds import SOURCES
 from gla.windows.kinds import WINDOWS
 
 ROOT = Path(__file__).parent
-# What decides no number. Options are checked there, and stand in a job's params with every default filled in; files are written
-# and named there; and progress is told.
+# What decides no number. Options are declared and checked there, and stand in a job's params with every default filled in, so that a new
+# one reruns nothing that has it not in its params; files are written and named there; and progress is told.
 NEUTRAL = ("gla", "gla.config", "gla.files", "gla.job", "gla.options", "gla.progress", "gla.watchdog")
 
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from gla import code
-from gla.conditions import kinds as conditions
+from gla.conditions.kinds import CONDITIONS, module
+from gla.conditions.roles import BASELINES, IN_CONTEXT
 from gla.config.reading import normalise
 from gla.encoding.kinds import ENCODINGS
 from gla.environments import kinds as environments
@@ -80,15 +81,15 @@ def _of_every_kind(trees):
     for entry in entries:
         yield own.reference(entry)
         yield from (own.collection({"kind": s, "backend": b}, entry) for s in SOURCES for b in environments.BACKENDS)
-        yield from (own.baseline(c, entry) for c in conditions.BASELINES)
+        yield from (own.baseline(c, entry) for c in BASELINES)
     for dataset in datasets:
         yield own.manifest(dataset)
         yield own.card(dataset)
         yield from (own.training(a, dataset) for a in agents)
-        yield from (own.rollout(a, dataset, c, entries[0]) for a in agents for c in conditions.IN_CONTEXT)
-    yield from (own.table(f, entries, conditions.CONDITIONS) for f in FIGURES)
-    yield from (own.drawing(f, conditions.CONDITIONS) for f in FIGURES)
-    yield own.verdicts(conditions.CONDITIONS)
+        yield from (own.rollout(a, dataset, c, entries[0]) for a in agents for c in IN_CONTEXT)
+    yield from (own.table(f, entries, CONDITIONS) for f in FIGURES)
+    yield from (own.drawing(f, CONDITIONS) for f in FIGURES)
+    yield own.verdicts(CONDITIONS)
 
 
 def test_every_module_decides_some_result_or_is_known_to_decide_none(trees):
@@ -99,10 +100,21 @@ def test_every_module_decides_some_result_or_is_known_to_decide_none(trees):
     assert set(code.NEUTRAL) <= trees.keys()
 
 
+def test_entries_of_the_config_hold_options_and_their_checks_alone(trees):
+    """No edit of them makes anything again, and so whatever else decides a result has to stand elsewhere."""
+    used = {name for found in _of_every_kind(trees) for module in found if module in trees for name in trees[module][1] if name.startswith("gla.config.")}
+    assert used
+    for name in used:
+        for node in ast.walk(ast.parse(code.path_of(name).read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                decorators = {ast.unparse(d).partition("(")[0] for d in getattr(node, "decorator_list", [])}
+                assert decorators & {"field_validator", "model_validator"}, f"{name}: line {node.lineno}"
+
+
 def test_every_kind_is_a_module_of_the_package(trees):
     registries = (environments.BACKENDS, ENCODINGS, FIGURES, LABELS, LOSSES, MODELS, SOURCES, WINDOWS)
     modules = [m for kinds in registries for m in kinds.modules.values()] + [own.module for own in environments.ENVIRONMENTS.values()]
-    assert {*modules, *map(conditions.module, conditions.CONDITIONS)} <= trees.keys()
+    assert {*modules, *map(module, CONDITIONS)} <= trees.keys()
 
 
 def test_no_import_is_relative():
@@ -147,6 +159,8 @@ CHANGES = {
     "train": ["train *"],
     "in_context": ["rollout *"],
     "rollout": ROLLOUTS,
+    "splits": ["refer *", *ROLLOUTS],
+    "conditions.roles": ["verdicts", "table *", "draw *"],
     "conditions.rewards_hidden": ["rollout * rewards_hidden"],
     "conditions.random": ["baseline * random"],
     "conditions.context_wiped": [],
@@ -236,9 +250,9 @@ def test_an_import_counts_wherever_it_stands(smoke, package):
     [
         (environments.ENVIRONMENTS, "gla/GridWorld-v0", {"max_episode_steps": 11}, ["collect grid", "refer grid", *IN_GRID, "table figure*"]),
         (environments.ENVIRONMENTS, "gla/PointMass-v0", {"max_episode_steps": 11}, []),
-        (conditions.CONDITIONS, "random", {"label": "chance"}, ["verdicts", *CURVES]),
-        (conditions.CONDITIONS, "ppo_final", {"role": "calm"}, ["verdicts", "table figure5", "draw figure5"]),
-        (conditions.CONDITIONS, "context_wiped", {"dashes": ":"}, []),
+        (CONDITIONS, "random", {"label": "chance"}, ["verdicts", *CURVES]),
+        (CONDITIONS, "ppo_final", {"role": "calm"}, ["verdicts", "table figure5", "draw figure5"]),
+        (CONDITIONS, "context_wiped", {"dashes": ":"}, []),
     ],
 )
 def test_a_changed_row_of_a_table_changes_exactly_the_stages_that_use_it(smoke, trees, monkeypatch, table, name, change, stages):
