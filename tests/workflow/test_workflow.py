@@ -305,8 +305,8 @@ def test_a_comment_in_the_config_schedules_nothing(smoke):
 
 
 def test_touching_every_file_schedules_nothing(smoke):
-    """Of the package, the config, and what was made."""
-    for part in ("src", "config", "results"):
+    """Of the package, the workflow with its scripts, the config, and what was made."""
+    for part in ("src", "workflow", "config", "results"):
         for path in sorted((smoke / part).rglob("*")):
             if path.is_file():
                 os.utime(path)
@@ -349,10 +349,12 @@ REFERENCES = (
         ("reference.py", "", "", REFERENCES),
         ("verify.py", "", "", set()),
         ("files.py", "", "", set()),
+        ("figures/gla.mplstyle", "font.size: 8", "font.size: 9", _product("plot", FIGURES)),
+        ("workflow/scripts/train.py", "", "", GAP1_FOLLOWS | MAX_FOLLOWS),
     ],
 )  # fmt: skip
 def test_a_changed_module_schedules_exactly_the_stages_whose_numbers_it_decides(smoke, name, before, after, expected):
-    path = smoke / "src/gla" / name
+    path = smoke / ("" if name.startswith("workflow/") else "src/gla") / name
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after) if before else f"{text}\n\nCHANGED = True\n")
@@ -363,8 +365,8 @@ def test_a_changed_module_schedules_exactly_the_stages_whose_numbers_it_decides(
 
 
 def test_comments_docstrings_and_formatting_schedule_nothing(smoke):
-    """In every file of the package at once."""
-    texts = {path: path.read_text() for path in (smoke / "src/gla").rglob("*.py")}
+    """In every file of the package, and in every script, at once."""
+    texts = {path: path.read_text() for part in ("src/gla", "workflow/scripts") for path in (smoke / part).rglob("*.py")}
     try:
         for path, text in texts.items():
             tree = ast.parse(text)
@@ -372,6 +374,9 @@ def test_comments_docstrings_and_formatting_schedule_nothing(smoke):
                 if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
                     node.value.value = "Something else."
             path.write_text(f"# A comment.\n\n\n{ast.unparse(tree)}\n")
+        style = smoke / "src/gla/figures/gla.mplstyle"
+        texts[style] = style.read_text()
+        style.write_text(f"# Another comment.\n{texts[style]}")
         assert _jobs(smoke) == set()
     finally:
         for path, text in texts.items():
