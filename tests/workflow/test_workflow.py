@@ -635,6 +635,29 @@ def test_of_two_runs_on_one_folder_of_results_the_second_leaves_everything_alone
     assert _content(smoke) == before
 
 
+@pytest.mark.parametrize("option", ["--delete-all-output", "--delete-temp-output", "--delete-all"])
+def test_nothing_is_deleted_while_a_run_writes_there(smoke, tmp_path, option):
+    """From another checkout, also where the option is shortened."""
+    copied(tmp_path, smoke)
+    (tmp_path / "results").symlink_to(smoke / "results")
+    before = _content(smoke)
+    with writing(smoke / "results/smoke", "run"):
+        output, status = _snakemake(tmp_path, option, "all")
+        assert status != 0 and output.count("results/smoke: another run of Snakemake is writing there") == 1
+        assert "Traceback" not in output and "Deleting" not in output
+        output, status = _snakemake(tmp_path, option, "--dry-run", "all")
+        assert status == 0, output
+    assert _content(smoke) == before
+
+
+def test_what_is_to_be_deleted_is_deleted_where_nobody_writes(smoke, tmp_path):
+    copied(tmp_path, smoke)
+    shutil.copytree(smoke / "results", tmp_path / "results")
+    output, status = _snakemake(tmp_path, "--delete-all-output", "results/smoke/manifests/grid.csv")
+    assert status == 0 and not (tmp_path / "results/smoke/manifests/grid.csv").exists(), output
+    assert (tmp_path / "results/smoke/manifests/projected.csv").exists()
+
+
 def test_a_run_waits_for_jobs_that_outlived_another_one(smoke):
     before = _content(smoke)
     with writing(smoke / "results/smoke", "job"):

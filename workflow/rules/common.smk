@@ -67,12 +67,30 @@ _held = ExitStack()
 atexit.register(_held.close)
 
 
-onstart:
+def hold_results():
+    """Take the folder of results for this process, or refuse to go on."""
     if not workflow.storage_settings.default_storage_provider:
         try:
             _held.enter_context(writing(config["pathvars"]["results"], "run"))
         except Busy as error:
             raise WorkflowError(str(error)) from None
+
+
+onstart:
+    hold_results()
+
+
+_delete_output = workflow.delete_output
+
+
+def _delete_held_output(only_temp=False, dryrun=False):
+    if not dryrun:
+        hold_results()
+    _delete_output(only_temp=only_temp, dryrun=dryrun)
+
+
+# --delete-all-output and --delete-temp-output start nothing, and so there is no hook that they run before they delete.
+workflow.delete_output = _delete_held_output
 
 
 def verified(category):
