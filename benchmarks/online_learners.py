@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gla.conditions.kinds import of_role, runner
+from gla.conditions.kinds import runner
+from gla.conditions.roles import of_role
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.learners import linear, random_search, small_batches

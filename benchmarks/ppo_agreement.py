@@ -18,7 +18,8 @@ from scipy import stats
 from table import put_row
 
 from gla.environments.making import make
-from gla.learners.ppo import PPO, Population, ReturnTracker
+from gla.environments.returns import ReturnTracker
+from gla.learners.ppo import PPO, Population
 from gla.progress import Progress
 
 TABLE = Path(__file__).parents[1] / "docs" / "ppo_agreement.csv"

@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from table import put_row
 
-from gla.learners.ppo import PPO, Population, ReturnTracker
+from gla.environments.returns import ReturnTracker
+from gla.learners.ppo import PPO, Population
 from gla.progress import Progress
 
 TABLE = Path(__file__).parents[1] / "docs" / "ppo_reference.csv"

@@ -28,7 +28,7 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from gla.conditions.kinds import of_role
+from gla.conditions.roles import of_role
 
 DOCS = Path(__file__).parent
 CALM = of_role("calm")

@@ -8,7 +8,7 @@ import pandas as pd
 from gla.agent import AgentDescription
 from gla.encoding.making import encoding_of
 from gla.files import CorruptFile, atomic, read_csv, read_description
-from gla.paths import network
+from gla.networks import network
 from gla.rows import read_rows
 from gla.statistics import mean_interval
 

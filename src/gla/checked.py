@@ -73,7 +73,7 @@ def _key(raw: dict[str, Any]) -> str | None:
     if json.loads(json.dumps(raw)) != raw:
         return None
     package = Path(__file__).parent
-    files = {p.relative_to(package).as_posix(): sha256(p) for p in sorted(package.rglob("*.py"))}
+    files = {p.relative_to(package).as_posix(): sha256(p) for ending in ("py", "mplstyle") for p in sorted(package.rglob(f"*.{ending}"))}
     environments = raw.get("environments") if isinstance(raw, dict) else None
     entries = environments.values() if isinstance(environments, dict) else ()
     own = {path: sha256(path) for e in entries if isinstance(e, dict) for path in modules(str(e.get("id")))}

@@ -1,4 +1,5 @@
-"""Which code decides a result: the syntax trees of exactly the files that its stage and its kinds use, found by walking imports.
+"""Which code decides a result: the syntax trees of exactly the files that its stage's script and its kinds use, found by walking
+imports.
 
 Comments, docstrings and formatting are no part of a syntax tree, so that they make nothing again. Registries (``kinds.py``) name
 every kind and are not followed: of the kinds a result depends on those that its entry names. Of tables that hold more than
@@ -23,8 +24,9 @@ from gla.sources.kinds import SOURCES
 from gla.windows.kinds import WINDOWS
 
 ROOT = Path(__file__).parent
-# What decides no number. Options are checked there, and stand in a job's params with every default filled in; files are written
-# and named there; and progress is told.
+STYLE = "gla.figures.mplstyle"  # of all figures: no module, and counted as one
+# What decides no number. Options are declared and checked there, and stand with every default filled in among the params of the jobs
+# that they decide, so that a new one reruns no others; files are written and named there; and progress is told.
 NEUTRAL = ("gla", "gla.config", "gla.files", "gla.job", "gla.options", "gla.progress", "gla.watchdog")
 
 
@@ -56,14 +58,26 @@ def _imports(tree: ast.Module) -> list[str]:
     return sorted(name for name in found if path_of(name))
 
 
+def _scanned(path: Path) -> list[Any]:
+    """The hash of a file's syntax tree, and what it imports of the package."""
+    tree = _tree(path)
+    return [hashlib.sha256(ast.dump(tree).encode()).hexdigest(), _imports(tree)]
+
+
 def scan() -> dict[str, list[Any]]:
     """Of every module of this package, by its name: the hash of its syntax tree, and what it imports of the package."""
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = ("gla", *path.relative_to(ROOT).with_suffix("").parts)
-        tree = _tree(path)
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = [hashlib.sha256(ast.dump(tree).encode()).hexdigest(), _imports(tree)]
-    return found
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = _scanned(path)
+    lines = (ROOT / "figures/gla.mplstyle").read_text().splitlines()
+    said = "\n".join(line for line in lines if line and not line.startswith("#"))
+    return found | {STYLE: [hashlib.sha256(said.encode()).hexdigest(), []]}
+
+
+def scan_scripts(folder: str | Path) -> dict[str, list[Any]]:
+    """The same of the workflow's scripts, which are in no package: that of a stage is called ``script NAME``."""
+    return {f"script {path.stem}": _scanned(path) for path in sorted(Path(folder).glob("*.py"))}
 
 
 def neutral(module: str) -> bool:
@@ -87,7 +101,10 @@ def _of_agent(agent: dict[str, Any], dataset: dict[str, Any]) -> list[str]:
 
 
 class Code:
-    """What decides each stage's results, from ``scan``: for entries of a normalised config, the hash of each module's syntax tree."""
+    """What decides each stage's results: for entries of a normalised config, the hash of each module's syntax tree.
+
+    trees: from ``scan`` and ``scan_scripts``.
+    """
 
     def __init__(self, trees: dict[str, list[Any]]):
         self.trees = trees
@@ -97,7 +114,7 @@ class Code:
         found, left = dict(rows or {}), list(roots)
         while left:
             module = left.pop()
-            if module not in self.trees or module in found or neutral(module):
+            if module in found or neutral(module):
                 continue
             found[module], imports = self.trees[module]
             # A module's packages are imported before it.
@@ -107,31 +124,31 @@ class Code:
     def collection(self, source: dict[str, Any], environment: dict[str, Any]) -> dict[str, str]:
         """Of a source's histories."""
         backend = BACKENDS.modules[source.get("backend", "gymnasium")]
-        roots = ["gla.storage.collecting", SOURCES.modules[source["kind"]], backend, *_environment(environment)]
+        roots = ["script collect", SOURCES.modules[source["kind"]], backend, *_environment(environment)]
         return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
     def manifest(self, dataset: dict[str, Any]) -> dict[str, str]:
         """Of a dataset's manifest."""
-        return self.used_by(["gla.manifests", ENCODINGS.modules[dataset["encoding"]["kind"]]])
+        return self.used_by(["script manifest", ENCODINGS.modules[dataset["encoding"]["kind"]]])
 
     def training(self, agent: dict[str, Any], dataset: dict[str, Any]) -> dict[str, str]:
         """Of an agent's weights."""
         kinds = [kinds.modules[agent[key]["kind"]] for key, kinds in (("windows", WINDOWS), ("labels", LABELS), ("loss", LOSSES))]
-        return self.used_by(["gla.train", *kinds, *_of_agent(agent, dataset)])
+        return self.used_by(["script train", *kinds, *_of_agent(agent, dataset)])
 
     def rollout(self, agent: dict[str, Any], dataset: dict[str, Any], condition: str, environment: dict[str, Any]) -> dict[str, str]:
         """Of an agent's rollouts under a condition."""
-        roots = ["gla.in_context", "gla.rows", condition_module(condition), BACKENDS.modules["gymnasium"]]
+        roots = ["script evaluate_agent", condition_module(condition), BACKENDS.modules["gymnasium"]]
         return self.used_by([*roots, *_of_agent(agent, dataset), *_environment(environment)], _rows(ENVIRONMENTS, [environment["id"]]))
 
     def baseline(self, condition: str, environment: dict[str, Any]) -> dict[str, str]:
         """Of a baseline's rollouts."""
-        roots = ["gla.rows", condition_module(condition), BACKENDS.modules["gymnasium"], *_environment(environment)]
+        roots = ["script evaluate_baseline", condition_module(condition), BACKENDS.modules["gymnasium"], *_environment(environment)]
         return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
     def reference(self, environment: dict[str, Any]) -> dict[str, str]:
         """Of the policies that scores are measured against."""
-        roots = ["gla.reference", BACKENDS.modules[environment["reference"]["backend"]], *_environment(environment)]
+        roots = ["script refer", BACKENDS.modules[environment["reference"]["backend"]], *_environment(environment)]
         return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
     def table(self, kind: str, environments: Iterable[dict[str, Any]] = (), conditions: Iterable[str] = ()) -> dict[str, str]:
@@ -139,16 +156,20 @@ class Code:
         environments = list(environments)
         own = [module for e in environments for module in _environment(e)]
         rows = _rows(ENVIRONMENTS, [e["id"] for e in environments]) | _rows(CONDITIONS, conditions)
-        return self.used_by([FIGURES.modules[kind], "gla.figures.drawing", *(["gla.environments.making"] if own else []), *own], rows)
+        return self.used_by(["script tabulate", FIGURES.modules[kind], *own], rows)
 
     def drawing(self, kind: str, conditions: Iterable[str] = ()) -> dict[str, str]:
-        """Of a figure's drawing; the project's style is a file of its own. conditions: whose rollouts it shows."""
-        return self.used_by([FIGURES.modules[kind], "gla.figures.drawing"], _rows(CONDITIONS, conditions))
+        """Of a figure's drawing. conditions: whose rollouts it shows."""
+        return self.used_by(["script plot", FIGURES.modules[kind], STYLE], _rows(CONDITIONS, conditions))
 
     def verdicts(self, conditions: Iterable[str]) -> dict[str, str]:
         """Of the table of verdicts. conditions: whose rollouts it judges."""
-        return self.used_by(["gla.verdicts"], _rows(CONDITIONS, conditions))
+        return self.used_by(["script verdicts"], _rows(CONDITIONS, conditions))
 
     def card(self, dataset: dict[str, Any]) -> dict[str, str]:
         """Of an agent's model card."""
-        return self.used_by(["gla.card", ENCODINGS.modules[dataset["encoding"]["kind"]]])
+        return self.used_by(["script card", ENCODINGS.modules[dataset["encoding"]["kind"]]])
+
+    def software(self) -> dict[str, str]:
+        """Of the table of versions."""
+        return self.used_by(["script software"])

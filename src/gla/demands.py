@@ -12,6 +12,7 @@ from gla.config.whole import Config
 from gla.encoding.tokens import Sizes
 from gla.learners.ppo import PPO
 from gla.sources.options import SourceOptions
+from gla.splits import tasks_of
 
 Facts = dict[str, Any]
 
@@ -94,6 +95,6 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
             yield f"evaluations.{name}", f"online_ppo in {v.seeds} seeds", population(v.seeds, 1, 1, 64, known), "fewer seeds"
         if "reference" in v.baselines:
             e = config.environments[v.environment]
-            runs, copies = len(e.tasks_of(v.split)) * e.reference.runs, e.reference.num_envs
+            runs, copies = len(tasks_of(e, v.split)) * e.reference.runs, e.reference.num_envs
             what = f"{runs} runs of {copies} copies of the environment on the tasks of split {v.split}"
             yield f"environments.{v.environment}.reference", what, population(runs, copies, 128, 64, known), "fewer runs or num_envs"

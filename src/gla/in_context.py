@@ -15,6 +15,7 @@ from gla.environments.spaces import EnvSpec
 from gla.manifests import TEST, TRAIN
 from gla.policies import sample_action
 from gla.rollout import EpisodeRows, check_finite, environments_of, most_steps, run_all
+from gla.splits import seed_of
 
 
 def frame_seeds(encoding: Any, evaluation: Evaluation) -> np.ndarray | None:
@@ -23,7 +24,7 @@ def frame_seeds(encoding: Any, evaluation: Evaluation) -> np.ndarray | None:
         return None
     if evaluation.projections == "seen":
         return TRAIN + np.arange(evaluation.seeds) % encoding.options.pool(True)
-    return TEST + evaluation.split_seed * 2**20 + np.arange(evaluation.seeds)
+    return TEST + seed_of(evaluation) * 2**20 + np.arange(evaluation.seeds)
 
 
 class InContext:
@@ -40,7 +41,7 @@ class InContext:
         self.encoding, self.model = agent.within(spec)
         self.encoding.check(evaluation.environment, spec)
         self.device = next(self.model.parameters()).device
-        self.generator = torch.Generator().manual_seed(evaluation.split_seed)
+        self.generator = torch.Generator().manual_seed(seed_of(evaluation))
         self.frames, self.seen = self.encoding.frames(frame_seeds(self.encoding, evaluation), n, spec), self.encoding.seen()
         self.state = self.model.initial_state(n, min(evaluation.context_length, steps))
         sizes = self.encoding.sizes

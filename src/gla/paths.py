@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gla.conditions.kinds import CONDITIONS
+from gla.networks import network
 from gla.sources.kinds import SOURCES
-
-
-def network(name: str) -> tuple[str, int]:
-    """The agent that one of its networks belongs to, and its number: the first bears the agent's name, the k-th NAME.k."""
-    agent, _, number = name.partition(".")
-    return agent, int(number or 0)
 
 
 def without(entry: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -10,15 +10,13 @@ import os
 import shlex
 import socket
 import sys
-import tempfile
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
 
-from gla.files import Busy, exclusive
+from gla.devices import free_gpu
 from gla.options import ConfigError
 
 
@@ -83,23 +81,6 @@ class Processes:
 
 
 @contextlib.contextmanager
-def free_gpu() -> Iterator[int]:
-    """The index of a GPU that no other job of this user's trains on, on this machine; the first where there is none left.
-
-    What a scheduler hides (CUDA_VISIBLE_DEVICES) is not looked at.
-    """
-    count, index = torch.cuda.device_count(), 0
-    visible = [x for x in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if x]
-    with contextlib.ExitStack() as stack:
-        for i, name in enumerate(visible[:count] if visible else map(str, range(count))):
-            with contextlib.suppress(Busy):
-                stack.enter_context(exclusive(Path(tempfile.gettempdir()) / f"gla-{os.getuid()}-gpu-{name}.lock"))
-                index = i
-                break
-        yield index
-
-
-@contextlib.contextmanager
 def processes(device: str) -> Iterator[Processes]:
     """This process, connected with the others."""
     own = Processes(device)
@@ -111,14 +92,3 @@ def processes(device: str) -> Iterator[Processes]:
             own.device = torch.device("cuda", stack.enter_context(free_gpu()))
             torch.cuda.set_device(own.device)
         yield own
-
-
-@contextlib.contextmanager
-def device() -> Iterator[torch.device]:
-    """A GPU that no other job of this user's works on, or the CPU where there is none."""
-    if not torch.cuda.is_available():
-        yield torch.device("cpu")
-        return
-    with free_gpu() as index:
-        torch.cuda.set_device(index)
-        yield torch.device("cuda", index)

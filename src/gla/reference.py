@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 from safetensors.torch import load, save
 
 from gla.config.environments import Environment
+from gla.environments.returns import ReturnTracker
 from gla.files import (
     ANEW,
     CorruptFile,
@@ -24,10 +25,11 @@ from gla.files import (
     sha256,
     write_json,
 )
-from gla.learners.ppo import PPO, Population, ReturnTracker
+from gla.learners.ppo import PPO, Population
 from gla.policies import Policy, sizes
 from gla.progress import Progress
 from gla.references import Curve
+from gla.splits import tasks_of
 
 STEPS = 128  # of each copy of the environment between two updates
 
@@ -52,7 +54,7 @@ def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
 
     entry: the environment's config. name: its key in the config. Raises NumericalError where a number stops being finite.
     """
-    own, tasks = entry.reference, entry.tasks_of(split)
+    own, tasks = entry.reference, tasks_of(entry, split)
     updates = -(-own.env_steps // (own.num_envs * STEPS))
     ppo = settings(updates)
     lifetimes = range(len(tasks) * own.runs)  # lifetime i is run i // n of task i % n

@@ -20,6 +20,7 @@ from gla.options import ConfigError
 from gla.policies import NumericalError, Policy, sample_action
 from gla.progress import Progress
 from gla.rows import COLUMNS
+from gla.splits import seed_of, tasks_of
 
 
 class EpisodeRows:
@@ -60,9 +61,9 @@ class EpisodeRows:
 
 
 def environments_of(entry: Environment, evaluation: Evaluation) -> VectorEnv:
-    tasks, seeds = entry.tasks_of(evaluation.split), range(evaluation.seeds)
+    tasks, seeds = tasks_of(entry, evaluation.split), range(evaluation.seeds)
     kwargs, names = [entry.kwargs | tasks[s % len(tasks)] for s in seeds], [f"environment {entry.id!r}, seed {s}" for s in seeds]
-    return VectorEnv(entry.id, kwargs, evaluation.split_seed, names)
+    return VectorEnv(entry.id, kwargs, seed_of(evaluation), names)
 
 
 def most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
@@ -125,7 +126,7 @@ def run_policies(policies: Policy, entry: Environment, evaluation: Evaluation, l
     """
     chosen = torch.arange(evaluation.seeds) % len(policies.w0)
     policy = Policy(*(field[chosen] for field in policies))
-    generator = torch.Generator().manual_seed(evaluation.split_seed)
+    generator = torch.Generator().manual_seed(seed_of(evaluation))
 
     def act(spec: EnvSpec, observation: np.ndarray, t: int) -> np.ndarray:
         if (found := (policy.w0.shape[1], policy.w2.shape[2])) != (sizes := (spec.observation_size, spec.action_size)):

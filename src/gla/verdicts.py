@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gla.conditions.kinds import of_role
+from gla.conditions.roles import of_role
 from gla.files import atomic, read_description
 from gla.references import Curve
 from gla.rows import read_evaluation

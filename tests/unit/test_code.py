@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.settings.types import RerunTrigger
 
 from gla import code
-from gla.conditions import kinds as conditions
+from gla.conditions.kinds import CONDITIONS, module
+from gla.conditions.roles import BASELINES, IN_CONTEXT
 from gla.config.reading import normalise
 from gla.encoding.kinds import ENCODINGS
 from gla.environments import kinds as environments
@@ -23,18 +25,25 @@ from gla.windows.kinds import WINDOWS
 
 # Modules that decide no result of the workflow: what a user runs by hand, and what is asked before jobs run, or around them.
 APART = {
-    "gla.api", "gla.checked", "gla.cli", "gla.code", "gla.demands", "gla.drawable", "gla.export", "gla.preflight", "gla.verify", "gla.watch",
+    "gla.api", "gla.checked", "gla.cli", "gla.code", "gla.demands", "gla.drawable", "gla.export", "gla.paths", "gla.preflight", "gla.verify",
+    "gla.watch",
 }  # fmt: skip
+CHECKOUT = Path(__file__).parents[2]
+SCRIPTS = CHECKOUT / "workflow/scripts"
 
 
 @pytest.fixture(scope="module")
 def smoke():
-    return normalise(yaml.safe_load((Path(__file__).parents[2] / "config/smoke.yaml").read_text()))
+    return normalise(yaml.safe_load((CHECKOUT / "config/smoke.yaml").read_text()))
 
 
 @pytest.fixture(scope="module")
 def trees():
-    return code.scan()
+    return _scan()
+
+
+def _scan(scripts=SCRIPTS):
+    return code.scan() | code.scan_scripts(scripts)
 
 
 @pytest.fixture
@@ -64,7 +73,7 @@ def _stages(config, trees):
         drawn = paths.conditions(p["evaluation"] for p in f.get("panels", []))
         found[f"table {name}"] = own.table(f["kind"], [p["environment"] for p in paths.panels(name)], drawn)
         found[f"draw {name}"] = own.drawing(f["kind"], drawn)
-    return found | {"verdicts": own.verdicts(paths.conditions(evaluations))}
+    return found | {"verdicts": own.verdicts(paths.conditions(evaluations)), "software": own.software()}
 
 
 def _of_every_kind(trees):
@@ -80,18 +89,20 @@ def _of_every_kind(trees):
     for entry in entries:
         yield own.reference(entry)
         yield from (own.collection({"kind": s, "backend": b}, entry) for s in SOURCES for b in environments.BACKENDS)
-        yield from (own.baseline(c, entry) for c in conditions.BASELINES)
+        yield from (own.baseline(c, entry) for c in BASELINES)
     for dataset in datasets:
         yield own.manifest(dataset)
         yield own.card(dataset)
         yield from (own.training(a, dataset) for a in agents)
-        yield from (own.rollout(a, dataset, c, entries[0]) for a in agents for c in conditions.IN_CONTEXT)
-    yield from (own.table(f, entries, conditions.CONDITIONS) for f in FIGURES)
-    yield from (own.drawing(f, conditions.CONDITIONS) for f in FIGURES)
-    yield own.verdicts(conditions.CONDITIONS)
+        yield from (own.rollout(a, dataset, c, entries[0]) for a in agents for c in IN_CONTEXT)
+    yield from (own.table(f, entries, CONDITIONS) for f in FIGURES)
+    yield from (own.drawing(f, CONDITIONS) for f in FIGURES)
+    yield own.verdicts(CONDITIONS)
+    yield own.software()
 
 
 def test_every_module_decides_some_result_or_is_known_to_decide_none(trees):
+    """And so does every script of the workflow, and the style of figures."""
     covered = {name for found in _of_every_kind(trees) for name in found if name in trees}
     neutral = {name for name in trees if code.neutral(name)}
     assert covered | neutral | APART == trees.keys()
@@ -99,10 +110,28 @@ def test_every_module_decides_some_result_or_is_known_to_decide_none(trees):
     assert set(code.NEUTRAL) <= trees.keys()
 
 
+def test_entries_of_the_config_hold_options_and_their_checks_alone(trees):
+    """No edit of them makes anything again, and so whatever else decides a result has to stand elsewhere."""
+    used = {name for found in _of_every_kind(trees) for module in found if module in trees for name in trees[module][1] if name.startswith("gla.config.")}
+    assert len(used) > 4
+    for name in used:
+        for node in ast.walk(ast.parse(code.path_of(name).read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                decorators = {ast.unparse(d).partition("(")[0] for d in getattr(node, "decorator_list", [])}
+                assert decorators & {"field_validator", "model_validator"}, f"{name}: line {node.lineno}"
+
+
 def test_every_kind_is_a_module_of_the_package(trees):
     registries = (environments.BACKENDS, ENCODINGS, FIGURES, LABELS, LOSSES, MODELS, SOURCES, WINDOWS)
     modules = [m for kinds in registries for m in kinds.modules.values()] + [own.module for own in environments.ENVIRONMENTS.values()]
-    assert {*modules, *map(conditions.module, conditions.CONDITIONS)} <= trees.keys()
+    assert {*modules, *map(module, CONDITIONS)} <= trees.keys()
+
+
+@pytest.mark.parametrize("profile", sorted(path.parent.name for path in CHECKOUT.glob("profiles/*/profile.yaml")))
+def test_no_profile_reruns_what_is_older_than_its_script(profile):
+    """Snakemake would, where the trigger ``code`` is not left out; what scripts say is in params."""
+    settings = yaml.safe_load((CHECKOUT / "profiles" / profile / "profile.yaml").read_text())
+    assert set(settings["rerun-triggers"]) == {*RerunTrigger.choices()} - {"code"}
 
 
 def test_no_import_is_relative():
@@ -147,6 +176,8 @@ CHANGES = {
     "train": ["train *"],
     "in_context": ["rollout *"],
     "rollout": ROLLOUTS,
+    "splits": ["refer *", *ROLLOUTS],
+    "conditions.roles": ["verdicts", "table *", "draw *"],
     "conditions.rewards_hidden": ["rollout * rewards_hidden"],
     "conditions.random": ["baseline * random"],
     "conditions.context_wiped": [],
@@ -158,8 +189,18 @@ CHANGES = {
     "card": ["card *"],
     "config.agents": [],
     "files": [],
+    "paths": [],
+    "devices": ["train *", "rollout *"],
+    "processes": ["train *"],
+    "networks": ["rollout *", "card *"],
+    "figures.drawing": ["table *", "draw *"],
+    "figures.mplstyle": ["draw *"],
     "verify": [],
 }
+SCRIPTED = {
+    "collect": "collect *", "manifest": "manifest *", "train": "train *", "card": "card *", "evaluate_agent": "rollout *",
+    "evaluate_baseline": "baseline *", "refer": "refer *", "tabulate": "table *", "plot": "draw *", "verdicts": "verdicts", "software": "software",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -168,6 +209,23 @@ def test_a_changed_module_changes_exactly_the_stages_that_use_it(smoke, trees, n
     after = _stages(smoke, trees | {f"gla.{name}": ["changed", trees[f"gla.{name}"][1]]})
     changed = {stage for stage in before if after[stage] != before[stage]}
     assert changed == {stage for stage in before if any(fnmatch(stage, pattern) for pattern in CHANGES[name])}
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_a_changed_script_changes_exactly_its_stage(smoke, trees, name):
+    assert {f"script {own}" for own in SCRIPTED} == code.scan_scripts(SCRIPTS).keys()
+    before = _stages(smoke, trees)
+    after = _stages(smoke, trees | {f"script {name}": ["changed", trees[f"script {name}"][1]]})
+    assert {stage for stage in before if after[stage] != before[stage]} == {stage for stage in before if fnmatch(stage, SCRIPTED[name])}
+
+
+def test_kinds_that_do_not_use_each_other_share_no_code(trees):
+    """An edit of PPO collects no random actions again, and one of projections trains no agent whose encoding has none."""
+    own, tabular = code.Code(trees), {"encoding": {"kind": "tabular"}}
+    agent = {"windows": {"kind": "across_updates"}, "labels": {"kind": "recorded"}, "loss": {"kind": "action_likelihood"}, "model": {"kind": "lstm"}}
+    for found in (own.manifest(tabular), own.training(agent, tabular), own.rollout(agent, tabular, "agent", {"id": "Reacher-v5"})):
+        assert "gla.encoding.tabular" in found and "gla.encoding.projected" not in found
+    assert not any(name.startswith("gla.learners") for name in own.collection({"kind": "random"}, {"id": "Reacher-v5"}))
 
 
 def test_a_changed_function_changes_its_module_and_no_other(package):
@@ -184,11 +242,16 @@ def test_a_changed_function_changes_its_module_and_no_other(package):
     assert {name for name in before if after[name] != before[name]} == {f"gla.{name[:-3].replace('/', '.')}" for name in edits}
 
 
-def test_comments_docstrings_and_formatting_are_no_code(package):
-    before = code.scan()
-    for path in package.rglob("*.py"):
+def test_comments_docstrings_and_formatting_are_no_code(package, tmp_path):
+    scripts = Path(shutil.copytree(SCRIPTS, tmp_path / "scripts"))
+    before = _scan()
+    for path in (*package.rglob("*.py"), *scripts.glob("*.py")):
         path.write_text(reworded(path.read_text()))
-    assert code.scan() == before
+    style = package / "figures/gla.mplstyle"
+    style.write_text("# Another comment.\n\n" + style.read_text())
+    assert _scan(scripts) == before
+    style.write_text(style.read_text().replace("font.size: 8", "font.size: 9"))
+    assert {name for name, tree in _scan(scripts).items() if tree != before[name]} == {code.STYLE}
 
 
 def reworded(text):
@@ -201,12 +264,12 @@ def reworded(text):
 
 
 def test_a_file_more_in_every_folder_and_a_line_for_it_change_nothing(smoke, package):
-    before = code.scan()
+    before = _scan()
     for folder in {path.parent for path in package.rglob("kinds.py")}:
         (folder / "another.py").write_text('"""Another."""\n')
         with open(folder / "kinds.py", "a") as file:
             file.write('ANOTHER = "another"\n')
-    after = code.scan()
+    after = _scan()
     assert len(after) == len(before) + 10  # the package's own folder has a kinds.py, too
     assert _stages(smoke, after) == _stages(smoke, before)
 
@@ -217,7 +280,7 @@ def test_an_import_counts_wherever_it_stands(smoke, package):
         (package / f"added{number}.py").write_text("x = 1\n")
     with open(package / "train.py", "a") as file:
         file.write("\n\n" + "\n\n\n".join(statements) + "\n")
-    found = _stages(smoke, code.scan())
+    found = _stages(smoke, _scan())
     for number in range(len(statements)):
         assert {stage for stage, own in found.items() if f"gla.added{number}" in own} == {"train grid_gap1", "train projected_max"}
 
@@ -227,9 +290,9 @@ def test_an_import_counts_wherever_it_stands(smoke, package):
     [
         (environments.ENVIRONMENTS, "gla/GridWorld-v0", {"max_episode_steps": 11}, ["collect grid", "refer grid", *IN_GRID, "table figure*"]),
         (environments.ENVIRONMENTS, "gla/PointMass-v0", {"max_episode_steps": 11}, []),
-        (conditions.CONDITIONS, "random", {"label": "chance"}, ["verdicts", *CURVES]),
-        (conditions.CONDITIONS, "ppo_final", {"role": "calm"}, ["verdicts", "table figure5", "draw figure5"]),
-        (conditions.CONDITIONS, "context_wiped", {"dashes": ":"}, []),
+        (CONDITIONS, "random", {"label": "chance"}, ["verdicts", *CURVES]),
+        (CONDITIONS, "ppo_final", {"role": "calm"}, ["verdicts", "table figure5", "draw figure5"]),
+        (CONDITIONS, "context_wiped", {"dashes": ":"}, []),
     ],
 )
 def test_a_changed_row_of_a_table_changes_exactly_the_stages_that_use_it(smoke, trees, monkeypatch, table, name, change, stages):

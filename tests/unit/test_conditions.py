@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 
 from gla import conditions, verdicts
-from gla.conditions.kinds import BASELINES, CONDITIONS, IN_CONTEXT, module, of_role, runner
+from gla.conditions.kinds import CONDITIONS, module, runner
+from gla.conditions.roles import BASELINES, IN_CONTEXT, of_role
 from gla.config.evaluations import Evaluation
 from gla.figures import in_context
 from gla.figures.panels import STEADY
@@ -27,7 +28,7 @@ def test_each_has_a_module_with_the_function_that_its_role_needs(condition):
 
 def test_the_folder_has_the_conditions_of_the_table_and_nothing_else():
     files = {p.name for p in Path(conditions.__file__).parent.iterdir() if p.name != "__pycache__"}
-    assert files == {"__init__.py", "kinds.py", *(f"{name}.py" for name in CONDITIONS)}
+    assert files == {"__init__.py", "kinds.py", "roles.py", *(f"{name}.py" for name in CONDITIONS)}
 
 
 def test_roles_divide_the_table_in_its_order():

@@ -334,6 +334,7 @@ def test_seeds_of_projections_and_of_environments_never_meet():
     from gla.config.evaluations import Evaluation
     from gla.encoding import projected
     from gla.sources import ppo
+    from gla.splits import seed_of
 
     most = {"train": 2**40, "validation": 2**40}
     projected.Options(**most)
@@ -342,7 +343,7 @@ def test_seeds_of_projections_and_of_environments_never_meet():
     for split in ("test", "validation"):
         for seed in (0, 1, 2**20 - 1):
             v = Evaluation(environment="x", split=split, seed=seed, seeds=2**20, env_steps=1)
-            drawn[split, seed] = manifests.TEST + v.split_seed * 2**20, manifests.TEST + v.split_seed * 2**20 + v.seeds
+            drawn[split, seed] = manifests.TEST + seed_of(v) * 2**20, manifests.TEST + seed_of(v) * 2**20 + v.seeds
     ranges = sorted(drawn.values())
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(ranges)) and ranges[-1][1] < 2**64
     source, entry = ppo.Options(environment="x", num_updates=1, seed=2**30 - 1), Environment(id="x", reference={"seed": 2**30 - 1})

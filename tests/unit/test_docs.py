@@ -31,7 +31,9 @@ PROGRAMS = ("gla", "make", "snakemake", "python", "pip", "tensorboard", "pre-com
 
 
 def _commands():
-    """(page, command) of every line of a shell block, and of every inline code, that begins with a program."""
+    """(page, command) of every line of a shell block, of every inline code and of every profile's head, that begins with a program."""
+    for profile in sorted((ROOT / "profiles").glob("*/profile.yaml")):
+        yield from ((profile.parent.name, line) for line in re.findall(r"^#   ((?:pip|snakemake) .*)$", profile.read_text(), re.MULTILINE))
     for page in PAGES:
         text = page.read_text()
         blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)

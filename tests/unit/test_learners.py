@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gla.conditions.kinds import of_role
+from gla.conditions.roles import of_role
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.environments.spaces import EnvSpec

@@ -4,9 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gla.environments.returns import ReturnTracker
 from gla.environments.spaces import UnsupportedEnvironment
 from gla.environments.vector import VectorEnv
-from gla.learners.ppo import PPO, Population, ReturnTracker, RunningMoments, advantages
+from gla.learners.ppo import PPO, Population, RunningMoments, advantages
 from gla.policies import NumericalError, sample_action, tanh_
 
 NEVER = torch.zeros(1, 5, dtype=torch.bool)

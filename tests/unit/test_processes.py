@@ -9,10 +9,11 @@ import pytest
 from safetensors.torch import load_file
 
 from gla.config.agents import Agent, Training
+from gla.devices import free_gpu
 from gla.losses import divergence
 from gla.models import transformer
 from gla.options import ConfigError
-from gla.processes import Processes, free_gpu
+from gla.processes import Processes
 from gla.windows import rising_quality
 
 OUTPUTS = ("weights.safetensors", "metrics.jsonl", "by_position.csv", "agent.json")

@@ -10,7 +10,8 @@ import torch
 from gla import reference
 from gla.agent import Agent, AgentModel
 from gla.conditions import ppo_final
-from gla.conditions.kinds import BASELINES, CONDITIONS, IN_CONTEXT
+from gla.conditions.kinds import CONDITIONS
+from gla.conditions.roles import BASELINES, IN_CONTEXT
 from gla.config.agents import Agent as AgentConfig
 from gla.config.environments import Environment, Reference
 from gla.config.evaluations import Evaluation
@@ -25,6 +26,7 @@ from gla.options import ConfigError
 from gla.policies import NumericalError
 from gla.rollout import EpisodeRows, environments_of, run_baseline, run_policies
 from gla.rows import COLUMNS, read_rows, write_rows
+from gla.splits import seed_of
 from gla.storage.reading import read
 
 PENDULUM = Environment(id="InvertedPendulum-v5", kwargs={"max_episode_steps": 30})
@@ -308,7 +310,7 @@ def test_tasks_go_round_the_seeds():
 
 def test_validation_draws_other_environments_projections_and_noise_than_the_test():
     settings = [_settings(split=s, seed=seed) for s in ("validation", "test") for seed in (0, 1)]
-    assert len({s.split_seed for s in settings}) == 4
+    assert len({seed_of(s) for s in settings}) == 4
     seeds = np.concatenate([frame_seeds(encoding_of(_agent().manifest), s) for s in settings])
     assert len(set(seeds)) == 16 and (seeds >= TEST).all()
     frames = [run_agent(_agent(), PENDULUM, s, "agent").frame("a", "e", "agent") for s in settings]

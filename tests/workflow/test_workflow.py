@@ -305,8 +305,8 @@ def test_a_comment_in_the_config_schedules_nothing(smoke):
 
 
 def test_touching_every_file_schedules_nothing(smoke):
-    """Of the package, the config, and what was made."""
-    for part in ("src", "config", "results"):
+    """Of the package, the workflow with its scripts, the config, and what was made."""
+    for part in ("src", "workflow", "config", "results"):
         for path in sorted((smoke / part).rglob("*")):
             if path.is_file():
                 os.utime(path)
@@ -349,10 +349,12 @@ REFERENCES = (
         ("reference.py", "", "", REFERENCES),
         ("verify.py", "", "", set()),
         ("files.py", "", "", set()),
+        ("figures/gla.mplstyle", "font.size: 8", "font.size: 9", _product("plot", FIGURES)),
+        ("workflow/scripts/train.py", "", "", GAP1_FOLLOWS | MAX_FOLLOWS),
     ],
 )  # fmt: skip
 def test_a_changed_module_schedules_exactly_the_stages_whose_numbers_it_decides(smoke, name, before, after, expected):
-    path = smoke / "src/gla" / name
+    path = smoke / ("" if name.startswith("workflow/") else "src/gla") / name
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after) if before else f"{text}\n\nCHANGED = True\n")
@@ -363,8 +365,8 @@ def test_a_changed_module_schedules_exactly_the_stages_whose_numbers_it_decides(
 
 
 def test_comments_docstrings_and_formatting_schedule_nothing(smoke):
-    """In every file of the package at once."""
-    texts = {path: path.read_text() for path in (smoke / "src/gla").rglob("*.py")}
+    """In every file of the package, and in every script, at once."""
+    texts = {path: path.read_text() for part in ("src/gla", "workflow/scripts") for path in (smoke / part).rglob("*.py")}
     try:
         for path, text in texts.items():
             tree = ast.parse(text)
@@ -372,6 +374,9 @@ def test_comments_docstrings_and_formatting_schedule_nothing(smoke):
                 if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
                     node.value.value = "Something else."
             path.write_text(f"# A comment.\n\n\n{ast.unparse(tree)}\n")
+        style = smoke / "src/gla/figures/gla.mplstyle"
+        texts[style] = style.read_text()
+        style.write_text(f"# Another comment.\n{texts[style]}")
         assert _jobs(smoke) == set()
     finally:
         for path, text in texts.items():
@@ -628,6 +633,29 @@ def test_of_two_runs_on_one_folder_of_results_the_second_leaves_everything_alone
         output, status = _snakemake(smoke, "--dry-run", "all")  # which writes nothing
         assert status == 0, output
     assert _content(smoke) == before
+
+
+@pytest.mark.parametrize("option", ["--delete-all-output", "--delete-temp-output", "--delete-all"])
+def test_nothing_is_deleted_while_a_run_writes_there(smoke, tmp_path, option):
+    """From another checkout, also where the option is shortened."""
+    copied(tmp_path, smoke)
+    (tmp_path / "results").symlink_to(smoke / "results")
+    before = _content(smoke)
+    with writing(smoke / "results/smoke", "run"):
+        output, status = _snakemake(tmp_path, option, "all")
+        assert status != 0 and output.count("results/smoke: another run of Snakemake is writing there") == 1
+        assert "Traceback" not in output and "Deleting" not in output
+        output, status = _snakemake(tmp_path, option, "--dry-run", "all")
+        assert status == 0, output
+    assert _content(smoke) == before
+
+
+def test_what_is_to_be_deleted_is_deleted_where_nobody_writes(smoke, tmp_path):
+    copied(tmp_path, smoke)
+    shutil.copytree(smoke / "results", tmp_path / "results")
+    output, status = _snakemake(tmp_path, "--delete-all-output", "results/smoke/manifests/grid.csv")
+    assert status == 0 and not (tmp_path / "results/smoke/manifests/grid.csv").exists(), output
+    assert (tmp_path / "results/smoke/manifests/projected.csv").exists()
 
 
 def test_a_run_waits_for_jobs_that_outlived_another_one(smoke):

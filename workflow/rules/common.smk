@@ -2,7 +2,7 @@
 #
 # What a job is made from is worked out in gla.paths. Params are plain dictionaries with every default filled in, one for each
 # stage, so that a job runs again exactly when an entry that decides its output has changed; and ``code``, the hashes of the
-# syntax trees of the modules that decide it.
+# syntax trees of the script and the modules that decide it.
 
 import atexit
 from contextlib import ExitStack
@@ -10,11 +10,12 @@ from contextlib import ExitStack
 from snakemake.exceptions import WorkflowError
 
 from gla import checked
-from gla.code import Code
+from gla.code import Code, scan_scripts
 from gla.config import file as config_file
 from gla.files import CorruptFile, check, writing
+from gla.networks import network
 from gla.options import ConfigError
-from gla.paths import Paths, network, without
+from gla.paths import Paths, without
 
 # Of jobs that run on other machines the number is limited, and of those that run here the cores.
 _elsewhere = workflow.resource_settings.nodes is not None
@@ -48,7 +49,8 @@ wildcard_constraints:
     split=r"test|validation|training",
 
 
-paths, code = Paths(config, "<results>"), Code(CHECKED.trees)
+paths = Paths(config, "<results>")
+code = Code(CHECKED.trees | scan_scripts(f"{workflow.basedir}/workflow/scripts"))
 
 
 def own_code(environment):
@@ -65,12 +67,30 @@ _held = ExitStack()
 atexit.register(_held.close)
 
 
-onstart:
+def hold_results():
+    """Take the folder of results for this process, or refuse to go on."""
     if not workflow.storage_settings.default_storage_provider:
         try:
             _held.enter_context(writing(config["pathvars"]["results"], "run"))
         except OSError as error:  # another run is there, or no folder can be made
             raise WorkflowError(str(error)) from None
+
+
+onstart:
+    hold_results()
+
+
+_delete_output = workflow.delete_output
+
+
+def _delete_held_output(only_temp=False, dryrun=False):
+    if not dryrun:
+        hold_results()
+    _delete_output(only_temp=only_temp, dryrun=dryrun)
+
+
+# --delete-all-output and --delete-temp-output start nothing, and so there is no hook that they run before they delete.
+workflow.delete_output = _delete_held_output
 
 
 def verified(category):

@@ -78,7 +78,6 @@ rule tabulate:
 rule plot:
     input:
         table="<results>/figures/{figure}.csv",
-        style=local(checkout("src/gla/figures/gla.mplstyle")),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(

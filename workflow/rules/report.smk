@@ -20,6 +20,7 @@ rule software:
     conda:
         "../../envs/gla.yaml"
     params:
+        code=code.software(),
         versions={
             "python": python_version(),
             **{

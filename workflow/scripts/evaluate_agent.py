@@ -5,9 +5,9 @@ from pathlib import Path
 from gla import agent, in_context, rows
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
+from gla.devices import device
 from gla.job import job
-from gla.paths import network
-from gla.processes import device
+from gla.networks import network
 
 with job(snakemake.threads, snakemake.config["pathvars"]["results"]), device() as where:
     w, environment = snakemake.wildcards, dict(snakemake.params.environment)

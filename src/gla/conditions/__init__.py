@@ -1,7 +1,7 @@
 """What is run in an evaluation: an agent as it is, its controls, and the baselines beside it.
 
-``gla.conditions.kinds`` is the table of all of them, which evaluations, verdicts, figures and rules read. Each row names a file
-in this folder. The file of a condition of an agent has one function::
+``gla.conditions.kinds`` is the table of all of them, which evaluations, verdicts, figures and rules read, by role
+(``gla.conditions.roles``). Each row names a file in this folder. The file of a condition of an agent has one function::
 
     observe(context, reward, done)      tell a gla.in_context.InContext what followed: reward (N,), done (N,) bool
 

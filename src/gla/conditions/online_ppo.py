@@ -8,14 +8,15 @@ from gla.learners.ppo import Population
 from gla.learners.small_batches import LOG_STD, settings
 from gla.progress import Progress
 from gla.rollout import EpisodeRows, most_steps
+from gla.splits import seed_of, tasks_of
 
 
 def run(entry: Environment, evaluation: Evaluation, label: str, files: list, **changed: Any) -> list[EpisodeRows]:
     """See gla.conditions. changed: settings of the learner in place of its own, to choose among them."""
     log_std = changed.pop("log_std", LOG_STD)
     ppo = settings(**changed)
-    seed = 2**31 + evaluation.split_seed  # apart from every collection's
-    tasks = entry.tasks_of(evaluation.split)
+    seed = 2**31 + seed_of(evaluation)  # apart from every collection's
+    tasks = tasks_of(entry, evaluation.split)
     population = Population(ppo, entry.id, entry.kwargs, tasks, range(evaluation.seeds), 1, seed, label)
     population.parameters["log_std"][: evaluation.seeds] = log_std
     rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), most_steps(population.envs, evaluation)

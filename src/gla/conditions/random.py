@@ -5,11 +5,12 @@ import numpy as np
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.rollout import EpisodeRows, run_in
+from gla.splits import seed_of
 
 
 def run(entry: Environment, evaluation: Evaluation, label: str, files: list) -> list[EpisodeRows]:
     """See gla.conditions."""
-    rng, n = np.random.default_rng(evaluation.split_seed), evaluation.seeds
+    rng, n = np.random.default_rng(seed_of(evaluation)), evaluation.seeds
 
     def act(spec, _observation, _t) -> np.ndarray:
         if spec.discrete:

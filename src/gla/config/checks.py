@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from gla.conditions.kinds import of_role
+from gla.conditions.roles import of_role
 from gla.config.agents import Agent
 from gla.config.evaluations import Evaluation
 from gla.config.whole import NOUNS, Config
 from gla.options import key_shown, shown
 from gla.sources.kinds import SOURCES
+from gla.splits import tasks_of
 
 MOST_JOBS, LONGEST_NAME = 100_000, 100
 
@@ -92,8 +93,8 @@ def _splits(name: str, e: Any) -> Iterator[str]:
             # A split without tasks of its own has those of training, which is checked where agents are evaluated.
             if split == other or not getattr(e, f"{split}_tasks") or (other != "training" and not e.validation_tasks):
                 continue
-            others = {_frozen(t) for t in e.tasks_of(other)}
-            both = [t for t in e.tasks_of(split) if _frozen(t) in others]
+            others = {_frozen(t) for t in tasks_of(e, other)}
+            both = [t for t in tasks_of(e, split) if _frozen(t) in others]
             if both:
                 yield f"environments.{name}.{split}_tasks: {both[0]} is a task of {other} too (expected none that is)"
 
@@ -156,10 +157,10 @@ def _trained_on(c: Config, name: str, evaluation: Evaluation, agent: str) -> Ite
     entry = c.environments.get(evaluation.environment)
     if entry is None or dataset not in c.datasets or evaluation.split == "training":
         return
-    own = [(entry.id, entry.kwargs | task) for task in entry.tasks_of(evaluation.split) if task]
+    own = [(entry.id, entry.kwargs | task) for task in tasks_of(entry, evaluation.split) if task]
     names = {c.sources[s].environment for s in c.datasets[dataset].sources if s in c.sources}
     trained = [c.environments[e] for e in names if e in c.environments]
-    seen = {(e.id, _frozen(e.kwargs | task)) for e in trained for task in e.tasks_of("training")}
+    seen = {(e.id, _frozen(e.kwargs | task)) for e in trained for task in tasks_of(e, "training")}
     if both := [(id, kwargs) for id, kwargs in own if (id, _frozen(kwargs)) in seen]:
         yield (
             f"evaluations.{name}.agents: {agent!r} was trained on {len(both)} of the {len(own)} tasks of split {evaluation.split} of "
@@ -189,7 +190,7 @@ def _evaluation(c: Config, name: str, v: Evaluation) -> Iterator[str]:
                 f"sources.{source}.lifetimes: {entry.lifetimes} for {len(e.tasks)} tasks, so that {condition} in evaluation "
                 f"{name!r} has no policy of some of them (expected at least {len(e.tasks)}, or the baseline reference)"
             )
-        if e.tasks_of(v.split) != e.tasks_of("training"):
+        if tasks_of(e, v.split) != tasks_of(e, "training"):
             yield f"{where} no history of {v.environment!r} is of a task of split {v.split} (expected the baseline reference)"
 
 

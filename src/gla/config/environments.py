@@ -42,11 +42,6 @@ class Environment(Options):
     reference: Reference = Reference()
     """What a score of 1 stands for."""
 
-    def tasks_of(self, split: str) -> list[dict[str, Any]]:
-        """Keyword arguments of the tasks of a split, at least one."""
-        own = {"training": self.tasks, "validation": self.validation_tasks, "test": self.test_tasks}[split]
-        return own or self.tasks or [{}]
-
     @field_validator("tasks", "validation_tasks", "test_tasks", mode="before")
     @classmethod
     def _range(cls, value: Any) -> Any:

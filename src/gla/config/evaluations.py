@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gla.conditions.kinds import BASELINES, IN_CONTEXT
+from gla.conditions.roles import BASELINES, IN_CONTEXT
 from gla.options import Count, Options, Steps
 
 
@@ -41,11 +41,6 @@ class Evaluation(Options):
     """Factor of the action noise; for discrete actions, divisor of the logits."""
     seed: Annotated[int, Field(ge=0, lt=2**20)] = 0
     """Seed of environments, projections and action noise."""
-
-    @property
-    def split_seed(self) -> int:
-        """The seed that everything random is drawn from; validation has other ones than test."""
-        return self.seed + (2**20 if self.split == "validation" else 0)
 
     @model_validator(mode="after")
     def _others_rewards(self):

@@ -12,7 +12,7 @@ fraction of the arithmetic.
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gla.encoding.standardise import Standardiser
-from gla.encoding.tokens import LOG_STD_MAX, LOG_STD_MIN, Sizes
+from gla.encoding.tokens import LOG_STD_MAX, LOG_STD_MIN, Frames, Sizes
 from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 from gla.options import Options as Base
 
@@ -52,14 +52,6 @@ class Options(Base):
         contexts may be of."""
         observation, action = (max(sizes) for sizes in zip(*environments, strict=True))
         return Sizes(observation, action, 2 * action, (OBSERVATION, ACTION))
-
-
-class Frames(NamedTuple):
-    """The projections of B contexts: w (B, 64, d) for observations and a (B, 16, a) for actions, float32; of tokens that hold
-    coordinates in their span, as many rows as those have."""
-
-    w: Tensor
-    a: Tensor
 
 
 class Seen:

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gla.encoding.projected import Frames
-from gla.encoding.tokens import Sizes
+from gla.encoding.tokens import Frames, Sizes
 from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 from gla.options import Count
 from gla.options import Options as Base

@@ -41,6 +41,14 @@ class Sizes(NamedTuple):
         return sum(self.parts)
 
 
+class Frames(NamedTuple):
+    """What an encoding sees B contexts through: w (B, o, d) for observations and a (B, u, a) for actions, float32, from the
+    environment's d and a dimensions to a token's o and u numbers."""
+
+    w: Tensor
+    a: Tensor
+
+
 class Encoded(NamedTuple):
     """Steps of B contexts as a model sees them: observation (B, T, o), action (B, T, u), reward (B, T), and end (B, T), true where
     an episode ends after the step."""

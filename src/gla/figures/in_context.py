@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from gla.conditions.kinds import CONDITIONS, IN_CONTEXT, of_role
+from gla.conditions.kinds import CONDITIONS
+from gla.conditions.roles import IN_CONTEXT, of_role
 from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of
 from gla.rows import read_evaluation
 from gla.statistics import seeds_interval

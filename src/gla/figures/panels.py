@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from gla.conditions.kinds import CONDITIONS, of_role
+from gla.conditions.kinds import CONDITIONS
+from gla.conditions.roles import of_role
 from gla.options import Options, Text
 
 # Of what does not change in its context: label, colour, dashes.

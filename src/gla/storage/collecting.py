@@ -12,8 +12,8 @@ import numpy as np
 import zarr
 
 from gla.config.environments import Environment
+from gla.environments.returns import ReturnTracker
 from gla.files import exclusive, fingerprint, named, sha256, sync_folder, write_json
-from gla.learners.ppo import ReturnTracker
 from gla.policies import NumericalError
 from gla.progress import Progress
 from gla.sources.kinds import SOURCES

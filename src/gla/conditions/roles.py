@@ -1,0 +1,12 @@
+"""Conditions by their role, which decides what verdicts and figures make of each."""
+
+from gla.conditions.kinds import CONDITIONS
+
+
+def of_role(*roles: str) -> tuple[str, ...]:
+    """Names of the conditions with one of these roles, in the table's order."""
+    return tuple(name for name, condition in CONDITIONS.items() if condition.role in roles)
+
+
+IN_CONTEXT = of_role("agent", "control", "ablation")
+BASELINES = tuple(name for name in CONDITIONS if name not in IN_CONTEXT)
