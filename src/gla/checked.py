@@ -2,13 +2,14 @@
 
 Snakemake reads the config in every job's process, and checking it takes seconds: kinds are imported, environments are made. So
 what was found is kept, under the hash of the config, of this package's code and of the modules of the user's own environments.
-How much memory there is is asked every time.
+How much memory there is, and how large the disk is, is asked every time.
 """
 
 import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -31,13 +32,15 @@ class Checked(NamedTuple):
 
     config: normalised (``gla.config.reading.normalise``). facts: of each environment (``gla.preflight.all_facts``). contexts: bytes
     that an agent keeps in an evaluation, by evaluation and agent. demands: what each kind of job surely takes
-    (``gla.demands.demands``). warnings: a line each. trees: of the package's modules (``gla.code.scan``).
+    (``gla.demands.demands``). disk: what histories surely take there (``gla.demands.disk``). warnings: a line each. trees: of the
+    package's modules (``gla.code.scan``).
     """
 
     config: dict[str, Any]
     facts: dict[str, dict[str, Any]]
     contexts: dict[str, dict[str, int]]
     demands: list[Any]
+    disk: list[Any]
     warnings: list[str]
     trees: dict[str, Any]
 
@@ -81,8 +84,9 @@ def _key(raw: dict[str, Any]) -> str | None:
     return fingerprint([raw, files, own, versions])
 
 
-def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = CACHE) -> Checked:
-    """A raw config, checked. memory: bytes that a job may fill; None: this machine's.
+def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = CACHE, disk: float | None = None) -> Checked:
+    """A raw config, checked. memory: bytes that a job may fill; None: this machine's. disk: bytes that histories may fill; None:
+    all of the file system that results are written to.
 
     cache: a JSON file of what was found before. Raises ConfigError with one line for each fault: key, value, what was expected.
     """
@@ -94,10 +98,10 @@ def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = 
     if key in known:
         with contextlib.suppress(TypeError):
             found = Checked(**known[key])
-            if problems := list(too_large(found.demands, memory)):
+            if problems := list(_too_large(found, memory, disk)):
                 raise ConfigError("\n".join(problems))
             return found
-    found = _check(raw, memory, Path(cache).parent / "environments.json")
+    found = _check(raw, memory, disk, Path(cache).parent / "environments.json")
     if key is not None:
         kept = dict(list(known.items())[-KEPT:]) | {key: found._asdict()}
         with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
@@ -123,7 +127,26 @@ def too_large(demands: Iterable[Any], memory: int | None) -> Iterator[str]:
             yield f"{where}: {what} takes at least {size / 1e9:.0f} GB (expected at most the {most / 1e9:.0f} GB there are: {less})"
 
 
-def _check(raw: dict[str, Any], memory: int | None, cache: Path) -> Checked:
+def too_large_for_a_disk(demands: Iterable[Any], have: float) -> Iterator[str]:
+    """A line for each entry whose histories cannot lie on a disk of so many bytes."""
+    for where, what, size, less in demands:
+        if size > have:
+            yield f"{where}: {what} takes at least {size / 1e9:.0f} GB on disk (expected at most the {have / 1e9:.0f} GB that it has: {less})"
+
+
+def _too_large(found: Checked, memory: int | None, disk: float | None) -> Iterator[str]:
+    """A line for each entry that fits neither into memory nor on the disk."""
+    yield from too_large(found.demands, memory)
+    yield from too_large_for_a_disk(found.disk, _disk(found.config["pathvars"]["results"]) if disk is None else disk)
+
+
+def _disk(results: str) -> int:
+    """Bytes of the file system that a folder of results is on, or will be."""
+    folder = Path(results).absolute()
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if os.path.isdir(p))).total
+
+
+def _check(raw: dict[str, Any], memory: int | None, disk: float | None, cache: Path) -> Checked:
     # Slow, and needed for a new config alone.
     from gla import code, demands, drawable, preflight
     from gla.config.reading import load, ordered
@@ -143,18 +166,19 @@ def _check(raw: dict[str, Any], memory: int | None, cache: Path) -> Checked:
                 f"(expected at most {MOST_STEPS} steps in all)"
             )
     problems += preflight.encodings(config, facts)
-    needed = [list(demand) for demand in demands.demands(config, facts)]
-    problems += too_large(needed, memory)
     normalised = ordered(config)
-    for name, f in normalised["figures"].items():
-        problems += drawable.problems(f"figures.{name}", f)
-    if problems:
-        raise ConfigError("\n".join(problems))
     contexts = {
         name: {a: demands.state(v, config.agents[a], config, facts[v.environment]) for a in v.agents}
         for name, v in config.evaluations.items()
     }
-    return Checked(normalised, facts, contexts, needed, list(_warnings(config, facts, contexts)), code.scan())
+    needed, stored = (list(map(list, own(config, facts))) for own in (demands.demands, demands.disk))
+    found = Checked(normalised, facts, contexts, needed, stored, list(_warnings(config, facts, contexts)), {})
+    problems += _too_large(found, memory, disk)
+    for name, f in normalised["figures"].items():
+        problems += drawable.problems(f"figures.{name}", f)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found._replace(trees=code.scan())
 
 
 def _warnings(config: Any, facts: dict[str, Any], contexts: dict[str, dict[str, int]]) -> Iterator[str]:

@@ -5,6 +5,7 @@
 # syntax trees of the modules that decide it.
 
 import atexit
+import math
 from contextlib import ExitStack
 
 from snakemake.exceptions import WorkflowError
@@ -23,10 +24,12 @@ try:
         # Of two equal keys Snakemake takes the last; here the files are read to be checked, and for nothing else.
         for _path in workflow.configfiles:
             config_file.read(_path)
-    # A job is of a config that was checked where it was started.
+    # A job is of a config that was checked where it was started. How much a storage holds is not known.
+    _stored = workflow.storage_settings.default_storage_provider
     CHECKED = checked.checked(
         config,
         checked.MOST_MEMORY if _elsewhere or not workflow.is_main_process else None,
+        disk=math.inf if _stored or not workflow.is_main_process else None,
     )
 except ConfigError as error:
     raise WorkflowError(f"the config cannot be run:\n{error}") from None
