@@ -7,6 +7,7 @@ How much memory there is, and how large the disk is, is asked every time.
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -24,6 +25,8 @@ from gla.options import MOST_STEPS, ConfigError, check_values
 CACHE = ".snakemake/checked.json"
 KEPT = 20  # configs
 PLENTY = 4 * 10**9  # bytes of contexts in a rollout that are worth a warning
+MOST_FILES = 2000  # of a package that count
+COMPILED = {".pyc", ".pyo", ".so", ".pyd", ".o", ".a", ".dll", ".dylib"}
 MOST_MEMORY = 4 * 10**12  # bytes; of machines that jobs are submitted to nothing else is known
 
 
@@ -48,8 +51,9 @@ class Checked(NamedTuple):
 def modules(env_id: str) -> list[str]:
     """Files of the module that an id names, ``module:Name-v0``, or of the whole package that holds it; none for another id.
 
-    Below the current folder they are relative to it. The module is found and not imported, and what it imports
-    from elsewhere is not followed.
+    A package's are code, and tables and models beside it, but for what is hidden or compiled; its code alone where they are more than
+    MOST_FILES, since all are read whenever a job starts. Below the current folder they are relative to it. The module is found and not
+    imported, and what it imports from elsewhere is not followed.
     """
     module, colon, _ = env_id.partition(":")
     try:
@@ -59,9 +63,21 @@ def modules(env_id: str) -> list[str]:
     if spec is None:  # making the environment will say so
         return []
     folders = spec.submodule_search_locations
-    found = [spec.origin] if folders is None else [p for folder in folders for p in Path(folder).rglob("*.py")]
+    found: Iterable[str | Path | None] = [spec.origin]
+    if folders is not None:
+        found = list(itertools.islice(_beside(folders), MOST_FILES + 1))
+        if len(found) > MOST_FILES:
+            found = [p for folder in folders for p in Path(folder).rglob("*.py")]
     files, here = sorted({Path(p).absolute() for p in found if p and Path(p).is_file()}), Path.cwd()
     return [os.fspath(p.relative_to(here) if p.is_relative_to(here) else p) for p in files]
+
+
+def _beside(folders: Iterable[str]) -> Iterator[Path]:
+    """Files of a package, but for what is hidden or compiled."""
+    for folder, inner, names in (found for start in folders for found in os.walk(start)):
+        inner[:] = [name for name in inner if not name.startswith(".") and name != "__pycache__"]
+        own = (Path(folder, name) for name in names if not name.startswith("."))
+        yield from (path for path in own if path.suffix not in COMPILED and path.is_file())
 
 
 def _version(package: str) -> str:

@@ -204,8 +204,18 @@ def test_an_environment_of_ones_own_is_found_and_not_imported(tmp_path, monkeypa
     (tmp_path / "whole/part").mkdir(parents=True)
     for name in ("__init__.py", "mine.py", "part/__init__.py"):
         (tmp_path / "whole" / name).write_text("raise RuntimeError")
+    beside = ["whole/part/arm.xml", "whole/part/meshes/hand", "whole/table.json"]
+    for name in (*beside, "whole/.git/config", "whole/part/.arm.xml.swp", "whole/__pycache__/mine.txt", "whole/mine.pyc", "whole/fast.abi3.so"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "whole/pipe")
     assert checked.modules("single:Mine-v0") == ["single.py"]
-    assert checked.modules("whole.mine:Mine-v0") == ["whole/__init__.py", "whole/mine.py", "whole/part/__init__.py"]
+    code = ["whole/__init__.py", "whole/mine.py", "whole/part/__init__.py"]
+    assert checked.modules("whole.mine:Mine-v0") == sorted([*code, *beside])
+    monkeypatch.setattr(checked, "MOST_FILES", 6)
+    assert checked.modules("whole:Mine-v0") == sorted([*code, *beside])
+    monkeypatch.setattr(checked, "MOST_FILES", 5)
+    assert checked.modules("whole:Mine-v0") == code
     elsewhere = checked.modules("yaml:Mine-v0")
     assert elsewhere and all(Path(p).is_absolute() for p in elsewhere)
     for name in ("Reacher-v4", "nowhere:Mine-v0", ":Mine-v0", "a b:c", ".x:Mine-v0"):
@@ -343,6 +353,17 @@ def test_a_changed_config_and_a_changed_environment_are_checked_again(tmp_path, 
     assert [find(), find(), find(seed=1)] == [(3, 3), (3, 3), (3, 4)]
     module.write_text("LIMIT = 1")
     assert find() == (1, 4)  # what was found of it before
+
+
+def test_a_changed_table_beside_an_environment_is_a_changed_environment(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "_facts", lambda *_: FACTS | {"time_limit": len((tmp_path / "tabled/table.json").read_text())})
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "tabled").mkdir()
+    (tmp_path / "tabled/__init__.py").touch()
+    for length in (1, 2):
+        (tmp_path / "tabled/table.json").write_text("1" * length)
+        raw = {"environments": {"mine": {"id": "tabled:Mine-v0"}}}
+        assert checked.checked(raw, cache=tmp_path / "checked.json").facts["mine"]["time_limit"] == length
 
 
 def test_how_much_memory_there_is_is_asked_every_time(tmp_path):

@@ -5,6 +5,7 @@
 # syntax trees of the modules that decide it.
 
 import atexit
+import functools
 import math
 from contextlib import ExitStack
 
@@ -54,12 +55,15 @@ wildcard_constraints:
 paths, code = Paths(config, "<results>"), Code(CHECKED.trees)
 
 
+# Asked for every job, and a package may have many files.
+own_files = functools.cache(checked.modules)
+
+
 def own_code(environment):
     """Files of the module of a user's own environment, whose id is MODULE:NAME. They are no part of the package, and so
     they are inputs, which are compared by content."""
     return [
-        local(path)
-        for path in checked.modules(config["environments"][environment]["id"])
+        local(path) for path in own_files(config["environments"][environment]["id"])
     ]
 
 
