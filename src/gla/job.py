@@ -12,7 +12,6 @@ from pathlib import Path
 from gla import files, progress, watchdog
 from gla.options import ConfigError
 
-
 LEFT = 10.0  # seconds that threads have to end in after their job
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from gla.environments.kinds import ENVIRONMENTS
 from gla.environments.spaces import Counted, UnsupportedEnvironment, check_supported, flatten
 
-
 gym.logger.min_level = gym.logger.ERROR  # v4 MuJoCo ids warn that v5 exists, at every construction
 
 for _id, _own in ENVIRONMENTS.items():
