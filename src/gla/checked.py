@@ -2,13 +2,15 @@
 
 Snakemake reads the config in every job's process, and checking it takes seconds: kinds are imported, environments are made. So
 what was found is kept, under the hash of the config, of this package's code and of the modules of the user's own environments.
-How much memory there is, and whether results have a place, is asked every time.
+How much memory there is, how large the disk is, and whether results have a place on it, is asked every time.
 """
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +25,8 @@ from gla.options import MOST_STEPS, ConfigError, check_values
 CACHE = ".snakemake/checked.json"
 KEPT = 20  # configs
 PLENTY = 4 * 10**9  # bytes of contexts in a rollout that are worth a warning
+MOST_FILES = 2000  # of a package that count
+COMPILED = {".pyc", ".pyo", ".so", ".pyd", ".o", ".a", ".dll", ".dylib"}
 MOST_MEMORY = 4 * 10**12  # bytes; of machines that jobs are submitted to nothing else is known
 
 
@@ -31,13 +35,15 @@ class Checked(NamedTuple):
 
     config: normalised (``gla.config.reading.normalise``). facts: of each environment (``gla.preflight.all_facts``). contexts: bytes
     that an agent keeps in an evaluation, by evaluation and agent. demands: what each kind of job surely takes
-    (``gla.demands.demands``). warnings: a line each. trees: of the package's modules (``gla.code.scan``).
+    (``gla.demands.demands``). disk: what histories surely take there (``gla.demands.disk``). warnings: a line each. trees: of the
+    package's modules (``gla.code.scan``).
     """
 
     config: dict[str, Any]
     facts: dict[str, dict[str, Any]]
     contexts: dict[str, dict[str, int]]
     demands: list[Any]
+    disk: list[Any]
     warnings: list[str]
     trees: dict[str, Any]
 
@@ -45,8 +51,9 @@ class Checked(NamedTuple):
 def modules(env_id: str) -> list[str]:
     """Files of the module that an id names, ``module:Name-v0``, or of the whole package that holds it; none for another id.
 
-    Below the current folder they are relative to it. The module is found and not imported, and what it imports
-    from elsewhere is not followed.
+    A package's are code, and tables and models beside it, but for what is hidden or compiled; its code alone where they are more than
+    MOST_FILES, since all are read whenever a job starts. Below the current folder they are relative to it. The module is found and not
+    imported, and what it imports from elsewhere is not followed.
     """
     module, colon, _ = env_id.partition(":")
     try:
@@ -56,9 +63,21 @@ def modules(env_id: str) -> list[str]:
     if spec is None:  # making the environment will say so
         return []
     folders = spec.submodule_search_locations
-    found = [spec.origin] if folders is None else [p for folder in folders for p in Path(folder).rglob("*.py")]
+    found: Iterable[str | Path | None] = [spec.origin]
+    if folders is not None:
+        found = list(itertools.islice(_beside(folders), MOST_FILES + 1))
+        if len(found) > MOST_FILES:
+            found = [p for folder in folders for p in Path(folder).rglob("*.py")]
     files, here = sorted({Path(p).absolute() for p in found if p and Path(p).is_file()}), Path.cwd()
     return [os.fspath(p.relative_to(here) if p.is_relative_to(here) else p) for p in files]
+
+
+def _beside(folders: Iterable[str]) -> Iterator[Path]:
+    """Files of a package, but for what is hidden or compiled."""
+    for folder, inner, names in (found for start in folders for found in os.walk(start)):
+        inner[:] = [name for name in inner if not name.startswith(".") and name != "__pycache__"]
+        own = (Path(folder, name) for name in names if not name.startswith("."))
+        yield from (path for path in own if path.suffix not in COMPILED and path.is_file())
 
 
 def _version(package: str) -> str:
@@ -81,8 +100,9 @@ def _key(raw: dict[str, Any]) -> str | None:
     return fingerprint([raw, files, own, versions])
 
 
-def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = CACHE) -> Checked:
-    """A raw config, checked. memory: bytes that a job may fill; None: this machine's.
+def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = CACHE, disk: float | None = None) -> Checked:
+    """A raw config, checked. memory: bytes that a job may fill; None: this machine's. disk: bytes that histories may fill; None:
+    all of the file system that results are written to.
 
     cache: a JSON file of what was found before. Raises ConfigError with one line for each fault: key, value, what was expected.
     """
@@ -94,10 +114,10 @@ def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = 
     if key in known:
         with contextlib.suppress(TypeError):
             found = Checked(**known[key])
-            if problems := [*no_folder(found.config["pathvars"]["results"]), *too_large(found.demands, memory)]:
+            if problems := list(_no_room(found, memory, disk)):
                 raise ConfigError("\n".join(problems))
             return found
-    found = _check(raw, memory, Path(cache).parent / "environments.json")
+    found = _check(raw, memory, disk, Path(cache).parent / "environments.json")
     if key is not None:
         kept = dict(list(known.items())[-KEPT:]) | {key: found._asdict()}
         with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
@@ -130,7 +150,27 @@ def too_large(demands: Iterable[Any], memory: int | None) -> Iterator[str]:
             yield f"{where}: {what} takes at least {size / 1e9:.0f} GB (expected at most the {most / 1e9:.0f} GB there are: {less})"
 
 
-def _check(raw: dict[str, Any], memory: int | None, cache: Path) -> Checked:
+def too_large_for_a_disk(demands: Iterable[Any], have: float) -> Iterator[str]:
+    """A line for each entry whose histories cannot lie on a disk of so many bytes."""
+    for where, what, size, less in demands:
+        if size > have:
+            yield f"{where}: {what} takes at least {size / 1e9:.0f} GB on disk (expected at most the {have / 1e9:.0f} GB that it has: {less})"
+
+
+def _no_room(found: Checked, memory: int | None, disk: float | None) -> Iterator[str]:
+    """A line where results have no place, and for each entry that does not fit into memory or on the disk."""
+    yield from no_folder(found.config["pathvars"]["results"])
+    yield from too_large(found.demands, memory)
+    yield from too_large_for_a_disk(found.disk, _disk(found.config["pathvars"]["results"]) if disk is None else disk)
+
+
+def _disk(results: str) -> int:
+    """Bytes of the file system that a folder of results is on, or will be."""
+    folder = Path(results).absolute()
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if os.path.isdir(p))).total
+
+
+def _check(raw: dict[str, Any], memory: int | None, disk: float | None, cache: Path) -> Checked:
     # Slow, and needed for a new config alone.
     from gla import code, demands, drawable, preflight
     from gla.config.reading import load, ordered
@@ -150,19 +190,19 @@ def _check(raw: dict[str, Any], memory: int | None, cache: Path) -> Checked:
                 f"(expected at most {MOST_STEPS} steps in all)"
             )
     problems += preflight.encodings(config, facts)
-    needed = [list(demand) for demand in demands.demands(config, facts)]
-    problems += too_large(needed, memory)
-    problems += no_folder(config.pathvars["results"])
     normalised = ordered(config)
-    for name, f in normalised["figures"].items():
-        problems += drawable.problems(f"figures.{name}", f)
-    if problems:
-        raise ConfigError("\n".join(problems))
     contexts = {
         name: {a: demands.state(v, config.agents[a], config, facts[v.environment]) for a in v.agents}
         for name, v in config.evaluations.items()
     }
-    return Checked(normalised, facts, contexts, needed, list(_warnings(config, facts, contexts)), code.scan())
+    needed, stored = (list(map(list, own(config, facts))) for own in (demands.demands, demands.disk))
+    found = Checked(normalised, facts, contexts, needed, stored, list(_warnings(config, facts, contexts)), {})
+    problems += _no_room(found, memory, disk)
+    for name, f in normalised["figures"].items():
+        problems += drawable.problems(f"figures.{name}", f)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found._replace(trees=code.scan())
 
 
 def _warnings(config: Any, facts: dict[str, Any], contexts: dict[str, dict[str, int]]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How much memory the jobs of a config surely take.
+"""How much memory the jobs of a config surely take, and how much of a disk its histories.
 
 Estimates, in bytes, count what is surely held at the same time and nothing else: what they say is too much is.
 """
@@ -15,6 +15,8 @@ from gla.sources.options import SourceOptions
 from gla.splits import tasks_of
 
 Facts = dict[str, Any]
+PACKED = 25  # times that histories are packed at most: as often as one of nine states through which a policy walks the same way for ever
+COUNTED = 8  # numbers of a step's observation, and of its distribution, that count: of many states, one-hot, the others take next to nothing
 
 
 def population(k: int, num_envs: int, steps: int, hidden: int, facts: Facts) -> int:
@@ -36,6 +38,16 @@ def collection(source: SourceOptions, facts: Facts) -> int:
         return rows
     snapshots = k * len(source.snapshots()) * 4 * source.hidden * (d + source.hidden + a)
     return population(k, source.num_envs, source.steps, source.hidden, facts) + rows + snapshots + 4 * k * source.updates
+
+
+def histories(source: SourceOptions, facts: Facts) -> int:
+    """On disk, of all lifetimes: steps, and the weights of snapshots."""
+    d, a = min(facts["observation_size"], COUNTED), min(facts["action_size"], COUNTED)
+    row = 4 * (2 * d + (a if "distribution" in source.provides else 0) + (2 if facts["discrete"] else a) + 1) + 2
+    size = source.num_envs * source.updates * source.steps * row
+    if isinstance(source, PPO):
+        size += len(source.snapshots()) * 4 * source.hidden * source.hidden
+    return source.lifetimes * size // PACKED
 
 
 def _sizes(agent: Agent, config: Config, environments: Iterable[Facts]) -> Sizes:
@@ -68,6 +80,17 @@ def rollout(evaluation: Evaluation, agent: Agent | None, config: Config, known: 
     if agent is None:
         return size
     return size + 4 * agent.model.parameters(_sizes(agent, config, [known])) + state(evaluation, agent, config, known)
+
+
+def disk(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:
+    """What histories take on a disk, of each source and of all of them, as in ``demands``."""
+    sizes = {name: histories(s, facts[s.environment]) for name, s in config.sources.items()}
+    less = "fewer lifetimes, num_envs or steps, or a larger snapshot_every"
+    for name, s in config.sources.items():
+        steps = f"{s.lifetimes} lifetimes with {s.num_envs} copies of the environment, {s.updates * s.steps} steps each"
+        yield f"sources.{name}", f"the history of {steps}", sizes[name], less
+    if len(sizes) > 1:
+        yield "sources", "all histories together", sum(sizes.values()), less
 
 
 def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:

@@ -152,7 +152,8 @@ class Paths:
             if entry["agents"]:
                 curves = self.reference(entry["environment"], entry["split"])[1:] if "reference" in entry["baselines"] else []
                 facts = {"name": name, "split": entry["split"], "seeds": entry["seeds"], "tasks": len(self.tasks(name))}
-                facts |= {"agents": {a: len(self.networks(a)) for a in entry["agents"]}, "conditions": entry["conditions"]}
+                facts |= {"agents": {a: len(self.networks(a)) for a in entry["agents"]}}
+                facts |= {key: entry[key] for key in ("conditions", "baselines")}
                 found.append(facts | {"rollouts": self.rollouts(name), "references": curves})
         return found
 

@@ -96,9 +96,15 @@ def read_rows(path: str | Path) -> pd.DataFrame:
     return frame
 
 
-def read_evaluation(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """All rollouts of one evaluation. Raises CorruptFile as ``read_rows`` does, and naming one of another environment than the first."""
+def read_evaluation(paths: Iterable[str | Path], seeds: int = SEEDS) -> pd.DataFrame:
+    """All rollouts of one evaluation. seeds: how many it has.
+
+    Raises CorruptFile as ``read_rows`` does, and naming one of another environment than the first, or of seeds that it has not.
+    """
     frames = {path: read_rows(path) for path in paths}
+    for path, frame in frames.items():
+        if len(frame) and (last := frame["seed"].max()) >= seeds:
+            raise CorruptFile(f"{path}: seed {last} (expected seeds below {seeds}, as many as the evaluation has); {ANEW}")
     environments = {path: frame["environment"].iloc[0] for path, frame in frames.items() if len(frame)}
     for path, environment in environments.items():
         if environment != (expected := next(iter(environments.values()))):

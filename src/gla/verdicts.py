@@ -173,6 +173,8 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
     fifth = {c: fifths(f, seeds, networks) for c, f in frames.items()}
     gains = {c: last - start for c, (start, last) in fifth.items()}
     finished = np.isfinite([last for _, last in fifth.values()]).all((0, 1))  # by test seed
+    ended = {c: last for c, (_, last) in fifth.items()} | baseline
+    baseline = {c: x for c, x in baseline.items() if np.isfinite(x).any()}  # beside one without any episode nothing can stand
     last, gain = fifth["agent"][1], seeds_interval(gains["agent"], tasks)
     run = [c for c in CONTROLS if c in frames]
     told = run if own["rewards_vary"].any() else []  # rewards that never differ are not missed
@@ -191,7 +193,6 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
         "training_seeds": networks, "seeds": seeds, "enough": finished.sum() >= seeds / 2,
         "fewest_episodes": own.groupby(["condition", "training_seed", "seed"]).size().min() if finished.all() else 0,
     }  # fmt: skip
-    ended = {c: last for c, (_, last) in fifth.items()} | baseline
     row["seeds_by_condition"] = ", ".join(f"{c} {np.isfinite(x).all(0).sum()}" for c, x in ended.items())
     row |= zip(("last", "last_low", "last_high"), seeds_interval(last, tasks), strict=True)
     row |= {c: _mean(fifth[c][1]) for c in ABLATIONS if c in frames} | {c: _mean(x) for c, x in baseline.items()}
@@ -239,10 +240,12 @@ def _resampled_means(values: list[np.ndarray], tasks: int, seed: int = 0) -> lis
 
 def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of one evaluation's agents, less what depends on other evaluations."""
+    own = frame[frame["agent"] == "baseline"]
     baseline = {
-        # Learners change as they go; the others do not, and all their episodes count.
-        c: _matrix(own, one["seeds"], _last_fifth if c in ONLINE else np.mean)
-        for c, own in frame[frame["agent"] == "baseline"].groupby("condition")
+        # Of every one that was run, whether or not an episode ended there. Learners change as they go; the others do not, and all
+        # their episodes count.
+        c: _matrix(own[own["condition"] == c], one["seeds"], _last_fifth if c in ONLINE else np.mean)
+        for c in sorted(one["baselines"])
     }
     if "agent" not in one["conditions"]:
         return []
@@ -251,8 +254,8 @@ def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]
 
 def table(evaluations: list[dict], path: str | Path) -> None:
     """Write the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has), ``agents`` (how
-    many networks each has), ``conditions``, and the paths of its ``rollouts`` and of the descriptions of its ``references``."""
-    frame = judge([(one, read_evaluation(one["rollouts"])) for one in evaluations])
+    many networks each has), ``conditions``, ``baselines``, and the paths of its ``rollouts`` and of the descriptions of its ``references``."""
+    frame = judge([(one, read_evaluation(one["rollouts"], one["seeds"])) for one in evaluations])
     with atomic(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")
 

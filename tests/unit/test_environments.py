@@ -1,6 +1,10 @@
+import asyncio
+import os
+
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 
 from gla.agent import Agent, AgentModel
@@ -308,16 +312,36 @@ def test_linear_control_is_linear_and_its_task_decides_it():
 # Environments that lie (all kinds: tests/reliability/environments.py)
 
 
+class _Panic(BaseException):
+    """As pyo3 raises what Rust code panics with."""
+
+
+class _Mute(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+RAISED = {
+    "_Panic: out of bounds": _Panic("out of bounds"), "CancelledError: (no text)": asyncio.CancelledError(), "GeneratorExit: (no text)": GeneratorExit(),
+    "BaseExceptionGroup: two (2 sub-exceptions)": BaseExceptionGroup("two", [ValueError(), KeyboardInterrupt()]), "SystemExit: 0": SystemExit(0),
+    "_Mute: (no text)": _Mute(), "KeyError: 'two\\nwords'": KeyError("two\nwords"),
+}  # fmt: skip
+
+
 class _Told(gym.Env):
     """Three zeros and no reward, but for what is told at one step, or in the reset before it."""
 
     observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
 
-    def __init__(self, told=None, reset=None, at=2, actions=None):
+    def __init__(self, told=None, reset=None, at=2, actions=None, made=None):
         self.told, self.first, self.at, self.count = told or {}, reset, at, -1
         self.action_space = actions or gym.spaces.Discrete(2)
+        if made:
+            made()
 
     def reset(self, *, seed=None, options=None):
+        if callable(self.first):
+            self.first, _ = None, self.first()
         return (np.zeros(3, np.float32), {}) if self.first is None else self.first
 
     def step(self, action):
@@ -326,6 +350,8 @@ class _Told(gym.Env):
         told = usual | (self.told if self.count == self.at else {})
         if isinstance(told["info"], BaseException):
             raise told["info"]
+        if callable(told["info"]):
+            told["info"]()
         return tuple(told.values())
 
 
@@ -347,8 +373,7 @@ def told():
         ({"reward": np.zeros(1)}, "reward of shape (1,) and type float64 (expected one finite number)"),
         ({"terminated": "False"}, "terminated 'False' (expected True or False)"),
         ({"truncated": np.nan}, "truncated nan (expected True or False)"),
-        ({"info": KeyError("two\nwords")}, "KeyError: 'two\\nwords' (expected what gymnasium.Env returns, and no exception)"),
-        ({"info": SystemExit(0)}, "SystemExit: 0 (expected"),
+        *(({"info": e}, f"{said} (expected what gymnasium.Env returns, and no exception)") for said, e in RAISED.items()),
     ],
 )  # fmt: skip
 def test_what_a_step_may_not_return_is_one_line_with_the_environment_and_the_step(told, lie, said):
@@ -360,6 +385,48 @@ def test_what_a_step_may_not_return_is_one_line_with_the_environment_and_the_ste
         envs.step(np.zeros(2, int))
     assert str(error.value).startswith(f"environment 'mine', lifetime 1, step 2: {said}") and "\n" not in str(error.value)
     envs.close()
+
+
+@pytest.mark.parametrize("said", RAISED)
+def test_whatever_is_raised_while_an_environment_is_made_is_one_line(told, said):
+    def made():
+        raise RAISED[said]
+
+    with pytest.raises(UnsupportedEnvironment) as error:
+        told(made=made)
+    assert f": {said} (expected one that can be made)" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_users_own_interruption_goes_through(told):
+    def made():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        told(made=made)
+    envs = told(told={"info": KeyboardInterrupt()}, at=0)
+    envs.reset()
+    with pytest.raises(KeyboardInterrupt):
+        envs.step(np.zeros(2, int))
+
+
+@pytest.mark.parametrize("when, where", [("made", "lifetime 1, being made"), ("reset", "lifetime 1, first reset"), ("step", "lifetime 0, or another of 2, up to its end")])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda: os.chdir("/"), "the working directory is now '/' (expected it left as it was, '"),
+        (lambda: torch.set_default_dtype(torch.float64), "PyTorch's default type is now 'torch.float64' (expected it left as it was, 'torch.float32')"),
+        (lambda: torch.set_default_device("meta"), "PyTorch's default device is now 'meta' (expected it left as it was, 'cpu')"),
+    ],
+)  # fmt: skip
+def test_what_belongs_to_the_whole_process_is_left_as_it_was(told, tmp_path, monkeypatch, when, where, change, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnsupportedEnvironment) as error:
+        envs = told(**{"step": {"told": {"info": change}, "at": 0}}.get(when, {when: change}))
+        envs.reset()
+        envs.step(np.zeros(2, int))
+        envs.close()
+    assert str(error.value).startswith(f"environment 'mine', {where}: {said}")
+    assert os.getcwd() == str(tmp_path) and torch.ones(1).dtype == torch.float32 and torch.ones(1).device.type == "cpu"
 
 
 @pytest.mark.parametrize("reset", [np.zeros(3, np.float32), (np.zeros(1, np.float32), {}), ("abc", {})])

@@ -1,5 +1,7 @@
 """Is it the same environment under either backend?"""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -157,6 +159,25 @@ def test_tasks_are_mapped_to_their_environments():
     envs.reset()
     reward = envs.step(np.ones((4, 6))).reward
     np.testing.assert_allclose(reward[::2] - reward[1::2], 30.0, atol=2.0)
+
+
+def test_a_step_that_does_not_return_is_told_and_given_up():
+    """In C++, where no interruption is heeded."""
+    code = """if True:
+        import numpy as np
+        from gla import watchdog
+        from gla.environments.envpool import EnvPoolVector
+        watchdog.ends, watchdog.EVERY, watchdog.FIRST = True, 0.02, 0.1
+        envs = EnvPoolVector("InvertedPendulum-v5", [{"frame_skip": 10**8}] * 2, 0, names=["lifetime 3", "lifetime 4"])
+        envs.reset()
+        envs.step(np.zeros((2, 1)))"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"GLA_STEP_SECONDS": "0.5"}, capture_output=True, text=True, timeout=60, check=False
+    )
+    said, *_, last = done.stderr.splitlines()
+    where = "lifetime 3, or another of its pool of 2, step 0: "
+    assert done.returncode == 1 and said == f"{where}waited for 0.1 s; given up after 0.5 s (GLA_STEP_SECONDS)"
+    assert last == f"error: {where}nothing was returned for 0.5 s (expected an answer within GLA_STEP_SECONDS)"
 
 
 def test_ids_and_sizes_are_gymnasiums():

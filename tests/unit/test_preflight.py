@@ -1,6 +1,7 @@
 """Mistakes in a config that only the environments themselves, Matplotlib and arithmetic can tell."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
+import zarr
 
 from gla import checked, demands, preflight
 from gla.config.agents import Agent
@@ -206,8 +209,18 @@ def test_an_environment_of_ones_own_is_found_and_not_imported(tmp_path, monkeypa
     (tmp_path / "whole/part").mkdir(parents=True)
     for name in ("__init__.py", "mine.py", "part/__init__.py"):
         (tmp_path / "whole" / name).write_text("raise RuntimeError")
+    beside = ["whole/part/arm.xml", "whole/part/meshes/hand", "whole/table.json"]
+    for name in (*beside, "whole/.git/config", "whole/part/.arm.xml.swp", "whole/__pycache__/mine.txt", "whole/mine.pyc", "whole/fast.abi3.so"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "whole/pipe")
     assert checked.modules("single:Mine-v0") == ["single.py"]
-    assert checked.modules("whole.mine:Mine-v0") == ["whole/__init__.py", "whole/mine.py", "whole/part/__init__.py"]
+    code = ["whole/__init__.py", "whole/mine.py", "whole/part/__init__.py"]
+    assert checked.modules("whole.mine:Mine-v0") == sorted([*code, *beside])
+    monkeypatch.setattr(checked, "MOST_FILES", 6)
+    assert checked.modules("whole:Mine-v0") == sorted([*code, *beside])
+    monkeypatch.setattr(checked, "MOST_FILES", 5)
+    assert checked.modules("whole:Mine-v0") == code
     elsewhere = checked.modules("yaml:Mine-v0")
     assert elsewhere and all(Path(p).is_absolute() for p in elsewhere)
     for name in ("Reacher-v4", "nowhere:Mine-v0", ":Mine-v0", "a b:c", ".x:Mine-v0"):
@@ -345,6 +358,17 @@ def test_a_changed_config_and_a_changed_environment_are_checked_again(tmp_path, 
     assert [find(), find(), find(seed=1)] == [(3, 3), (3, 3), (3, 4)]
     module.write_text("LIMIT = 1")
     assert find() == (1, 4)  # what was found of it before
+
+
+def test_a_changed_table_beside_an_environment_is_a_changed_environment(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "_facts", lambda *_: FACTS | {"time_limit": len((tmp_path / "tabled/table.json").read_text())})
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "tabled").mkdir()
+    (tmp_path / "tabled/__init__.py").touch()
+    for length in (1, 2):
+        (tmp_path / "tabled/table.json").write_text("1" * length)
+        raw = {"environments": {"mine": {"id": "tabled:Mine-v0"}}}
+        assert checked.checked(raw, cache=tmp_path / "checked.json").facts["mine"]["time_limit"] == length
 
 
 def test_how_much_memory_there_is_is_asked_every_time(tmp_path):
@@ -496,7 +520,7 @@ def test_what_cannot_fit_into_memory_is_refused(cache, edits, memory, line):
     with pytest.raises(ConfigError) as error:
         checked.checked(raw, memory, cache)
     assert line in str(error.value).splitlines(), str(error.value)
-    checked.checked(raw, checked.MOST_MEMORY, cache)  # another machine's
+    checked.checked(raw, checked.MOST_MEMORY, cache, math.inf)  # another machine's
 
 
 def test_memory_is_this_machines_unless_jobs_run_elsewhere(cache, monkeypatch):
@@ -515,7 +539,9 @@ def test_memory_is_this_machines_unless_jobs_run_elsewhere(cache, monkeypatch):
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "config").glob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_configs_fit_into_24_gibibytes(path):
     config = load(yaml.safe_load(path.read_text()))
-    assert list(checked.too_large(demands.demands(config, dict.fromkeys(config.environments, FACTS)), 24 * 2**30)) == []
+    facts = dict.fromkeys(config.environments, FACTS)
+    assert list(checked.too_large(demands.demands(config, facts), 24 * 2**30)) == []
+    assert list(checked.too_large_for_a_disk(demands.disk(config, facts), 10 * 10**9)) == []
 
 
 @pytest.mark.parametrize("name", ["gla/GridWorld-v0", "gla/PointMass-v0"])
@@ -563,6 +589,75 @@ def test_a_training_step_takes_no_less_than_was_said(sizes):
     activations = demands.training(entry, config, dict.fromkeys(config.environments, FACTS)) - 16 * entry.model.parameters(token) - 8 * 64 * 4 * token.token
     held = sum(x.untyped_storage().nbytes() for x in kept.values())
     assert 0.1 * held < activations <= held
+
+
+# Disk
+
+LONG = [((*SOURCE, "lifetimes"), 2000), ((*SOURCE, "num_updates"), 20_000), ((*SOURCE, "num_steps"), 1000), ((*SOURCE, "snapshot_every"), 20_000)]
+LONG_SAID = (
+    "the history of 2000 lifetimes with 2 copies of the environment, 20000000 steps each takes at least 301 GB on disk (expected at most the "
+    "270 GB that it has: fewer lifetimes, num_envs or steps, or a larger snapshot_every)"
+)
+
+
+def test_histories_that_cannot_fit_on_the_disk_are_refused(tmp_path, monkeypatch):
+    raw, cache = _edited(*LONG, (("pathvars", "results"), str(tmp_path / "not/there/yet"))), tmp_path / "checked.json"
+    asked = []
+    monkeypatch.setattr(checked.shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(total=270 * 10**9))
+    with pytest.raises(ConfigError) as error:
+        checked.checked(raw, cache=cache)
+    assert str(error.value).splitlines()[0] == f"sources.grid: {LONG_SAID}" and asked == [tmp_path]
+    found = checked.checked(raw, cache=cache, disk=math.inf)  # a storage
+    with pytest.raises(ConfigError, match="^sources.grid: the history of 2000 lifetimes"):  # also of a config that is known
+        checked.checked(raw, cache=cache)
+    assert len(asked) == 2 and [where for where, *_ in found.disk] == ["sources.grid", "sources.pendulum", "sources"]
+
+
+def test_histories_that_fit_alone_and_not_together_are_refused(cache):
+    walk = {"environment": "grid", "kind": "random", "lifetimes": 100, "num_steps": 10**6}
+    raw = _edited((("sources", "walk"), walk), (("sources", "stroll"), walk))
+    (size,) = {size for where, _, size, _ in checked.checked(raw, cache=cache, disk=math.inf).disk if where in ("sources.walk", "sources.stroll")}
+    with pytest.raises(ConfigError, match="^sources: all histories together takes at least") as error:
+        checked.checked(raw, cache=cache, disk=1.5 * size)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def _bytes(folder):
+    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
+
+
+def _spec(name):
+    from gla.environments.making import make
+    from gla.environments.spaces import env_spec
+
+    return env_spec(make(name))
+
+
+def test_histories_take_no_less_than_was_said(grid_store, grid_source, pendulum_store, pendulum_source):
+    for (store, _), source, name in ((grid_store, grid_source, "gla/GridWorld-v0"), (pendulum_store, pendulum_source, "InvertedPendulum-v5")):
+        assert 0 < demands.histories(source, _spec(name).__dict__) <= _bytes(store)
+
+
+@pytest.mark.parametrize("states", [9, 200])
+def test_the_history_that_is_packed_best_takes_no_less_than_was_said(tmp_path, states):
+    """Of a policy that walks the same way through one-hot states for ever, and never changes."""
+    from gla.environments.spaces import EnvSpec
+    from gla.sources import ppo
+    from gla.storage.layout import create
+
+    source = ppo.Options(environment="x", lifetimes=1, num_envs=1, num_updates=20, num_steps=1024, snapshot_every=20)
+    state, rng = np.arange(20 * 1024) % 10 % min(states, 7) * (states // 9), np.random.default_rng(0)
+    seen = np.eye(states, dtype=np.float32)[state]
+    end = np.arange(len(state)) % 10 == 9
+    values = {
+        "observation": seen, "final_observation": seen * end[:, None], "action": state % 4, "reward": end, "terminated": end, "truncated": ~end & end,
+        "logits": rng.standard_normal((states, 4))[state],
+    }  # fmt: skip
+    group, spec = zarr.open_group(tmp_path, mode="w", zarr_format=3), EnvSpec(states, 4, True, None, None)
+    for name, array in ppo.arrays(source, spec, range(1)).items():
+        shape = tuple(array.axes.values())
+        create(group, name, array)[...] = values[name].reshape(shape) if name in values else rng.standard_normal(shape)
+    assert demands.histories(source, spec.__dict__) <= _bytes(tmp_path)
 
 
 # Extremes

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from gla import verdicts
-from gla.files import write_json
+from gla.files import CorruptFile, write_json
 from gla.rows import COLUMNS
 from gla.verdicts import data_efficiency, fifths, normalised, score_above_calm, verdict, verdict_v1
 
@@ -37,9 +37,9 @@ def _paths(tmp_path, frames, name="e"):
     return paths
 
 
-def _judged(frames, networks=1, seeds=16, conditions=("agent", HIDDEN, SHUFFLED), tasks=1):
+def _judged(frames, networks=1, seeds=16, conditions=("agent", HIDDEN, SHUFFLED), tasks=1, baselines=()):
     """The row of an agent by what was asked for, whatever the frames hold."""
-    one = {"name": "e", "tasks": tasks, "seeds": seeds, "split": "test", "references": [], "agents": {"a": networks}, "conditions": conditions}
+    one = {"name": "e", "tasks": tasks, "seeds": seeds, "split": "test", "references": [], "agents": {"a": networks}, "conditions": conditions, "baselines": baselines}
     return verdicts.judge([(one, pd.concat(frames, ignore_index=True))]).iloc[0]
 
 
@@ -52,7 +52,8 @@ def _table(tmp_path, frames, tasks=1, references=(), seeds=16, split="test"):
 def _run(frames):
     """What a config says was run, had it asked for what the frames hold."""
     own = pd.concat([f for f in frames if (f["agent"] != "baseline").all()])
-    return {"agents": {"a": int(own["training_seed"].max()) + 1}, "conditions": list(own["condition"].unique())}
+    baselines = [c for f in frames for c in f.loc[f["agent"] == "baseline", "condition"].unique()]
+    return {"agents": {"a": int(own["training_seed"].max()) + 1}, "conditions": list(own["condition"].unique()), "baselines": list(dict.fromkeys(baselines))}
 
 
 def _agent(agent, hidden=(0, 0.1), shuffled=(0, 0.1), **kwargs):
@@ -229,6 +230,25 @@ def test_a_control_or_a_network_without_any_episode_does_not_vanish():
     assert _judged(lacking, 3, conditions=("agent", HIDDEN))["verdict"] == "too few episodes"
 
 
+def test_a_baseline_without_any_episode_does_not_vanish():
+    frames = [*_agent((0, 8)), *(f for f in BASELINES if f["condition"].iloc[0] not in ("random", "online_ppo"))]
+    row = _judged(frames, baselines=("random", "zero_action", "online_ppo", "online_ars", "reference"))
+    assert row["seeds_by_condition"].endswith(", online_ars 16, online_ppo 0, random 0, reference 16, zero_action 16")
+    assert row["best_online"] == "online_ars" and np.isnan(row["random"]) and row["score_above_calm"] > 0
+    alone = _judged(_agent((0, 8)), baselines=("random", "zero_action", "online_ppo", "reference"))
+    assert alone["verdict"] == "learns from reward" and alone["seeds_by_condition"].endswith(", reference 0, zero_action 0")
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_seed_that_the_evaluation_has_not_is_named_with_its_file(tmp_path, which):
+    frames = [*_agent((0, 8)), BASELINES[0]]
+    frames[which] = frames[which].replace({"seed": {15: 100}})
+    with pytest.raises(CorruptFile) as error:
+        _table(tmp_path, frames)
+    name = f"e{which % len(frames)}.parquet"
+    assert str(error.value) == f"{tmp_path / name}: seed 100 (expected seeds below 16, as many as the evaluation has); delete it to have it made anew"
+
+
 def test_a_test_that_cannot_be_made_is_no_pass():
     """One seed in which both finished, and the control far above the agent there."""
     frames = [_frame("a", "agent", _curve(0, 9, 2)), _where(_frame("a", HIDDEN, _curve(100, 100, 2)), 0)]
@@ -241,7 +261,7 @@ def test_a_test_that_cannot_be_made_is_no_pass():
 def test_standing_still_is_compared_in_the_same_task():
     offset = np.where(np.arange(16) % 2, 100.0, 0.0)[:, None]
     frames = [_frame("a", "agent", offset + _curve(2, 2)), _frame("baseline", "zero_action", offset + _curve(1, 1))]
-    assert _judged(frames, tasks=2, conditions=("agent",))["below_zero_action"] == 0
+    assert _judged(frames, tasks=2, conditions=("agent",), baselines=("zero_action",))["below_zero_action"] == 0
 
 
 def test_a_fifth_has_at_least_one_episode_and_a_seed_without_any_is_missing():

@@ -5,6 +5,8 @@
 # syntax trees of the script and the modules that decide it.
 
 import atexit
+import functools
+import math
 from contextlib import ExitStack
 
 from snakemake.exceptions import WorkflowError
@@ -24,10 +26,12 @@ try:
         # Of two equal keys Snakemake takes the last; here the files are read to be checked, and for nothing else.
         for _path in workflow.configfiles:
             config_file.read(_path)
-    # A job is of a config that was checked where it was started.
+    # A job is of a config that was checked where it was started. How much a storage holds is not known.
+    _stored = workflow.storage_settings.default_storage_provider
     CHECKED = checked.checked(
         config,
         checked.MOST_MEMORY if _elsewhere or not workflow.is_main_process else None,
+        disk=math.inf if _stored or not workflow.is_main_process else None,
     )
 except ConfigError as error:
     raise WorkflowError(f"the config cannot be run:\n{error}") from None
@@ -53,12 +57,15 @@ paths = Paths(config, "<results>")
 code = Code(CHECKED.trees | scan_scripts(f"{workflow.basedir}/workflow/scripts"))
 
 
+# Asked for every job, and a package may have many files.
+own_files = functools.cache(checked.modules)
+
+
 def own_code(environment):
     """Files of the module of a user's own environment, whose id is MODULE:NAME. They are no part of the package, and so
     they are inputs, which are compared by content."""
     return [
-        local(path)
-        for path in checked.modules(config["environments"][environment]["id"])
+        local(path) for path in own_files(config["environments"][environment]["id"])
     ]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from gla.environments.making import make
 from gla.environments.spaces import EnvSpec, UnsupportedEnvironment, env_spec
-from gla.environments.vector import VectorStep
+from gla.environments.vector import Guard, VectorStep
 
 
 def envpool_id(env_id: str) -> str:
@@ -72,11 +72,14 @@ class EnvPoolVector:
     as truncated alone.
     """
 
-    def __init__(self, env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int = 1):
+    def __init__(self, env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int = 1, names: list[str] | None = None):
+        """names: of each environment, where a step of its pool fails, or does not return."""
         groups: dict[str, list[int]] = {}
         for i, k in enumerate(kwargs):
             groups.setdefault(json.dumps(k, sort_keys=True), []).append(i)
-        self._size = len(kwargs)
+        self._size, names = len(kwargs), names or [f"environment {env_id!r}, copy {i}" for i in range(len(kwargs))]
+        # A pool steps all of its environments at once, and does not say which of them it waits for.
+        self._guard = Guard([names[i] + (f", or another of its pool of {len(own) + 1}" if own else "") for i, *own in groups.values()])
         seeds = np.random.SeedSequence(seed).generate_state(self._size, np.uint32) >> 1  # it takes 31 bits
         self._pools = []
         for rows in groups.values():
@@ -98,9 +101,11 @@ class EnvPoolVector:
 
     def reset(self) -> np.ndarray:
         """First observations, (N, d) float32. Later calls go on with the same streams of random numbers."""
-        observation = np.empty((self._size, self.spec.observation_size), np.float32)
-        for rows, pool in self._pools:
-            observation[rows] = self._flat(pool.reset()[0])
+        observation, guard = np.empty((self._size, self.spec.observation_size), np.float32), self._guard
+        guard.during, guard.step = "reset", -1
+        with guard:
+            for guard.at, (rows, pool) in enumerate(self._pools):
+                observation[rows] = self._flat(pool.reset()[0])
         return observation
 
     def step(self, actions: np.ndarray) -> VectorStep:
@@ -110,13 +115,16 @@ class EnvPoolVector:
         reward, terminated, truncated = np.empty(n), np.empty(n, bool), np.empty(n, bool)
         if not self.spec.discrete:
             actions = np.clip(actions, self.spec.low, self.spec.high)
-        for rows, pool in self._pools:
-            seen, reward[rows], terminated[rows], truncated[rows], _ = pool.step(actions[rows].astype(pool.action_space.dtype))
-            observation[rows] = self._flat(seen)
-            ended = np.flatnonzero(terminated[rows] | truncated[rows]).astype(np.int32)
-            if len(ended):
-                final[rows[ended]] = observation[rows[ended]]
-                observation[rows[ended]] = self._flat(pool.reset(ended)[0])
+        guard = self._guard
+        guard.during, guard.step = "", guard.step + 1
+        with guard:
+            for guard.at, (rows, pool) in enumerate(self._pools):
+                seen, reward[rows], terminated[rows], truncated[rows], _ = pool.step(actions[rows].astype(pool.action_space.dtype))
+                observation[rows] = self._flat(seen)
+                ended = np.flatnonzero(terminated[rows] | truncated[rows]).astype(np.int32)
+                if len(ended):
+                    final[rows[ended]] = observation[rows[ended]]
+                    observation[rows[ended]] = self._flat(pool.reset(ended)[0])
         return VectorStep(observation, reward, terminated, truncated, final)
 
     def close(self) -> None:
@@ -125,5 +133,5 @@ class EnvPoolVector:
 
 
 def stepped(env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int, names: list[str] | None) -> EnvPoolVector:
-    """The backend "envpool", which names its environments itself and cannot return another shape or type than it says."""
-    return EnvPoolVector(env_id, kwargs, seed, threads)
+    """The backend "envpool", which cannot return another shape or type than it says."""
+    return EnvPoolVector(env_id, kwargs, seed, threads, names)

@@ -22,6 +22,15 @@ for _id, _own in ENVIRONMENTS.items():
     gym.register(_id, f"{_own.module}:{_own.name}", max_episode_steps=_own.max_episode_steps)
 
 
+def text(error: BaseException) -> str:
+    """What an exception says, in one line. An environment's own code raised it, and its text may raise another."""
+    try:
+        said = str(error)
+    except BaseException:
+        said = ""
+    return " ".join(said.split()) or "(no text)"
+
+
 def make(env_id: str, **kwargs: Any) -> gym.Env:
     """One environment with flat float32 observations.
 
@@ -40,10 +49,12 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
             "(expected a Gymnasium id such as 'Reacher-v4', or 'dm_control/<domain>-<task>-v0')"
         ) from None
     except (TypeError, ValueError) as error:
-        raise UnsupportedEnvironment(f"environment {env_id!r} with {kwargs}: {' '.join(str(error).split())}") from error
-    except (Exception, SystemExit) as error:  # an environment's own code may raise anything
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UnsupportedEnvironment(f"environment {env_id!r} with {kwargs}: {said} (expected one that can be made)") from error
+        raise UnsupportedEnvironment(f"environment {env_id!r} with {kwargs}: {text(error)}") from error
+    except KeyboardInterrupt:  # the user's, or the watchdog's
+        raise
+    except BaseException as error:  # an environment's own code may raise anything
+        said = f"{type(error).__name__}: {text(error)} (expected one that can be made)"
+        raise UnsupportedEnvironment(f"environment {env_id!r} with {kwargs}: {said}") from error
     try:
         check_supported(env_id, env)
         if env.spec is None:

@@ -1,27 +1,37 @@
 """Many environments that are stepped side by side, each reset in the step that ended its episode."""
 
 import contextlib
+import os
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from gla.environments.kinds import BACKENDS
-from gla.environments.making import make
+from gla.environments.making import make, text
 from gla.environments.spaces import UnsupportedEnvironment, WrongValue, _short, env_spec, flag, real_array, real_number
 from gla.watchdog import Wait
+
+
+def _process() -> dict[str, Any]:
+    """What belongs to the whole process, and results depend on."""
+    return {
+        "the working directory": os.getcwd(), "PyTorch's default type": torch.get_default_dtype(),
+        "PyTorch's default device": torch.get_default_device(),
+    }  # fmt: skip
 
 
 class Guard(Wait):
     """Around calls of environments' own code: names the environment and the step of what goes wrong there, or does not return.
 
     names: of each environment; ``at`` is the one that is called, ``step`` its step, from 0, and ``during`` what is asked of it
-    there, or before its first step. Raises UnsupportedEnvironment for any exception but the user's own interruption.
+    there, or before its first step. Raises UnsupportedEnvironment for anything that is raised but the user's own interruption.
     """
 
     def __init__(self, names: list[str]):
         super().__init__()
-        self.names, self.during, self.step = names, "", -1
+        self.names, self.during, self.step, self.process = names, "", -1, _process()
 
     def __str__(self) -> str:
         return f"{self.names[self.at]}, {self.during}{f'step {self.step}' if self.step >= 0 else ''}"
@@ -31,9 +41,26 @@ class Guard(Wait):
             raise UnsupportedEnvironment(f"{self}: {error}") from error
         if isinstance(error, KeyboardInterrupt) and late:
             raise UnsupportedEnvironment(self.overdue()) from error
-        if isinstance(error, Exception | SystemExit) and not isinstance(error, UnsupportedEnvironment):
-            said = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UnsupportedEnvironment(f"{self}: {said} (expected what gymnasium.Env returns, and no exception)") from error
+        if not isinstance(error, KeyboardInterrupt | UnsupportedEnvironment):
+            said = f"{type(error).__name__}: {text(error)} (expected what gymnasium.Env returns, and no exception)"
+            raise UnsupportedEnvironment(f"{self}: {said}") from error
+
+    def check_process(self) -> None:
+        """Raises UnsupportedEnvironment where an environment changed what belongs to the whole process, which is set back.
+
+        Results would be written into another folder, or computed in other types of numbers. It takes as long as a step of a fast
+        environment, so that it is asked beside the steps and not in each.
+        """
+        for (what, before), now in zip(self.process.items(), _process().values(), strict=True):
+            if now != before:
+                self._set_back()
+                raise UnsupportedEnvironment(f"{self}: {what} is now {str(now)!r} (expected it left as it was, {str(before)!r})")
+
+    def _set_back(self) -> None:
+        folder, dtype, device = self.process.values()
+        os.chdir(folder)
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(device)
 
 
 class VectorStep(NamedTuple):
@@ -71,6 +98,7 @@ class VectorEnv:
                 guard.at = i
                 self.envs.append(make(env_id, **k))
                 self._check_alike(self.envs[0], self.envs[-1])
+                guard.check_process()
         space = self.envs[0].observation_space
         self.spec, self._shape, self._dtype = env_spec(self.envs[0]), space.shape, space.dtype
         # One seed for each environment, drawn from one sequence: never two alike.
@@ -101,6 +129,7 @@ class VectorEnv:
             for i, (env, seed) in enumerate(zip(self.envs, self._seeds, strict=True)):
                 guard.at = i
                 observation[i] = self._reset(env, seed=seed)
+                guard.check_process()
         return observation
 
     def step(self, actions: np.ndarray) -> VectorStep:
@@ -140,6 +169,8 @@ class VectorEnv:
                 guard.at = i
                 with contextlib.suppress(Exception):  # nothing is asked of it any more
                     env.close()
+            guard.at, guard.during = 0, f"or another of {len(self)}, up to its end" if len(self) > 1 else "up to its end"
+            guard.check_process()
 
 
 def vector_env(
