@@ -33,6 +33,7 @@ site: env
 
 check: env site
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check --quiet
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md Snakefile benchmarks config docs src tests workflow

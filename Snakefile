@@ -5,7 +5,7 @@
 #   snakemake --cores all results/figures/NAME.pdf             one result by name
 #
 # One target per stage: histories, manifests, references, agents, rollouts, figures, tables. ``all`` is all of them, so that
-# whatever is deleted is made anew; the figures alone ask for no more than they need.
+# whatever is deleted is made again; the figures alone ask for no more than they need.
 
 import os
 

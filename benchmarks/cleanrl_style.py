@@ -62,7 +62,16 @@ def learner(env_id: str, streams: int, steps: int, epochs: int = 10, minibatches
             with torch.no_grad():
                 action, logprob, _, value = agent(state["observation"])
             following, reward, terminated, truncated, _ = envs.step(action.numpy())
-            rows.append((state["observation"], action, logprob, torch.as_tensor(reward, dtype=torch.float32), state["done"], value))
+            rows.append(
+                (
+                    state["observation"],
+                    action,
+                    logprob,
+                    torch.as_tensor(reward, dtype=torch.float32),
+                    state["done"],
+                    value,
+                )
+            )
             state["observation"] = torch.as_tensor(following, dtype=torch.float32)
             state["done"] = torch.as_tensor(terminated | truncated, dtype=torch.float32)
         observations, actions, logprobs, rewards, dones, values = (torch.stack(x) for x in zip(*rows, strict=True))

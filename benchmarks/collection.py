@@ -139,8 +139,22 @@ def peers(name: str, env_id: str, rounds: int, seconds: float) -> None:
     kind = {"dummy": "DummyVecEnv", "subproc": "SubprocVecEnv"}[best]
     for label, key, bar in (("", "ours", 5.0), (", Gymnasium backend", "gymnasium", None)):
         row = f"collection, {name}{label}"
-        put_ratio(f"{row} (SB3)", "steps/s", found[key], found[best], f"Stable-Baselines3 PPO, {kind}, one process per core", bar)
-        put_ratio(f"{row} (CleanRL)", "steps/s", found[key], found["cleanrl"], "a plain CleanRL-style loop, one process per core", bar)
+        put_ratio(
+            f"{row} (SB3)",
+            "steps/s",
+            found[key],
+            found[best],
+            f"Stable-Baselines3 PPO, {kind}, one process per core",
+            bar,
+        )
+        put_ratio(
+            f"{row} (CleanRL)",
+            "steps/s",
+            found[key],
+            found["cleanrl"],
+            "a plain CleanRL-style loop, one process per core",
+            bar,
+        )
 
 
 def ant(rounds: int, seconds: float) -> None:
@@ -159,17 +173,31 @@ def cartpole(rounds: int, seconds: float) -> None:
     found = compare(
         rounds, ours=Contender(seconds, ours, env_id, "envpool"), peer=Contender(seconds, ours, env_id, "gymnasium")
     )
-    put_ratio("collection, dm-control cartpole", "steps/s", found["ours"], found["peer"], "the same population through dm-control", 2.5)
+    put_ratio(
+        "collection, dm-control cartpole",
+        "steps/s",
+        found["ours"],
+        found["peer"],
+        "the same population through dm-control",
+        2.5,
+    )
 
 
 def growth(rounds: int, seconds: float) -> None:
     """Rates on one core, so that what grows is what shares it."""
-    sizes = {("lifetimes", n): (n, STREAMS) for n in (1, 2, 4, 8, 16, 32)} | {("streams", n): (8, n) for n in (1, 2, 4, 8, 16)}
-    contenders = {f"{what} {n}": Contender(seconds, ours, "Reacher-v4", "envpool", *size, cores=1) for (what, n), size in sizes.items()}
+    sizes = {("lifetimes", n): (n, STREAMS) for n in (1, 2, 4, 8, 16, 32)} | {
+        ("streams", n): (8, n) for n in (1, 2, 4, 8, 16)
+    }
+    contenders = {
+        f"{what} {n}": Contender(seconds, ours, "Reacher-v4", "envpool", *size, cores=1)
+        for (what, n), size in sizes.items()
+    }
     found = compare(rounds, **contenders)
     for what, n in sizes:
         others = f"{STREAMS} streams" if what == "lifetimes" else "8 lifetimes"
-        put_growth(f"collection by {what}, {others}, Reacher-v4, one core", n, np.median(found[f"{what} {n}"]), "steps/s")
+        put_growth(
+            f"collection by {what}, {others}, Reacher-v4, one core", n, np.median(found[f"{what} {n}"]), "steps/s"
+        )
 
 
 ROWS: dict[str, Callable[[int, float], None]] = {

@@ -32,7 +32,12 @@ def main() -> None:
             command = [sys.executable, "-m", "snakemake", "--configfile", config.name, "--cores", "2", "all"]
             start = time.perf_counter()
             done = subprocess.run(
-                command, cwd=folder, env=os.environ | {"PYTHONPATH": f"{folder}/src"}, capture_output=True, text=True, check=False
+                command,
+                cwd=folder,
+                env=os.environ | {"PYTHONPATH": f"{folder}/src"},
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
                 sys.exit(done.stdout + done.stderr)
@@ -54,7 +59,9 @@ def main() -> None:
         snakemake()
         found = interleaved(ROUNDS, nothing=nothing, redraw=redraw)
         for name, what, limit in (("nothing", "nothing to do", 5.0), ("redraw", "one figure's style changed", 10.0)):
-            put_ratio(f"the DAG, smoke config, {what}", "s", found[name], np.full(ROUNDS, limit), "the limit", 1.0, less=True)
+            put_ratio(
+                f"the DAG, smoke config, {what}", "s", found[name], np.full(ROUNDS, limit), "the limit", 1.0, less=True
+            )
 
 
 if __name__ == "__main__":

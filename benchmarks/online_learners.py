@@ -99,7 +99,11 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
         index=["learner", "settings"], columns="column", values="score"
     )
     discrete = [c for c in wide if c.startswith(DISCRETE)]
-    wide = wide.assign(discrete=wide[discrete].mean(axis=1), continuous=wide.drop(columns=discrete).mean(axis=1), mean=wide.mean(axis=1))
+    wide = wide.assign(
+        discrete=wide[discrete].mean(axis=1),
+        continuous=wide.drop(columns=discrete).mean(axis=1),
+        mean=wide.mean(axis=1),
+    )
     return wide.reset_index().sort_values(["learner", "mean"], ascending=[True, False])
 
 
@@ -110,4 +114,6 @@ if __name__ == "__main__":
     for learner, rows in frame.groupby("learner"):
         for column in ("discrete", "continuous") if learner == "online_linear" else ("mean",):
             first = rows.sort_values(column, ascending=False).iloc[0]
-            print(f"{learner}, by {column}: best {first['settings']} ({first[column]:.3f}); the code has {own(learner)}")
+            print(
+                f"{learner}, by {column}: best {first['settings']} ({first[column]:.3f}); the code has {own(learner)}"
+            )

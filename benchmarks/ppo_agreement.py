@@ -32,7 +32,10 @@ STREAMS, STEPS = 8, 128
 def ours(env_id: str, updates: int, lifetimes: int) -> list[list[tuple[int, float]]]:
     """For each lifetime (update, return) of every finished episode."""
     ppo = PPO(num_updates=updates, num_steps=STEPS)
-    population, tracker = Population(ppo, env_id, {}, [], range(lifetimes), STREAMS, seed=2), ReturnTracker(lifetimes, STREAMS)
+    population, tracker = (
+        Population(ppo, env_id, {}, [], range(lifetimes), STREAMS, seed=2),
+        ReturnTracker(lifetimes, STREAMS),
+    )
     progress, episodes = Progress(f"ours {env_id}", updates, "updates"), [[] for _ in range(lifetimes)]
     for u in range(updates):
         rollout = population.collect()

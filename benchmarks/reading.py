@@ -42,7 +42,9 @@ def write_store(folder: Path, lifetimes: int) -> tuple[str, str]:
     store, digest, rng = folder / "h.zarr", folder / "d.json", np.random.default_rng(0)
     group = zarr.open_group(store, mode="w", zarr_format=3)
     # Recorded labels ask for no policy, so that one unit is enough.
-    source = ppo.Options(environment="random", lifetimes=lifetimes, num_envs=STREAMS, num_updates=UPDATES, num_steps=WINDOW, hidden=1)
+    source = ppo.Options(
+        environment="random", lifetimes=lifetimes, num_envs=STREAMS, num_updates=UPDATES, num_steps=WINDOW, hidden=1
+    )
     spec = EnvSpec(OBSERVATION, ACTION, False, None, None)
     layout = ppo.arrays(source, spec, range(lifetimes)) | _curves(source, range(lifetimes))
     layout = {name: array for name, array in layout.items() if not name.startswith(("policy_", "snapshot_"))}
@@ -50,7 +52,11 @@ def write_store(folder: Path, lifetimes: int) -> tuple[str, str]:
         array = create(group, name, described)
         for k in range(array.shape[0]):
             shape = array.shape[1:]
-            array[k] = rng.standard_normal(shape, np.float32) if described.dtype == "float32" else np.zeros(shape, described.dtype)
+            array[k] = (
+                rng.standard_normal(shape, np.float32)
+                if described.dtype == "float32"
+                else np.zeros(shape, described.dtype)
+            )
     body = {
         "format": FORMAT, "source": "random", "environment": "random", "tasks": 1, "lifetimes": list(range(lifetimes)),
         "config": {"source": {"kind": "ppo"}, "environment": {"id": "random"}},
@@ -69,9 +75,17 @@ class Evictor:
 
     def __init__(self, rows: Rows, folder: Path):
         self.libc = ctypes.CDLL(None, use_errno=True)
-        tensors = [*rows.steps.values(), rows.done, *map(torch.from_numpy, (rows.episode_start, rows.next_episode_start))]
+        tensors = [
+            *rows.steps.values(),
+            rows.done,
+            *map(torch.from_numpy, (rows.episode_start, rows.next_episode_start)),
+        ]
         self.ranges = [(x.data_ptr(), x.numel() * x.element_size()) for x in tensors]
-        descriptors = {int(d): os.readlink(f"/proc/self/fd/{d}") for d in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{d}")}
+        descriptors = {
+            int(d): os.readlink(f"/proc/self/fd/{d}")
+            for d in os.listdir("/proc/self/fd")
+            if os.path.islink(f"/proc/self/fd/{d}")
+        }
         self.files = [d for d, path in descriptors.items() if path.startswith(str(folder))]
         assert len(self.files) == len(self.ranges), "every mapping keeps its file open"
         for file in self.files:
@@ -79,7 +93,9 @@ class Evictor:
 
     def __call__(self) -> None:
         for address, size in self.ranges:
-            if self.libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), 4):  # MADV_DONTNEED, of a shared mapping
+            if self.libc.madvise(
+                ctypes.c_void_p(address), ctypes.c_size_t(size), 4
+            ):  # MADV_DONTNEED, of a shared mapping
                 raise OSError(ctypes.get_errno(), "madvise")
         for file in self.files:
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -91,7 +107,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # /tmp may be memory
         manifest = read_manifest(*write_store(Path(folder), options.lifetimes))
-        agent = Agent.model_validate({"dataset": "", "windows": {"chunks": 1, "chunk_steps": WINDOW, "from_start": 0.0}})
+        agent = Agent.model_validate(
+            {"dataset": "", "windows": {"chunks": 1, "chunk_steps": WINDOW, "from_start": 0.0}}
+        )
         near = Windows(agent, *manifest, "train", memory=2**62)
         far = Windows(agent, *manifest, "train", folder=folder, memory=0)
         evict, index, given = Evictor(far.sources[0], Path(folder)), [0, 0], []

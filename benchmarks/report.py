@@ -23,7 +23,13 @@ def figure(growth: pd.DataFrame) -> plt.Figure:
     """An axis for each thing that grows: rates by size."""
     names = list(dict.fromkeys(growth["what"]))
     columns = min(2, len(names))
-    drawn, axes = plt.subplots(-(-len(names) // columns), columns, figsize=(5 * columns, 3 * -(-len(names) // columns)), squeeze=False, layout="constrained")
+    drawn, axes = plt.subplots(
+        -(-len(names) // columns),
+        columns,
+        figsize=(5 * columns, 3 * -(-len(names) // columns)),
+        squeeze=False,
+        layout="constrained",
+    )
     for ax, name in zip(axes.flat, names, strict=False):
         own = growth[growth["what"] == name].sort_values("size")
         ax.plot(own["size"], own["rate"], "o-")
@@ -52,7 +58,9 @@ def table(rows: pd.DataFrame) -> str:
     for _, row in rows.iterrows():
         met = {"True": "yes", "False": "**no**", "nan": ""}.get(str(row["met"]), row["met"])
         ratio, bar = ("-" if pd.isna(x) else f"{x:g}" for x in (row["ratio"], row["bar"]))
-        lines.append(f"| {row['row']} | {_side(row, 'ours')} | {_side(row, 'peer')} | {row['unit']} | {ratio} | {bar} | {met} | {row['against']} |")
+        lines.append(
+            f"| {row['row']} | {_side(row, 'ours')} | {_side(row, 'peer')} | {row['unit']} | {ratio} | {bar} | {met} | {row['against']} |"
+        )
     missed = rows[rows["met"].astype(str) == "False"]["row"]
     lines += ["", f"Missed: {'; '.join(missed)}." if len(missed) else "No bar that was measured is missed."]
     return "\n".join(lines)

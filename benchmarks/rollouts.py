@@ -57,7 +57,9 @@ def main() -> None:
     cached, x = Cached(model, WINDOW, WINDOW), torch.randn(ENCODED, WINDOW, SIZES.token)
     found = interleaved(ROUNDS, ours=cached, peer=lambda: anew(model, x))
     against = f"encoding the window anew ({ENCODED} of the streams)"
-    put_ratio("rollouts, 64 streams, window 4096, d128 L4", "stream steps/s", found["ours"], found["peer"], against, 50.0)
+    put_ratio(
+        "rollouts, 64 streams, window 4096, d128 L4", "stream steps/s", found["ours"], found["peer"], against, 50.0
+    )
 
     def late() -> float:
         cached.cache.position += 4 * WINDOW
@@ -68,13 +70,29 @@ def main() -> None:
         return cached()
 
     found = interleaved(5, ours=late, peer=early)
-    put_ratio("rollouts, four windows past the fill", "stream steps/s", found["ours"], found["peer"], "just past the fill", 0.9)
+    put_ratio(
+        "rollouts, four windows past the fill",
+        "stream steps/s",
+        found["ours"],
+        found["peer"],
+        "just past the fill",
+        0.9,
+    )
     grouped = Cached(build(key_heads=1), WINDOW, WINDOW)
     found = interleaved(ROUNDS, ours=grouped, peer=cached)
-    put_ratio("rollouts, one head of keys for four of queries", "stream steps/s", found["ours"], found["peer"], "four of each", None)
+    put_ratio(
+        "rollouts, one head of keys for four of queries",
+        "stream steps/s",
+        found["ours"],
+        found["peer"],
+        "four of each",
+        None,
+    )
     for length in 2 ** np.arange(8, 14):
         found = interleaved(3, ours=Cached(model, int(length), int(length)))["ours"]
-        put_growth("rollout steps by window, 64 streams, d128 L4, CPU", int(length), float(np.median(found)), "stream steps/s")
+        put_growth(
+            "rollout steps by window, 64 streams, d128 L4, CPU", int(length), float(np.median(found)), "stream steps/s"
+        )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,21 @@ import pandas as pd
 from gla.files import atomic
 
 DOCS = Path(__file__).parents[1] / "docs"
-COLUMNS = ["row", "ours", "peer", "unit", "ratio", "bar", "met", "against", "ours_low", "ours_high", "peer_low", "peer_high", "rounds"]
+COLUMNS = [
+    "row",
+    "ours",
+    "peer",
+    "unit",
+    "ratio",
+    "bar",
+    "met",
+    "against",
+    "ours_low",
+    "ours_high",
+    "peer_low",
+    "peer_high",
+    "rounds",
+]
 
 
 def put_row(path: Path, row: dict, *keys: str) -> None:
@@ -66,7 +80,9 @@ def put_missing(row: str, unit: str, against: str, bar: float, why: str) -> None
     if path.exists() and (pd.read_csv(path)["row"] == row).any():
         print(f"{row}: {why}; the row stays as it is", flush=True)
         return
-    put_row(path, dict.fromkeys(COLUMNS) | {"row": row, "unit": unit, "bar": bar, "met": why, "against": against}, "row")
+    put_row(
+        path, dict.fromkeys(COLUMNS) | {"row": row, "unit": unit, "bar": bar, "met": why, "against": against}, "row"
+    )
 
 
 def put_growth(what: str, size: int, rate: float, unit: str) -> None:
@@ -77,6 +93,9 @@ def put_growth(what: str, size: int, rate: float, unit: str) -> None:
 
 def machine() -> str:
     """The processor and the versions that rates depend on, in one line."""
-    model = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), platform.machine())
+    model = next(
+        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x),
+        platform.machine(),
+    )
     packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "mujoco", "gymnasium"))
     return f"{model}, Python {platform.python_version()}, {packages}"

@@ -79,7 +79,13 @@ class Plain:
 def dataset(folder: Path) -> tuple[str, str]:
     """Histories of Reacher-v4 under dense projections: table and summary."""
     source = ppo.Options(
-        environment="reacher", lifetimes=4, num_envs=4, num_updates=16, num_steps=CHUNK, update_epochs=1, num_minibatches=4
+        environment="reacher",
+        lifetimes=4,
+        num_envs=4,
+        num_updates=16,
+        num_steps=CHUNK,
+        update_epochs=1,
+        num_minibatches=4,
     )
     store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
     collect(source, Environment(id="Reacher-v4"), "reacher", range(source.lifetimes), *store)
@@ -125,11 +131,19 @@ def on_cpu(manifest) -> None:
     units = "amx_bf16" in Path("/proc/cpuinfo").read_text()
     with processes("cpu") as own:
         for name, (width, layers, context, batch) in CPU.items():
-            ours, peer, tokens = Ours(manifest, own, width, layers, context, batch), Plain(width, layers, context, batch), batch * context
+            ours, peer, tokens = (
+                Ours(manifest, own, width, layers, context, batch),
+                Plain(width, layers, context, batch),
+                batch * context,
+            )
             precision = str(ours.trainer.dtype).removeprefix("torch.")
-            found = interleaved(ROUNDS, ours=rate(ours, tokens), peer=rate(peer, tokens), batches=rate(ours.draw, tokens, 5))
+            found = interleaved(
+                ROUNDS, ours=rate(ours, tokens), peer=rate(peer, tokens), batches=rate(ours.draw, tokens, 5)
+            )
             against = f"a plain loop in float32, batches for free; ours in {precision}, CPU {'with' if units else 'without'} bfloat16 matrix units"
-            put_ratio(f"training, CPU, {name}", "tokens/s", found["ours"], found["peer"], against, 2.0 if units else 1.0)
+            put_ratio(
+                f"training, CPU, {name}", "tokens/s", found["ours"], found["peer"], against, 2.0 if units else 1.0
+            )
             against = "whole training steps; below 5 % of a step from a ratio of 20 on"
             put_ratio(f"batch pipeline, CPU, {name}", "tokens/s", found["batches"], found["ours"], against, 20.0)
         for context in 2 ** np.arange(8, 14):
@@ -151,7 +165,12 @@ def in_span(manifest) -> None:
 
 
 def on_gpu(manifest) -> None:
-    row, unit, against, bar = "training, GPU, 25M parameters, T4096, bfloat16", "FLOP/s by 6N + 6LdT", "the chip's dense bfloat16 peak", 0.4
+    row, unit, against, bar = (
+        "training, GPU, 25M parameters, T4096, bfloat16",
+        "FLOP/s by 6N + 6LdT",
+        "the chip's dense bfloat16 peak",
+        0.4,
+    )
     if not torch.cuda.is_available():
         return put_missing(row, unit, against, bar, "not measured: no GPU")
     name = torch.cuda.get_device_name()

@@ -40,7 +40,11 @@ def publish(config: Path, folder: Path) -> None:
     shown = [results / f"figures/{name}.{ending}" for name in paths.config["figures"] for ending in ("png", "csv")]
     networks = [network for agent in paths.config["agents"] for network in paths.networks(agent)]
     references = {path for one in paths.judged() for path in one["references"]}
-    described = [*paths.digests(paths.config["sources"]), *(f"{paths.agent(n)}/agent.json" for n in networks), *sorted(references)]
+    described = [
+        *paths.digests(paths.config["sources"]),
+        *(f"{paths.agent(n)}/agent.json" for n in networks),
+        *sorted(references),
+    ]
     rollouts = [(one["name"], path) for one in paths.judged() for path in one["rollouts"]]
     needed = (*shown, results / "tables/verdicts.csv", *map(Path, described), *(Path(path) for _, path in rollouts))
     missing = [path for path in needed if not path.exists()]
@@ -53,10 +57,14 @@ def publish(config: Path, folder: Path) -> None:
     for path in (*shown, results / "tables/verdicts.csv", config):
         shutil.copy(path, folder)
     made = provenance([Path(path) for path in described])
-    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(body)}" for name, body in made.items())  # one for each, so that a diff names it
+    lines = ",\n".join(
+        f"{json.dumps(name)}: {json.dumps(body)}" for name, body in made.items()
+    )  # one for each, so that a diff names it
     (folder / "provenance.json").write_text(f"{{\n{lines}\n}}\n")
     names = ("agent", "environment", "condition", "evaluation")
-    table.astype(dict.fromkeys(names, "category")).to_parquet(folder / "rollouts.parquet", index=False, compression="zstd")
+    table.astype(dict.fromkeys(names, "category")).to_parquet(
+        folder / "rollouts.parquet", index=False, compression="zstd"
+    )
 
 
 if __name__ == "__main__":

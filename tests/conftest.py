@@ -76,11 +76,21 @@ def agent_folder(tmp_path_factory, manifest):
     """An agent's folder as training writes it, but with weights that no data have seen."""
     folder = tmp_path_factory.mktemp("agents") / "tiny"
     folder.mkdir()
-    config, summary = Agent(dataset="", model=transformer.Options(layers=1, width=16, heads=2)), read_manifest(*manifest)[1]
+    config, summary = (
+        Agent(dataset="", model=transformer.Options(layers=1, width=16, heads=2)),
+        read_manifest(*manifest)[1],
+    )
     torch.manual_seed(0)
     model, weights = AgentModel(config, encoding_of(summary).sizes), folder / "weights.safetensors"
     torch.nn.init.normal_(model.sequence.head.weight, std=0.3)
     save_file(model.state_dict(), weights)
-    facts = {"parameters": 1, "tokens": 2, "precision": "float32", "torch": "2", "validation_loss": 0.5, "constant_loss": 1.0}
+    facts = {
+        "parameters": 1,
+        "tokens": 2,
+        "precision": "float32",
+        "torch": "2",
+        "validation_loss": 0.5,
+        "constant_loss": 1.0,
+    }
     write_json(folder / "agent.json", describe(config, summary, weights, facts))
     return folder

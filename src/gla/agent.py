@@ -102,7 +102,9 @@ def read_described(folder: str | Path, anywhere: bool = False) -> dict[str, Any]
     described, weights = Path(folder) / "agent.json", Path(folder) / "weights.safetensors"
     body = read_description(described, AgentDescription, anywhere)
     if not weights.is_file():
-        raise CorruptFile(f"{weights}: missing (expected the weights that {described} describes); Snakemake makes it anew")
+        raise CorruptFile(
+            f"{weights}: missing (expected the weights that {described} describes); Snakemake makes it again"
+        )
     check(weights, anywhere)
     if sha256(weights) != body["weights"]["sha256"]:
         raise CorruptFile(f"{weights}: not what {described} describes; {ANEW}")

@@ -57,7 +57,9 @@ def env_id(env: EnvLike) -> str:
     elif callable(env):
         name, make, limit = getattr(env, "__name__", type(env).__name__).strip("<>"), env, None
     else:
-        raise UnsupportedEnvironment(f"environment {env!r}: neither an id nor an environment nor a function that makes one")
+        raise UnsupportedEnvironment(
+            f"environment {env!r}: neither an id nor an environment nor a function that makes one"
+        )
     own = f"gla-user/{name}-v0"
     gym.registry.pop(own, None)
     gym.register(own, make, max_episode_steps=limit)
@@ -107,25 +109,37 @@ class Agent(agent.Agent):
 
     def policy(self, env: gym.Env, **settings: Any) -> "Policy":
         """The agent in one environment that the caller steps. settings: keys of an evaluation."""
-        return Policy(self, env, check(Evaluation, {"environment": "by hand", "seeds": 1, "env_steps": 4000, "conditions": ["agent"]} | settings))
+        return Policy(
+            self,
+            env,
+            check(
+                Evaluation,
+                {"environment": "by hand", "seeds": 1, "env_steps": 4000, "conditions": ["agent"]} | settings,
+            ),
+        )
 
 
 class Policy:
     """One agent in one context. It sees what it is handed and nothing else::
 
-        policy = agent.policy(env)
-        observation, _ = env.reset()
-        for _ in range(1000):
-            action = policy.act(observation)
-            observation, reward, terminated, truncated, _ = env.step(action)
-            policy.observe(reward, terminated or truncated)
-            if terminated or truncated:
-                observation, _ = env.reset()  # the context goes on; policy.reset() empties it
+    policy = agent.policy(env)
+    observation, _ = env.reset()
+    for _ in range(1000):
+        action = policy.act(observation)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        policy.observe(reward, terminated or truncated)
+        if terminated or truncated:
+            observation, _ = env.reset()  # the context goes on; policy.reset() empties it
     """
 
     def __init__(self, agent: agent.Agent, env: gym.Env, evaluation: Evaluation):
         check_supported(str(env), env)
-        self.space, self.actions, self.agent, self.evaluation = env.observation_space, env.action_space, agent, evaluation
+        self.space, self.actions, self.agent, self.evaluation = (
+            env.observation_space,
+            env.action_space,
+            agent,
+            evaluation,
+        )
         self.spec: EnvSpec = env_spec(adapt(env))
         self.reset()
 

@@ -17,9 +17,7 @@ NUMBERS = (
     "first_episode", "last", "control_last", "beats_online", "beats_online_low", "beats_online_high", "score_above_calm",
     "score_above_calm_low", "score_above_calm_high", "training_seeds", "seeds",
 )  # fmt: skip
-OVERFITTED = (
-    ", less: **of lifetimes that it was not trained on it predicts nothing**, and what it does well it knows by heart from the others"
-)
+OVERFITTED = ", less: **of lifetimes that it was not trained on it predicts nothing**, and what it does well it knows by heart from the others"
 
 
 def write(folder: str | Path, rollouts: Sequence[str] = (), verdicts: str | Path | None = None) -> Path:
@@ -27,7 +25,12 @@ def write(folder: str | Path, rollouts: Sequence[str] = (), verdicts: str | Path
     reports the agent's rows. Raises CorruptFile."""
     path = Path(folder) / "README.md"
     table = None if verdicts is None else read_csv(verdicts, NAMES, NUMBERS, dtype=dict.fromkeys(NAMES, str))
-    text = render(Path(folder).name, read_description(path.with_name("agent.json"), AgentDescription), [read_rows(r) for r in rollouts], table)
+    text = render(
+        Path(folder).name,
+        read_description(path.with_name("agent.json"), AgentDescription),
+        [read_rows(r) for r in rollouts],
+        table,
+    )
     with atomic(path) as temporary:
         temporary.write_text(text)
     return path
@@ -64,7 +67,8 @@ tags: [reinforcement-learning, in-context-reinforcement-learning]
 ---
 # {name}
 
-A {config["model"]["kind"]} of {training["parameters"]:,} parameters, meant to learn an environment from its rewards while
+A {config["model"]["kind"]} of {
+            training["parameters"]:,} parameters, meant to learn an environment from its rewards while
 it acts, without any change of its weights. Whether it does is under Scores. To use it:
 `gla.load(FOLDER)`, or `gla learn --agent FOLDER --env ID`.
 
@@ -73,8 +77,10 @@ Whole learning histories, under {pool}:
 
 {sources}
 
-{optimiser["steps"]:,} steps of {optimiser["batch_size"]} windows of {context:,} transitions, {training["tokens"]:,} in all, gap
-{windows["gap"]}, in {training["precision"]} with PyTorch {training["torch"]}. Held-out loss {training["validation_loss"]:.4g} nats per
+{optimiser["steps"]:,} steps of {optimiser["batch_size"]} windows of {context:,} transitions, {
+            training["tokens"]:,} in all, gap
+{windows["gap"]}, in {training["precision"]} with PyTorch {training["torch"]}. Held-out loss {
+            training["validation_loss"]:.4g} nats per
 step; the best constant output has {training["constant_loss"]:.4g}{"" if better else OVERFITTED}.
 
 ## Verdicts
@@ -84,9 +90,13 @@ step; the best constant output has {training["constant_loss"]:.4g}{"" if better 
 {_scores(agent, number, frames)}
 
 ## Limits
-- {"It saw one layout of observations and actions and cannot be expected to act under another."
-   if not varies else "It was trained on the environments above alone; in others nothing is known of it."}
-- Up to {sizes.observation} observation and {sizes.action} action dimensions, no images. It saw contexts of {context:,} transitions; more is extrapolation.
+- {
+            "It saw one layout of observations and actions and cannot be expected to act under another."
+            if not varies
+            else "It was trained on the environments above alone; in others nothing is known of it."
+        }
+- Up to {sizes.observation} observation and {sizes.action} action dimensions, no images. It saw contexts of {
+            context:,} transitions; more is extrapolation.
 - A rising return is no proof of learning from reward: compare with the same agent with its rewards hidden, and shuffled.
 - For research. Nothing was done to make it act safely.
 
@@ -104,7 +114,9 @@ def _verdicts(agent: str, table: pd.DataFrame | None) -> str:
     def cell(row, name: str, interval: str = "") -> str:
         if pd.isna(row[name]):
             return ""
-        return f"{row[name]:.3g}" + (f" [{row[f'{interval}_low']:.3g}, {row[f'{interval}_high']:.3g}]" if interval else "")
+        return f"{row[name]:.3g}" + (
+            f" [{row[f'{interval}_low']:.3g}, {row[f'{interval}_high']:.3g}]" if interval else ""
+        )
 
     rows = [
         [row["evaluation"], row["verdict"], f"{cell(row, 'first_episode')} to {cell(row, 'last')}", cell(row, "control_last"),
@@ -128,7 +140,9 @@ def _scores(name: str, number: int, frames: Sequence[pd.DataFrame]) -> str:
                 own = own[own["training_seed"] == number]
             if agent in (name, "baseline") and not own.empty:
                 ends = own.groupby("seed")["episode_return"].agg(["first", "last"])
-                cells = ["{:.4g} [{:.4g}, {:.4g}]".format(*mean_interval(ends[x].to_numpy())) for x in ("first", "last")]
+                cells = [
+                    "{:.4g} [{:.4g}, {:.4g}]".format(*mean_interval(ends[x].to_numpy())) for x in ("first", "last")
+                ]
                 rows.append([environment, condition, *cells, len(ends)])
     if not rows:
         return "None are known."

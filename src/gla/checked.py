@@ -92,15 +92,23 @@ def _key(raw: dict[str, Any]) -> str | None:
     if json.loads(json.dumps(raw)) != raw:
         return None
     package = Path(__file__).parent
-    files = {p.relative_to(package).as_posix(): sha256(p) for ending in ("py", "mplstyle") for p in sorted(package.rglob(f"*.{ending}"))}
+    files = {
+        p.relative_to(package).as_posix(): sha256(p)
+        for ending in ("py", "mplstyle")
+        for p in sorted(package.rglob(f"*.{ending}"))
+    }
     environments = raw.get("environments") if isinstance(raw, dict) else None
     entries = environments.values() if isinstance(environments, dict) else ()
     own = {path: sha256(path) for e in entries if isinstance(e, dict) for path in modules(str(e.get("id")))}
-    versions = [_version(p) for p in ("gymnasium", "mujoco", "dm-control", "shimmy", "envpool", "matplotlib", "pydantic")]
+    versions = [
+        _version(p) for p in ("gymnasium", "mujoco", "dm-control", "shimmy", "envpool", "matplotlib", "pydantic")
+    ]
     return fingerprint([raw, files, own, versions])
 
 
-def checked(raw: dict[str, Any], memory: int | None = None, cache: str | Path = CACHE, disk: float | None = None) -> Checked:
+def checked(
+    raw: dict[str, Any], memory: int | None = None, cache: str | Path = CACHE, disk: float | None = None
+) -> Checked:
     """A raw config, checked. memory: bytes that a job may fill; None: this machine's. disk: bytes that histories may fill; None:
     all of the file system that results are written to.
 

@@ -100,7 +100,9 @@ def parser() -> argparse.ArgumentParser:
     c = command("learn", _learn, "let an agent learn in an environment that it may never have seen")
     c.add_argument("--agent", required=True, help="an agent's folder")
     c.add_argument("--env", required=True, help="a Gymnasium id, or dm_control/<domain>-<task>-v0")
-    c.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE", help="that registers the id")
+    c.add_argument(
+        "--import", dest="imports", action="append", default=[], metavar="MODULE", help="that registers the id"
+    )
     c.add_argument("--kwargs", default="{}", metavar="YAML", help="of gymnasium.make, as '{max_episode_steps: 100}'")
     length = c.add_mutually_exclusive_group()
     length.add_argument("--episodes", type=int, help="of each seed (default: 20)")
@@ -114,7 +116,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     c.add_argument("--rows", metavar="CSV", help="write a row for each condition, seed and episode")
     c.add_argument("--plot", metavar="PNG", help="draw return by episode; PDF and SVG too")
-    c.add_argument("--video", metavar="MP4", help="film the first and the last episode of one more context, side by side")
+    c.add_argument(
+        "--video", metavar="MP4", help="film the first and the last episode of one more context, side by side"
+    )
 
     c = command("verify", _verify, "compare every result with its hashes")
     c.add_argument("folder", nargs="?", default="results", help="default: %(default)s")

@@ -43,7 +43,13 @@ def _tree(path: Path) -> ast.Module:
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
-            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and isinstance(n.value.value, str))]
+            node.body = [
+                n
+                for n in body
+                if not (
+                    isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and isinstance(n.value.value, str)
+                )
+            ]
     return tree
 
 
@@ -133,17 +139,29 @@ class Code:
 
     def training(self, agent: dict[str, Any], dataset: dict[str, Any]) -> dict[str, str]:
         """Of an agent's weights."""
-        kinds = [kinds.modules[agent[key]["kind"]] for key, kinds in (("windows", WINDOWS), ("labels", LABELS), ("loss", LOSSES))]
+        kinds = [
+            kinds.modules[agent[key]["kind"]]
+            for key, kinds in (("windows", WINDOWS), ("labels", LABELS), ("loss", LOSSES))
+        ]
         return self.used_by(["script train", *kinds, *_of_agent(agent, dataset)])
 
-    def rollout(self, agent: dict[str, Any], dataset: dict[str, Any], condition: str, environment: dict[str, Any]) -> dict[str, str]:
+    def rollout(
+        self, agent: dict[str, Any], dataset: dict[str, Any], condition: str, environment: dict[str, Any]
+    ) -> dict[str, str]:
         """Of an agent's rollouts under a condition."""
         roots = ["script evaluate_agent", condition_module(condition), BACKENDS.modules["gymnasium"]]
-        return self.used_by([*roots, *_of_agent(agent, dataset), *_environment(environment)], _rows(ENVIRONMENTS, [environment["id"]]))
+        return self.used_by(
+            [*roots, *_of_agent(agent, dataset), *_environment(environment)], _rows(ENVIRONMENTS, [environment["id"]])
+        )
 
     def baseline(self, condition: str, environment: dict[str, Any]) -> dict[str, str]:
         """Of a baseline's rollouts."""
-        roots = ["script evaluate_baseline", condition_module(condition), BACKENDS.modules["gymnasium"], *_environment(environment)]
+        roots = [
+            "script evaluate_baseline",
+            condition_module(condition),
+            BACKENDS.modules["gymnasium"],
+            *_environment(environment),
+        ]
         return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
     def reference(self, environment: dict[str, Any]) -> dict[str, str]:
@@ -151,7 +169,9 @@ class Code:
         roots = ["script refer", BACKENDS.modules[environment["reference"]["backend"]], *_environment(environment)]
         return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
-    def table(self, kind: str, environments: Iterable[dict[str, Any]] = (), conditions: Iterable[str] = ()) -> dict[str, str]:
+    def table(
+        self, kind: str, environments: Iterable[dict[str, Any]] = (), conditions: Iterable[str] = ()
+    ) -> dict[str, str]:
         """Of a figure's table. environments: whose best returns it asks for. conditions: whose rollouts it holds."""
         environments = list(environments)
         own = [module for e in environments for module in _environment(e)]

@@ -37,7 +37,9 @@ def collection(source: SourceOptions, facts: Facts) -> int:
     if not isinstance(source, PPO):
         return rows
     snapshots = k * len(source.snapshots()) * 4 * source.hidden * (d + source.hidden + a)
-    return population(k, source.num_envs, source.steps, source.hidden, facts) + rows + snapshots + 4 * k * source.updates
+    return (
+        population(k, source.num_envs, source.steps, source.hidden, facts) + rows + snapshots + 4 * k * source.updates
+    )
 
 
 def histories(source: SourceOptions, facts: Facts) -> int:
@@ -60,7 +62,9 @@ def _sizes(agent: Agent, config: Config, environments: Iterable[Facts]) -> Sizes
 
 def training(agent: Agent, config: Config, facts: dict[str, Facts]) -> int:
     """Of one step: weights, gradients, Adam's moments; and of each token its numbers and what the backward pass needs."""
-    sizes = _sizes(agent, config, [facts[config.sources[s].environment] for s in config.datasets[agent.dataset].sources])
+    sizes = _sizes(
+        agent, config, [facts[config.sources[s].environment] for s in config.datasets[agent.dataset].sources]
+    )
     tokens = agent.training.batch_size * agent.windows.length
     return 16 * agent.model.parameters(sizes) + tokens * (4 * sizes.token + agent.model.activations(sizes))
 
@@ -102,7 +106,12 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
         yield f"sources.{name}", f"{block}{hidden}", collection(s, facts[s.environment]), less
     for name, d in config.datasets.items():
         rows = sum(config.sources[s].lifetimes * config.sources[s].num_envs for s in d.sources)
-        yield f"datasets.{name}", f"a manifest of {rows} streams", 400 * rows, "fewer lifetimes or num_envs of its sources"
+        yield (
+            f"datasets.{name}",
+            f"a manifest of {rows} streams",
+            400 * rows,
+            "fewer lifetimes or num_envs of its sources",
+        )
     for name, a in config.agents.items():
         window = f"a step of {a.training.batch_size} windows of {a.windows.length} tokens"
         yield (
@@ -111,13 +120,26 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
         )  # fmt: skip
     for name, v in config.evaluations.items():
         known = facts[v.environment]
-        what, less = f"a rollout of {v.seeds} seeds with a context of {v.context_length}", "fewer seeds or episodes, or a smaller context_length or model"
+        what, less = (
+            f"a rollout of {v.seeds} seeds with a context of {v.context_length}",
+            "fewer seeds or episodes, or a smaller context_length or model",
+        )
         agents = [config.agents[a] for a in v.agents] if v.conditions else []
         yield f"evaluations.{name}", what, max(rollout(v, a, config, known) for a in (None, *agents)), less
         if "online_ppo" in v.baselines:
-            yield f"evaluations.{name}", f"online_ppo in {v.seeds} seeds", population(v.seeds, 1, 1, 64, known), "fewer seeds"
+            yield (
+                f"evaluations.{name}",
+                f"online_ppo in {v.seeds} seeds",
+                population(v.seeds, 1, 1, 64, known),
+                "fewer seeds",
+            )
         if "reference" in v.baselines:
             e = config.environments[v.environment]
             runs, copies = len(tasks_of(e, v.split)) * e.reference.runs, e.reference.num_envs
             what = f"{runs} runs of {copies} copies of the environment on the tasks of split {v.split}"
-            yield f"environments.{v.environment}.reference", what, population(runs, copies, 128, 64, known), "fewer runs or num_envs"
+            yield (
+                f"environments.{v.environment}.reference",
+                what,
+                population(runs, copies, 128, 64, known),
+                "fewer runs or num_envs",
+            )

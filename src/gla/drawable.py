@@ -11,7 +11,11 @@ from gla.conditions.kinds import CONDITIONS
 from gla.options import shown
 
 FIGURE_STYLE = Path(__file__).parent / "figures/gla.mplstyle"
-LARGEST = {"figure.figsize": 50, "savefig.pad_inches": 50, "agg.path.chunksize": 10**9}  # inches; of all other numbers in a style 1000
+LARGEST = {
+    "figure.figsize": 50,
+    "savefig.pad_inches": 50,
+    "agg.path.chunksize": 10**9,
+}  # inches; of all other numbers in a style 1000
 SMALLEST_DPI = 10
 SIZE = (9.2, 2.3)  # inches, of four panels in a row
 MOST_PIXELS, LONGEST_SIDE = 10**8, 2**16 - 1  # of a PNG; a longer side is none of Matplotlib's
@@ -29,7 +33,9 @@ def problems(where: str, figure: dict[str, Any]) -> Iterator[str]:
             yield f"{where}.style: {shown(style)} (expected a style that Matplotlib can draw with: {said})"
             return
     texts = {f"{where}.panels[{i}].title": p["title"] for i, p in enumerate(panels)}
-    texts |= {f"{where}.panels[{i}].labels[{j}]": label for i, p in enumerate(panels) for j, label in enumerate(p["labels"])}
+    texts |= {
+        f"{where}.panels[{i}].labels[{j}]": label for i, p in enumerate(panels) for j, label in enumerate(p["labels"])
+    }
     # Other text is drawn as it is.
     tried = {text: _not_drawn(style, text) for text in {text for text in texts.values() if "$" in text}}
     for key, text in texts.items():
@@ -47,7 +53,9 @@ def _style_problems(style: dict[str, Any]) -> list[str]:
         except KeyError:
             found.append(f"{key}: {shown(value)} is for no key of Matplotlib's (expected one of its rc parameters)")
         except Exception as error:  # each key has a check of its own, and they raise several kinds
-            found.append(f"{key}: {shown(value)} (expected a value that Matplotlib takes: {' '.join(str(error).split())})")
+            found.append(
+                f"{key}: {shown(value)} (expected a value that Matplotlib takes: {' '.join(str(error).split())})"
+            )
         else:
             numbers = [x for x in (value if isinstance(value, list) else [value]) if isinstance(x, int | float)]
             most = LARGEST.get(key, 1000)
@@ -65,7 +73,10 @@ def _not_drawn(style: dict[str, Any], text: str) -> str:
 
     logging.disable(logging.WARNING)  # of fonts that are not there
     try:
-        with warnings.catch_warnings(action="ignore"), styles.context([FIGURE_STYLE, dict(RcParams(style))], after_reset=True):
+        with (
+            warnings.catch_warnings(action="ignore"),
+            styles.context([FIGURE_STYLE, dict(RcParams(style))], after_reset=True),
+        ):
             _draw(text)
     except Exception as error:  # LaTeX, FreeType and Matplotlib have kinds of their own
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -92,7 +103,9 @@ def _draw(text: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xlabel("environment steps in context")
     axes.set_ylabel("return (mean, 95 % interval)")
-    drawing.legend([axes.lines[1], axes.lines[-1]], [CONDITIONS["reference"].label, text], loc="outside lower center", ncols=2)
+    drawing.legend(
+        [axes.lines[1], axes.lines[-1]], [CONDITIONS["reference"].label, text], loc="outside lower center", ncols=2
+    )
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")  # it stays as it is, without being laid out for each format again
 

@@ -31,7 +31,7 @@ FOLDERS = {
 
 LOCKS = ".run.lock", ".jobs.lock"  # in a folder of results
 LARGEST = 1e100  # number in a table
-ANEW = "delete it to have it made anew"  # by Snakemake, for ``all``
+ANEW = "delete it, and Snakemake makes it again"  # by Snakemake, for ``all``
 
 
 class CorruptFile(ValueError):
@@ -172,7 +172,9 @@ def _recorded(path: str | Path) -> tuple[str, list[str]]:
     except FileNotFoundError:
         return "", []
     except IsADirectoryError:
-        raise CorruptFile(f"{hash_file(path)}: a folder (expected a file, the hash of {Path(path).name}); delete it") from None
+        raise CorruptFile(
+            f"{hash_file(path)}: a folder (expected a file, the hash of {Path(path).name}); delete it"
+        ) from None
     line = rf"([0-9a-f]{{64}})  {re.escape(Path(path).name)}\n"
     # Anything but the lines that are written here is the hash of no file.
     whole = re.fullmatch(rf"(?:# (.+)\n)?(?:{line}){{1,2}}", text)
@@ -200,9 +202,7 @@ def check(path: str | Path, anywhere: bool = False, copies: bool = True) -> None
     if not expected and not copies:
         raise CorruptFile(f"{path}: no hash beside it (expected {hash_file(path)}); {ANEW}")
     if expected and sha256(path) not in expected:
-        raise CorruptFile(
-            f"{path}: altered or cut off (its SHA-256 is not the one in {hash_file(path)}); {ANEW}"
-        )
+        raise CorruptFile(f"{path}: altered or cut off (its SHA-256 is not the one in {hash_file(path)}); {ANEW}")
     if not anywhere:
         check_place(path, "a copy", written)
 
@@ -235,7 +235,9 @@ def read_json(path: str | Path, anywhere: bool = False) -> Any:
     except CorruptFile:
         raise
     except (FileNotFoundError, NotADirectoryError):
-        raise CorruptFile(f"{path}: missing (expected a JSON file that an earlier stage writes); Snakemake makes it anew") from None
+        raise CorruptFile(
+            f"{path}: missing (expected a JSON file that an earlier stage writes); Snakemake makes it again"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise CorruptFile(f"{path}: not readable as JSON ({error}); {ANEW}") from None
 
@@ -254,7 +256,9 @@ def read_description(path: str | Path, model: type[Description], anywhere: bool 
     body = read_json(path, anywhere)
     try:
         model.model_validate(body)
-        whole = "content" not in body or body["content"] == fingerprint({k: v for k, v in body.items() if k != "content"})
+        whole = "content" not in body or body["content"] == fingerprint(
+            {k: v for k, v in body.items() if k != "content"}
+        )
     except ValidationError as error:
         fault = error.errors()[0]
         where, expected = ".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")
@@ -272,7 +276,9 @@ def read_description(path: str | Path, model: type[Description], anywhere: bool 
     return body
 
 
-def read_csv(path: str | Path, names: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any) -> "pd.DataFrame":
+def read_csv(
+    path: str | Path, names: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any
+) -> "pd.DataFrame":
     """Raises CorruptFile where the file is missing, is no table, was altered, or lacks a column.
 
     names, numbers: columns that it must have; numbers may be missing, and none is beyond 1e100.
@@ -291,7 +297,9 @@ def read_csv(path: str | Path, names: Sequence[str] = (), numbers: Sequence[str]
     except CorruptFile:
         raise
     except FileNotFoundError:
-        raise CorruptFile(f"{path}: missing (expected a table that an earlier stage writes); Snakemake makes it anew") from None
+        raise CorruptFile(
+            f"{path}: missing (expected a table that an earlier stage writes); Snakemake makes it again"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise CorruptFile(f"{path}: not readable as CSV ({said}); {ANEW}") from None

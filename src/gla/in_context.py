@@ -42,11 +42,16 @@ class InContext:
         self.encoding.check(evaluation.environment, spec)
         self.device = next(self.model.parameters()).device
         self.generator = torch.Generator().manual_seed(seed_of(evaluation))
-        self.frames, self.seen = self.encoding.frames(frame_seeds(self.encoding, evaluation), n, spec), self.encoding.seen()
+        self.frames, self.seen = (
+            self.encoding.frames(frame_seeds(self.encoding, evaluation), n, spec),
+            self.encoding.seen(),
+        )
         self.state = self.model.initial_state(n, min(evaluation.context_length, steps))
         sizes = self.encoding.sizes
         # What a token holds of the step before. At first there was none, and an episode begins.
-        self.previous = Encoded(torch.zeros(n, 1, sizes.observation), torch.zeros(n, 1, sizes.action), torch.zeros(n, 1), torch.ones(n, 1))
+        self.previous = Encoded(
+            torch.zeros(n, 1, sizes.observation), torch.zeros(n, 1, sizes.action), torch.zeros(n, 1), torch.ones(n, 1)
+        )
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray) -> np.ndarray:
@@ -56,7 +61,9 @@ class InContext:
         done = min(1.0, self.t / max(1, self.steps - 1))
         eta = evaluation.eta[0] + (evaluation.eta[1] - evaluation.eta[0]) * done
         eta = torch.full((self.n, 1), eta if self.agent.config.eta != "none" else 0.0)
-        output = self.model.step(token(self.previous, seen, eta).squeeze(1).to(self.device), self.state).cpu().unsqueeze(1)
+        output = (
+            self.model.step(token(self.previous, seen, eta).squeeze(1).to(self.device), self.state).cpu().unsqueeze(1)
+        )
         # An integer that was drawn from what is no number would look like any other.
         check_finite(f"environment {evaluation.environment!r}", "the agent's output", output.numpy(), self.t)
         mean, log_std = (x.squeeze(1) for x in encoding.distribution(output, self.frames.a))
@@ -86,7 +93,9 @@ class InContext:
             self.seen.forget(rows)
 
 
-def run_agent(agent: Agent, entry: Environment, evaluation: Evaluation, condition: str, label: str = "agent") -> EpisodeRows:
+def run_agent(
+    agent: Agent, entry: Environment, evaluation: Evaluation, condition: str, label: str = "agent"
+) -> EpisodeRows:
     """The agent in its context, all seeds side by side. condition: ``agent``, or one of its controls (gla.conditions)."""
     envs, observe = environments_of(entry, evaluation), runner(condition).observe
     try:

@@ -49,7 +49,10 @@ def _end(status: int) -> None:
     while not _waiting():
         time.sleep(LEFT)
     names = ", ".join(repr(t.name) for t in _left())
-    print(f"warning: the job is over, and threads are left: {names} (expected none, or daemons); its process is ended", file=sys.stderr)
+    print(
+        f"warning: the job is over, and threads are left: {names} (expected none, or daemons); its process is ended",
+        file=sys.stderr,
+    )
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

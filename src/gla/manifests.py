@@ -81,7 +81,9 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
         curves = np.array([[np.nan if x is None else x for x in row] for _, _, d in own for row in d["mean_return"]])
         # An update in which no episode ended has the return of the one before, or else of the one after.
         filled = pd.DataFrame(curves).ffill(axis=1).bfill(axis=1).fillna(0.0).to_numpy()
-        sources[name] = {key: first[key] for key in ("environment", "observation_size", "action_size", "discrete", "updates")} | {
+        sources[name] = {
+            key: first[key] for key in ("environment", "observation_size", "action_size", "discrete", "updates")
+        } | {
             "return_first": float(filled[:, :5].mean()),
             "return_last": float(filled[:, -5:].mean()),
             "content": [d["content"] for _, _, d in own],
@@ -107,14 +109,24 @@ def read_manifest(table: str | Path, summary: str | Path) -> tuple[pd.DataFrame,
     if tuple(frame.columns) != COLUMNS or fingerprint(frame.to_dict("list")) != body["table"]:
         raise CorruptFile(f"{table}: not the table that {summary} describes; {ANEW}")
     numbers = frame[list(COLUMNS[4:])]
-    if any(kind != np.int64 for kind in numbers.dtypes) or (numbers < 0).any(axis=None) or numbers.to_numpy().max(initial=0) > 2 * TEST:
-        raise CorruptFile(f"{table}: a number is out of its range (expected lifetimes, streams and seeds of projections); {ANEW}")
+    if (
+        any(kind != np.int64 for kind in numbers.dtypes)
+        or (numbers < 0).any(axis=None)
+        or numbers.to_numpy().max(initial=0) > 2 * TEST
+    ):
+        raise CorruptFile(
+            f"{table}: a number is out of its range (expected lifetimes, streams and seeds of projections); {ANEW}"
+        )
     if (frame["projection_low"] >= frame["projection_high"]).any():
-        raise CorruptFile(f"{table}: no projection between projection_low and projection_high (expected low below high); {ANEW}")
+        raise CorruptFile(
+            f"{table}: no projection between projection_low and projection_high (expected low below high); {ANEW}"
+        )
     for name in body["sources"]:
         for split in ("train", "validation"):
             if not ((frame["source"] == name) & (frame["split"] == split)).any():
-                raise CorruptFile(f"{table}: no row of {name!r} for {split} (expected one of each source in {summary}); {ANEW}")
+                raise CorruptFile(
+                    f"{table}: no row of {name!r} for {split} (expected one of each source in {summary}); {ANEW}"
+                )
     for column in ("store", "digest"):
         frame[column] = [os.path.normpath(Path(table).parent / path) for path in frame[column]]
     return frame, body

@@ -16,7 +16,9 @@ class ConfigError(ValueError):
 class Options(BaseModel):
     """Named values, checked once where they enter the program. The text below each field is its documentation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 # The bounds are ones that no run needs to pass. They stop a slip of the finger from becoming a run of a year, and a
@@ -70,7 +72,9 @@ def check_values(raw: Any) -> None:
             entry = ".".join(where.partition("[")[0].split(".")[:3])
             raise ConfigError(f"{entry}: {found} (expected fewer; do aliases repeat each other?)")
         if isinstance(value, dict):
-            stack += [(f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v, depth + 1) for key, v in value.items()]
+            stack += [
+                (f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v, depth + 1) for key, v in value.items()
+            ]
             stack += [(where, key, depth) for key in value]
         elif isinstance(value, list):
             stack += [(f"{where}[{i}]", v, depth + 1) for i, v in enumerate(value)]

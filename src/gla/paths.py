@@ -89,7 +89,12 @@ class Paths:
     def rollouts_of(self, name: str) -> list[str]:
         """An agent's rollouts wherever it is evaluated, and the baselines beside them."""
         agent = network(name)[0]
-        return [path for v, entry in self.config["evaluations"].items() if agent in entry["agents"] for path in self.rollouts(v, [agent])]
+        return [
+            path
+            for v, entry in self.config["evaluations"].items()
+            if agent in entry["agents"]
+            for path in self.rollouts(v, [agent])
+        ]
 
     def tasks(self, evaluation: str) -> list[dict[str, Any]]:
         """Tasks of an evaluation's split, at least one."""
@@ -131,7 +136,11 @@ class Paths:
         """Sources of an environment that write policies: one, where a baseline acts by them, which the check of a config sees to."""
         own = {s: entry["kind"] for s, entry in self.config["sources"].items() if entry["environment"] == environment}
         # Importing kinds is slow, and needed where there is a choice alone.
-        return list(own) if len(own) < 2 else [s for s, kind in own.items() if "policies" in SOURCES.options(kind).provides]
+        return (
+            list(own)
+            if len(own) < 2
+            else [s for s, kind in own.items() if "policies" in SOURCES.options(kind).provides]
+        )
 
     def baseline_inputs(self, evaluation: str, condition: str) -> dict[str, list[str]]:
         """Files that a baseline acts by: stores and digests, or a reference's."""
@@ -150,7 +159,11 @@ class Paths:
         found = []
         for name, entry in self.config["evaluations"].items():
             if entry["agents"]:
-                curves = self.reference(entry["environment"], entry["split"])[1:] if "reference" in entry["baselines"] else []
+                curves = (
+                    self.reference(entry["environment"], entry["split"])[1:]
+                    if "reference" in entry["baselines"]
+                    else []
+                )
                 facts = {"name": name, "split": entry["split"], "seeds": entry["seeds"], "tasks": len(self.tasks(name))}
                 facts |= {"agents": {a: len(self.networks(a)) for a in entry["agents"]}}
                 facts |= {key: entry[key] for key in ("conditions", "baselines")}

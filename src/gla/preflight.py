@@ -32,7 +32,11 @@ def _key(entry: Environment, backends: set[str]) -> str:
 def _backends(config: Config, name: str) -> dict[str, str]:
     """What steps an environment, by the key that says so: while its sources learn, and while its reference does."""
     found = {f"environments.{name}.reference.backend": config.environments[name].reference.backend}
-    own = {f"sources.{s}.backend": getattr(e, "backend", "gymnasium") for s, e in config.sources.items() if e.environment == name}
+    own = {
+        f"sources.{s}.backend": getattr(e, "backend", "gymnasium")
+        for s, e in config.sources.items()
+        if e.environment == name
+    }
     return found | own
 
 
@@ -71,7 +75,9 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
         except UnsupportedEnvironment as error:
             raise ConfigError(f"{blamed}: {error}") from None
         envs.close()
-        for what, value in (seen | {"observation of step 0": step.observation, "reward of step 0": step.reward}).items():
+        for what, value in (
+            seen | {"observation of step 0": step.observation, "reward of step 0": step.reward}
+        ).items():
             if not np.isfinite(value).all():
                 raise ConfigError(f"{blamed}: {said}: {what} {value[0].tolist()} (expected finite numbers)")
         if key := next((key for key, backend in backends.items() if backend == "envpool"), None):
@@ -82,10 +88,20 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
             except UnsupportedEnvironment as error:
                 raise ConfigError(f"{key}: 'envpool' for {error}") from None
             except Exception as error:  # and so may EnvPool's
-                said = f"{entry.id!r} with {kwargs}: {type(error).__name__}: {error} (expected one that EnvPool can make)"
+                said = (
+                    f"{entry.id!r} with {kwargs}: {type(error).__name__}: {error} (expected one that EnvPool can make)"
+                )
                 raise ConfigError(f"{key}: 'envpool' for {said}") from None
-        facts = {"observation_size": spec.observation_size, "action_size": spec.action_size, "discrete": spec.discrete, "states": spec.states}
-        first, bounds = first or facts | {"time_limit": limit}, None if spec.discrete else np.stack([spec.low, spec.high]).tolist()
+        facts = {
+            "observation_size": spec.observation_size,
+            "action_size": spec.action_size,
+            "discrete": spec.discrete,
+            "states": spec.states,
+        }
+        first, bounds = (
+            first or facts | {"time_limit": limit},
+            None if spec.discrete else np.stack([spec.low, spec.high]).tolist(),
+        )
         if facts.items() - first.items():
             raise ConfigError(f"{where}: {task} has {facts} (expected what tasks[0] has, {first})")
         actions = actions or bounds
@@ -125,9 +141,15 @@ def encodings(config: Config, facts: dict[str, Facts]) -> list[str]:
     """A line for each environment that an agent is trained or evaluated in and that its encoding cannot hold."""
     from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 
-    used = [(f"datasets.{n}.sources: {s!r}", n, config.sources[s].environment) for n, d in config.datasets.items() for s in d.sources]
+    used = [
+        (f"datasets.{n}.sources: {s!r}", n, config.sources[s].environment)
+        for n, d in config.datasets.items()
+        for s in d.sources
+    ]
     used += [
-        (f"evaluations.{n}.agents: {a!r}", config.agents[a].dataset, v.environment) for n, v in config.evaluations.items() for a in v.agents
+        (f"evaluations.{n}.agents: {a!r}", config.agents[a].dataset, v.environment)
+        for n, v in config.evaluations.items()
+        for a in v.agents
     ]
     found: dict[tuple[str, str], str] = {}
     for where, dataset, environment in used:

@@ -58,7 +58,9 @@ def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
     updates = -(-own.env_steps // (own.num_envs * STEPS))
     ppo = settings(updates)
     lifetimes = range(len(tasks) * own.runs)  # lifetime i is run i // n of task i % n
-    population = Population(ppo, entry.id, entry.kwargs, tasks, lifetimes, own.num_envs, 2**30 + own.seed, name, own.backend)
+    population = Population(
+        ppo, entry.id, entry.kwargs, tasks, lifetimes, own.num_envs, 2**30 + own.seed, name, own.backend
+    )
     returns, curve = ReturnTracker(len(lifetimes), own.num_envs), []
     progress = Progress(f"refer {name} {split}", len(lifetimes) * updates * own.num_envs * STEPS, "steps")
     try:
@@ -68,7 +70,9 @@ def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
             curve.append([float(np.mean(r)) if r else None for r in ended])
             population.improve(rollout)
             recent = [x for row in curve[-5:] for x in row if x is not None]
-            progress.advance(len(lifetimes) * own.num_envs * STEPS, f"mean return {np.mean(recent):.4g}" if recent else "")
+            progress.advance(
+                len(lifetimes) * own.num_envs * STEPS, f"mean return {np.mean(recent):.4g}" if recent else ""
+            )
         policy = population.policy()
     finally:
         population.close()
@@ -94,7 +98,9 @@ def read_described(path: str | Path) -> dict[str, Any]:
     body = read_description(described, ReferenceDescription)
     check_place(described, "a description", f"references/{body['environment']}/{body['split']}.json")
     if not Path(path).is_file():
-        raise CorruptFile(f"{path}: missing (expected the policies that {described} describes); Snakemake makes it anew")
+        raise CorruptFile(
+            f"{path}: missing (expected the policies that {described} describes); Snakemake makes it again"
+        )
     check(path)
     if sha256(path) != body["sha256"]:
         raise CorruptFile(f"{path}: not the policies that {described} describes; {ANEW}")

@@ -62,7 +62,10 @@ class EpisodeRows:
 
 def environments_of(entry: Environment, evaluation: Evaluation) -> VectorEnv:
     tasks, seeds = tasks_of(entry, evaluation.split), range(evaluation.seeds)
-    kwargs, names = [entry.kwargs | tasks[s % len(tasks)] for s in seeds], [f"environment {entry.id!r}, seed {s}" for s in seeds]
+    kwargs, names = (
+        [entry.kwargs | tasks[s % len(tasks)] for s in seeds],
+        [f"environment {entry.id!r}, seed {s}" for s in seeds],
+    )
     return VectorEnv(entry.id, kwargs, seed_of(evaluation), names)
 
 
@@ -130,7 +133,9 @@ def run_policies(policies: Policy, entry: Environment, evaluation: Evaluation, l
 
     def act(spec: EnvSpec, observation: np.ndarray, t: int) -> np.ndarray:
         if (found := (policy.w0.shape[1], policy.w2.shape[2])) != (sizes := (spec.observation_size, spec.action_size)):
-            raise CorruptFile(f"{label}, environment {entry.id!r}: policies of observation and action sizes {found} (expected {sizes}; are they another environment's?)")
+            raise CorruptFile(
+                f"{label}, environment {entry.id!r}: policies of observation and action sizes {found} (expected {sizes}; are they another environment's?)"
+            )
         mean = policy(torch.from_numpy(observation).unsqueeze(1)).squeeze(1)
         check_finite(f"{label}, environment {entry.id!r}", "the policy's output", mean.numpy(), t)
         return sample_action(mean, None if spec.discrete else policy.log_std, generator, evaluation.temperature).numpy()

@@ -44,16 +44,22 @@ def _check_claims(path: str | Path) -> None:
         kinds = {pa.float64()} if name == "episode_return" else {pa.bool_()} if name == "rewards_vary" else {pa.int64()}
         kinds = {pa.string(), pa.large_string()} if name in NAMES else kinds
         if types[name] not in kinds and (rows or types[name] != pa.null()):  # of no rows no type is known
-            raise CorruptFile(f"{path}: column {name!r} is of type {types[name]} (expected {' or '.join(sorted(map(str, kinds)))}); {ANEW}")
+            raise CorruptFile(
+                f"{path}: column {name!r} is of type {types[name]} (expected {' or '.join(sorted(map(str, kinds)))}); {ANEW}"
+            )
     most = min(MOST_ROWS, ROWS_PER_BYTE * os.path.getsize(path))
     if rows > most or rows != sum(g.num_rows for g in groups):
         raise CorruptFile(f"{path}: {rows} rows in {os.path.getsize(path)} bytes (expected at most {most}); {ANEW}")
     for column in (g.column(i) for g in groups for i in range(g.num_columns)):
         size = 1000 + rows * (1 if column.path_in_schema in NAMES else 32)
         if column.compression != "SNAPPY" or not {"PLAIN", "RLE", "RLE_DICTIONARY"}.issuperset(column.encodings):
-            raise CorruptFile(f"{path}: column {column.path_in_schema!r} is packed by {column.compression} of {column.encodings} (expected SNAPPY); {ANEW}")
+            raise CorruptFile(
+                f"{path}: column {column.path_in_schema!r} is packed by {column.compression} of {column.encodings} (expected SNAPPY); {ANEW}"
+            )
         if column.total_uncompressed_size > size:
-            raise CorruptFile(f"{path}: column {column.path_in_schema!r} has {column.total_uncompressed_size} bytes (expected at most {size}); {ANEW}")
+            raise CorruptFile(
+                f"{path}: column {column.path_in_schema!r} has {column.total_uncompressed_size} bytes (expected at most {size}); {ANEW}"
+            )
     # A name of a megabyte is there once, and then in every row.
     names = pq.read_table(path, columns=list(NAMES), read_dictionary=list(NAMES)) if rows else pa.table({})
     parts = [part for column in names.columns for part in column.chunks]
@@ -68,7 +74,9 @@ def _check_rows(frame: pd.DataFrame, path: str | Path) -> None:
     if frame.isna().any(axis=None) or not np.isfinite(frame["episode_return"].astype(float)).all():
         raise CorruptFile(f"{path}: a value is missing or not finite (expected one in every column); {ANEW}")
     if (counts < 0).any(axis=None) or (frame["seed"] >= SEEDS).any() or (frame["training_seed"] >= NETWORKS).any():
-        raise CorruptFile(f"{path}: a count is out of its range (expected seeds below {SEEDS} and training seeds below {NETWORKS}); {ANEW}")
+        raise CorruptFile(
+            f"{path}: a count is out of its range (expected seeds below {SEEDS} and training seeds below {NETWORKS}); {ANEW}"
+        )
     if frame.duplicated([*NAMES, "training_seed", "seed", "episode"]).any():
         raise CorruptFile(f"{path}: an episode is there twice (expected one row for each); {ANEW}")
     where = place(path).split("/")
@@ -76,7 +84,9 @@ def _check_rows(frame: pd.DataFrame, path: str | Path) -> None:
         networks = frame[["agent", "training_seed", "condition"]].drop_duplicates().itertuples(index=False)
         found = {(a if a == "baseline" or not k else f"{a}.{k}", c) for a, k, c in networks}
         if found - {(where[2], Path(where[3]).stem)}:
-            raise CorruptFile(f"{path}: rollouts of {' '.join(min(found))} (expected those of {where[2]} {Path(where[3]).stem}); {ANEW}")
+            raise CorruptFile(
+                f"{path}: rollouts of {' '.join(min(found))} (expected those of {where[2]} {Path(where[3]).stem}); {ANEW}"
+            )
     if frame["environment"].nunique() > 1:
         raise CorruptFile(f"{path}: rollouts in several environments (expected one); {ANEW}")
 
@@ -104,9 +114,13 @@ def read_evaluation(paths: Iterable[str | Path], seeds: int = SEEDS) -> pd.DataF
     frames = {path: read_rows(path) for path in paths}
     for path, frame in frames.items():
         if len(frame) and (last := frame["seed"].max()) >= seeds:
-            raise CorruptFile(f"{path}: seed {last} (expected seeds below {seeds}, as many as the evaluation has); {ANEW}")
+            raise CorruptFile(
+                f"{path}: seed {last} (expected seeds below {seeds}, as many as the evaluation has); {ANEW}"
+            )
     environments = {path: frame["environment"].iloc[0] for path, frame in frames.items() if len(frame)}
     for path, environment in environments.items():
         if environment != (expected := next(iter(environments.values()))):
-            raise CorruptFile(f"{path}: rollouts in {environment!r} (expected {expected!r}, as in the evaluation's other rollouts); {ANEW}")
+            raise CorruptFile(
+                f"{path}: rollouts in {environment!r} (expected {expected!r}, as in the evaluation's other rollouts); {ANEW}"
+            )
     return pd.concat(frames.values(), ignore_index=True)

@@ -11,7 +11,9 @@ from gla.config.evaluations import Evaluation
 
 def tasks_of(environment: Environment, split: str) -> list[dict[str, Any]]:
     """Keyword arguments of the tasks of a split, at least one."""
-    own = {"training": environment.tasks, "validation": environment.validation_tasks, "test": environment.test_tasks}[split]
+    own = {"training": environment.tasks, "validation": environment.validation_tasks, "test": environment.test_tasks}[
+        split
+    ]
     return own or environment.tasks or [{}]
 
 

@@ -48,7 +48,11 @@ def _within_tasks(values: np.ndarray, tasks: int) -> tuple[float, float, int]:
     parts = np.array([len(g) * g.var(ddof=1) / n**2 for g in groups])
     if not parts.any():
         return 0.0, np.inf, n
-    return float(parts.sum()), float(parts.sum() ** 2 / sum(p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True))), n
+    return (
+        float(parts.sum()),
+        float(parts.sum() ** 2 / sum(p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True))),
+        n,
+    )
 
 
 class Mean(NamedTuple):
@@ -60,14 +64,20 @@ class Mean(NamedTuple):
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """Student's t interval; NaN where nothing is known of the variance."""
-        half = float(stats.t.ppf(0.5 + confidence / 2, self.freedom) * np.sqrt(self.variance)) if self.freedom > 0 else np.nan
+        half = (
+            float(stats.t.ppf(0.5 + confidence / 2, self.freedom) * np.sqrt(self.variance))
+            if self.freedom > 0
+            else np.nan
+        )
         return Interval(self.mean, self.mean - half, self.mean + half)
 
     def minus(self, other: "Mean") -> "Mean":
         """The difference of two means that were drawn apart, with Welch's and Satterthwaite's degrees of freedom."""
         parts = [(x.variance, x.freedom) for x in (self, other)]
         variance = sum(v for v, _ in parts)
-        freedom = variance**2 / sum(v**2 / f for v, f in parts) if variance > 0 and min(f for _, f in parts) > 0 else 0.0
+        freedom = (
+            variance**2 / sum(v**2 / f for v, f in parts) if variance > 0 and min(f for _, f in parts) > 0 else 0.0
+        )
         return Mean(self.mean - other.mean, variance, freedom)
 
 
@@ -121,7 +131,9 @@ def iqm(values: np.ndarray) -> float:
     return stats.trim_mean(values, 0.25, axis=-1)
 
 
-def resampled(shape: tuple[int, int], tasks: int, resamples: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def resampled(
+    shape: tuple[int, int], tasks: int, resamples: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Which of R training seeds and of S test seeds each resample has, (resamples, R) and (resamples, S).
 
     As many as there are, with replacement; test seeds within tasks, i belonging to i % tasks (the stratified bootstrap of

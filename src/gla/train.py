@@ -97,7 +97,12 @@ class _Losses(nn.Module):
 
     def __init__(self, config: AgentConfig, encoding: Any, dtype: torch.dtype):
         super().__init__()
-        self.options, self.encoding, self.dtype, self.policy = config.loss, encoding, dtype, LOSSES[config.loss.kind].policy
+        self.options, self.encoding, self.dtype, self.policy = (
+            config.loss,
+            encoding,
+            dtype,
+            LOSSES[config.loss.kind].policy,
+        )
         self.model = AgentModel(config, encoding.sizes)
         self.constant = nn.Parameter(torch.zeros(encoding.sizes.output))
 
@@ -117,7 +122,12 @@ class _Trainer:
     """Model, constant predictor and optimisers: all the state that training has."""
 
     def __init__(self, config: AgentConfig, encoding: Any, own: Processes):
-        self.config, self.training, self.own, self.dtype = config, config.training, own, precision_for(config.training, own)
+        self.config, self.training, self.own, self.dtype = (
+            config,
+            config.training,
+            own,
+            precision_for(config.training, own),
+        )
         torch.manual_seed(config.seed)
         losses = _Losses(config, encoding, self.dtype).to(own.device)
         self.model, self.constant, self.losses = losses.model, losses.constant, own.parallel(losses)
@@ -223,7 +233,14 @@ def train(
 
 
 def _train(
-    config: AgentConfig, name: str, code: dict[str, str], table: str | Path, summary: str | Path, folder: Path, scratch: Path, own: Processes
+    config: AgentConfig,
+    name: str,
+    code: dict[str, str],
+    table: str | Path,
+    summary: str | Path,
+    folder: Path,
+    scratch: Path,
+    own: Processes,
 ) -> None:
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed here alone
 
@@ -288,11 +305,17 @@ def _train(
                 save_checkpoint()
             if own.is_main_process:
                 last = trainer.metrics[-1] if trainer.metrics else None
-                note = f"held-out loss {last['validation_loss']:.3f} (constant {last['validation_constant_loss']:.3f})" if last else ""
+                note = (
+                    f"held-out loss {last['validation_loss']:.3f} (constant {last['validation_constant_loss']:.3f})"
+                    if last
+                    else ""
+                )
                 progress.advance(tokens_per_step, note)
             if own.any(bool(stop)):
                 save_checkpoint()
-                raise Interrupted(f"train {name}: stopped at step {trainer.step} of {training.steps}; start again to go on")
+                raise Interrupted(
+                    f"train {name}: stopped at step {trainer.step} of {training.steps}; start again to go on"
+                )
     except NumericalError as error:
         raise NumericalError(f"train: agent {name!r}, {error}") from None
     finally:
@@ -307,7 +330,9 @@ def _train(
         remove(checkpoint)
 
 
-def _write(trainer: _Trainer, seen: dict[str, Tensor], held_out: dict[str, Tensor], manifest: dict, folder: Path) -> None:
+def _write(
+    trainer: _Trainer, seen: dict[str, Tensor], held_out: dict[str, Tensor], manifest: dict, folder: Path
+) -> None:
     with atomic(folder / "metrics.jsonl") as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in trainer.metrics))
     by_position = pd.DataFrame(

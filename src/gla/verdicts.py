@@ -85,7 +85,9 @@ def verdict_v1(gain_low: float, excess_low: list[float]) -> str:
     return "learns from reward" if all(x > 0 for x in excess_low) else "improves without reward"
 
 
-def probability(first: np.ndarray, last: np.ndarray, controls: Mapping[str, tuple[np.ndarray, np.ndarray]], tasks: int) -> float:
+def probability(
+    first: np.ndarray, last: np.ndarray, controls: Mapping[str, tuple[np.ndarray, np.ndarray]], tasks: int
+) -> float:
     """Of the second version's claim, before any correction: the largest of its tests', NaN without a control, or where one of the
     tests could not be made.
 
@@ -119,7 +121,9 @@ def verdict(p_holm: float, p_improves: float, controls_harmed: int, controls: in
 def normalised(last: np.ndarray, random: np.ndarray, best: np.ndarray, tasks: int) -> np.ndarray:
     """(x - random) / (PPO's end - random) of (R, S) returns, the references averaged over the seeds of each task."""
     task = np.arange(last.shape[-1]) % tasks
-    low, high = (np.array([x[..., np.arange(x.shape[-1]) % tasks == k].mean() for k in range(tasks)]) for x in (random, best))
+    low, high = (
+        np.array([x[..., np.arange(x.shape[-1]) % tasks == k].mean() for k in range(tasks)]) for x in (random, best)
+    )
     span = np.where(high > low, high - low, np.nan)
     return (last - low[task]) / span[task]
 
@@ -174,7 +178,9 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
     gains = {c: last - start for c, (start, last) in fifth.items()}
     finished = np.isfinite([last for _, last in fifth.values()]).all((0, 1))  # by test seed
     ended = {c: last for c, (_, last) in fifth.items()} | baseline
-    baseline = {c: x for c, x in baseline.items() if np.isfinite(x).any()}  # beside one without any episode nothing can stand
+    baseline = {
+        c: x for c, x in baseline.items() if np.isfinite(x).any()
+    }  # beside one without any episode nothing can stand
     last, gain = fifth["agent"][1], seeds_interval(gains["agent"], tasks)
     run = [c for c in CONTROLS if c in frames]
     told = run if own["rewards_vary"].any() else []  # rewards that never differ are not missed

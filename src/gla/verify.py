@@ -3,7 +3,7 @@
 Every file has its hash beside it (gla.files), every history store a digest with the hash of each of its files, and what one job
 writes lies together, so that a file tells of those that it lacks. What a stage never reads again is left out: TensorBoard's logs
 and Snakemake's benchmarks and stamps. Each line says what to delete, if anything; running Snakemake for ``all`` then makes it
-anew, or nothing does where no config names it any more.
+again, or nothing does where no config names it any more.
 Run as ``python -m gla.verify results``.
 """
 
@@ -52,7 +52,7 @@ def _there(path: Path) -> bool:
 def _missing(path: Path, beside: Path) -> str:
     """The line for a file that is not there. beside: what tells of it, and goes where no config asks for either."""
     orphan = path.parent if path.name in AGENT and place(path).startswith("agents/") else beside
-    return f"{path}: missing (expected it beside {beside}); Snakemake makes it anew, or delete {orphan} if no config names it any more"
+    return f"{path}: missing (expected it beside {beside}); Snakemake makes it again, or delete {orphan} if no config names it any more"
 
 
 def _file(path: Path) -> str | None:
@@ -98,7 +98,11 @@ def verify(folder: str | Path) -> list[str]:
     progress = Progress(f"verify {folder}", sum(size.values()), "bytes")
     ours = {p for p in size if _is_ours(p.relative_to(folder))}
     # What is gone has left its hash behind, its store, or what lies beside it.
-    told = {p.with_name(p.name[1 : -len(".sha256")]): p for p in everything if p.name.startswith(".") and p.suffix == ".sha256"}
+    told = {
+        p.with_name(p.name[1 : -len(".sha256")]): p
+        for p in everything
+        if p.name.startswith(".") and p.suffix == ".sha256"
+    }
     told |= {p.parent.with_suffix(".json"): p for p in everything if p.name == "history.zarr"}
     told |= {other: p for p in sorted(ours) for other in _beside(p)}
     gone = {path: beside for path, beside in told.items() if not _there(path)}

@@ -52,7 +52,9 @@ def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
         plot(entry, table, [path])
 
 
-def video(agent, env, path: str | Path, episodes: int | None = None, kwargs: dict[str, Any] | None = None, **settings) -> None:
+def video(
+    agent, env, path: str | Path, episodes: int | None = None, kwargs: dict[str, Any] | None = None, **settings
+) -> None:
     """Film the first and the last of an agent's episodes, from an empty context, side by side (20 unless said).
 
     agent: a ``gla.api.Agent``. env, kwargs, settings: as in its ``learn``. Raises UnsupportedEnvironment
@@ -71,7 +73,9 @@ def video(agent, env, path: str | Path, episodes: int | None = None, kwargs: dic
     try:
         limit = time_limit(made)
         if limit is None or settings.get("env_steps") is not None:
-            raise ConfigError(f"video of {env!r}: no number of episodes ends (expected episodes, and max_episode_steps in kwargs)")
+            raise ConfigError(
+                f"video of {env!r}: no number of episodes ends (expected episodes, and max_episode_steps in kwargs)"
+            )
         policy = agent.policy(made, **settings | {"env_steps": episodes * limit})
         observation, _ = made.reset(seed=settings.get("seed", 0))
         progress = Progress(f"video {env}", episodes, "episodes")
@@ -80,7 +84,9 @@ def video(agent, env, path: str | Path, episodes: int | None = None, kwargs: dic
             earned, done, step = 0.0, False, 0
             while not done:
                 if episode in films:
-                    films[episode].append(_frame(made.render(), f"episode {episode + 1}, step {step}: return {earned:.4g}"))
+                    films[episode].append(
+                        _frame(made.render(), f"episode {episode + 1}, step {step}: return {earned:.4g}")
+                    )
                 observation, reward, terminated, truncated, _ = made.step(policy.act(observation))
                 done, step, earned = terminated or truncated, step + 1, earned + float(reward)
                 policy.observe(float(reward), done)
@@ -131,7 +137,9 @@ def locate(store: str | Path) -> tuple[Path, Path]:
     path = Path(store)
     path = path if path.name == "history.zarr" else path / "history.zarr"
     if not path.is_dir():
-        raise CorruptFile(f"{path}: missing (expected a folder that holds a history.zarr, as results/histories/grid/0-15)")
+        raise CorruptFile(
+            f"{path}: missing (expected a folder that holds a history.zarr, as results/histories/grid/0-15)"
+        )
     beside = path.with_name("digest.json")
     return path, beside if beside.exists() else path.parent.with_suffix(".json")
 
@@ -150,7 +158,9 @@ def schema(store: str | Path) -> str:
         "",
     ]
     for name, array in sorted(arrays.items()):
-        axes = ", ".join(f"{axis} {size}" for axis, size in zip(array.metadata.dimension_names, array.shape, strict=True))
+        axes = ", ".join(
+            f"{axis} {size}" for axis, size in zip(array.metadata.dimension_names, array.shape, strict=True)
+        )
         lines.append(f"{name:<26} {array.dtype!s:<8} ({axes})")
     return "\n".join(lines)
 

@@ -90,7 +90,11 @@ def _watch() -> None:
         else:
             waited += every  # looks are counted, and not the clock's seconds: a process that was stopped did not hang
             if waited >= said and not wait.late:
-                print(f"{wait}: waited for {said:g} s; given up after {wait.limit:g} s (GLA_STEP_SECONDS)", file=sys.stderr, flush=True)
+                print(
+                    f"{wait}: waited for {said:g} s; given up after {wait.limit:g} s (GLA_STEP_SECONDS)",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 said *= 2
             if waited >= wait.limit and not wait.late:
                 wait.late = True

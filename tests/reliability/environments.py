@@ -38,7 +38,11 @@ class Lying(gym.Env):
             self.lie(self)
 
     def _observation(self):
-        return {"place": np.zeros(1, np.float32), "speed": np.zeros(2, np.float32)} if self.parts else np.zeros(3, np.float32)
+        return (
+            {"place": np.zeros(1, np.float32), "speed": np.zeros(2, np.float32)}
+            if self.parts
+            else np.zeros(3, np.float32)
+        )
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -112,7 +116,12 @@ def _deletes_its_space(env: Lying) -> None:
 
 
 REPEATED = np.zeros(1, np.float32)  # NumPy would write it into all three columns
-HANGS = {"loops": _loops, "sleeps": _sleeps, "catches everything": _catches_everything, "heeds no interruption": _heeds_no_interruption}
+HANGS = {
+    "loops": _loops,
+    "sleeps": _sleeps,
+    "catches everything": _catches_everything,
+    "heeds no interruption": _heeds_no_interruption,
+}
 
 # By when each is told. A lie of a step gets and returns what a step returns, one of a reset what a reset returns.
 LIES: dict[str, dict[str, Callable]] = {
@@ -178,7 +187,12 @@ WHERE = {
     "step": f"step {AT}", "parts": f"step {AT}", "first reset": "first reset", "later reset": "reset after step 9", "made": "",
 }  # fmt: skip
 # Numbers that are not finite are found when an update is collected: what a step returns is acted on in the next.
-LATER = {"observation NaN": "step 14", "observation infinite": "step 14", "observation too large": "step 14", "first reset: NaN": "step 0"}
+LATER = {
+    "observation NaN": "step 14",
+    "observation infinite": "step 14",
+    "observation too large": "step 14",
+    "first reset: NaN": "step 0",
+}
 
 
 class Lie:
@@ -194,11 +208,22 @@ class Lie:
         given = {"id": "Lying-v0", "kwargs": {"parts": self.when == "parts"}, "tasks": tasks}
         source = LEARNER.model_copy(update={"environment": "lying", "num_envs": 1})
         if self.stage == "preflight":
-            checked.checked({"environments": {"lying": given}, "sources": {"lying": source.model_dump()}}, cache="checked.json")
+            checked.checked(
+                {"environments": {"lying": given}, "sources": {"lying": source.model_dump()}}, cache="checked.json"
+            )
         elif self.stage == "collect":
-            collect(source, Environment(**given), "lying", range(4), "histories/lying/0-3/history.zarr", "histories/lying/0-3.json")
+            collect(
+                source,
+                Environment(**given),
+                "lying",
+                range(4),
+                "histories/lying/0-3/history.zarr",
+                "histories/lying/0-3.json",
+            )
         else:
-            found = in_context.run_agent(agent.load("agents/agent"), Environment(**given), EVALUATION, "agent", "evaluate lying agent")
+            found = in_context.run_agent(
+                agent.load("agents/agent"), Environment(**given), EVALUATION, "agent", "evaluate lying agent"
+            )
             rows.write_rows(found.frame("agent", "lying", "agent"), "rollouts/lying/agent/agent.parquet")
 
     def named(self) -> list[str]:

@@ -73,7 +73,11 @@ def _tabulate_sources() -> None:
 
 
 def _tabulate_training() -> None:
-    tabulate(training.Options(kind="training", agents=["agent"]), {"by_position": ["agents/agent/by_position.csv"]}, "figures/other.csv")
+    tabulate(
+        training.Options(kind="training", agents=["agent"]),
+        {"by_position": ["agents/agent/by_position.csv"]},
+        "figures/other.csv",
+    )
 
 
 def _plot() -> None:
@@ -196,7 +200,9 @@ def _rollout(compression: str = "snappy", drop: str = "", **columns: Any) -> Non
 
 def _many_rows() -> None:
     """Six million rows in less than a hundred kilobytes."""
-    one = pa.Table.from_pandas(pd.concat([_rows()] * 250_000, ignore_index=True).assign(env_steps=1), preserve_index=False)
+    one = pa.Table.from_pandas(
+        pd.concat([_rows()] * 250_000, ignore_index=True).assign(env_steps=1), preserve_index=False
+    )
     with pq.ParquetWriter(ROLLOUT, one.schema) as writer:
         for _ in range(6):
             writer.write_table(one)
@@ -231,9 +237,14 @@ def _verdicts(text: str) -> None:
     _replace("tables/verdicts.csv", text.encode())
 
 
-def _make_reference(sizes: dict[str, tuple[int, ...]], keys: tuple = (), value: Any = None, dtype: torch.dtype = torch.float32) -> None:
+def _make_reference(
+    sizes: dict[str, tuple[int, ...]], keys: tuple = (), value: Any = None, dtype: torch.dtype = torch.float32
+) -> None:
     """A reference of two policies that is whole but for the sizes of some fields, or for a value of its description."""
-    shapes = Policy((2, 9, 8), (2, 1, 8), (2, 8, 8), (2, 1, 8), (2, 8, 4), (2, 1, 4), (2, 4), (2, 9), (2, 9))._asdict() | sizes
+    shapes = (
+        Policy((2, 9, 8), (2, 1, 8), (2, 8, 8), (2, 1, 8), (2, 8, 4), (2, 1, 4), (2, 4), (2, 9), (2, 9))._asdict()
+        | sizes
+    )
     _replace(REFERENCE, save({name: torch.zeros(shape, dtype=dtype) for name, shape in shapes.items()}))
     body = {"environment": "grid", "split": "test", "tasks": 1, "num_envs": 2, "steps_per_update": 8, "mean_return": [[0.5, None], [1.0, 2.0]],
             "sha256": files.sha256(REFERENCE)}  # fmt: skip

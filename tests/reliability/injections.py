@@ -59,7 +59,16 @@ from gla.windows import across_updates
 
 os.environ["OMP_NUM_THREADS"] = "1"
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["gla.train", "gla.in_context", "gla.figures.drawing", "gla.figures.in_context", "gla.verify", "torch.utils.tensorboard"])
+CONTEXT.set_forkserver_preload(
+    [
+        "gla.train",
+        "gla.in_context",
+        "gla.figures.drawing",
+        "gla.figures.in_context",
+        "gla.verify",
+        "torch.utils.tensorboard",
+    ]
+)
 
 
 class Outcome(NamedTuple):
@@ -332,7 +341,9 @@ def stopped(tree: Tree, folder: Path) -> Path:
     return folder
 
 
-def damaged(tree: Tree, folder: Path, damage: Callable[[Path, random.Random], None], count: int, seed: int = 0) -> Outcome:
+def damaged(
+    tree: Tree, folder: Path, damage: Callable[[Path, random.Random], None], count: int, seed: int = 0
+) -> Outcome:
     """Flip a bit of, cut off or delete a random file, and ask ``verify`` for the one that it is."""
     stopped(tree, folder)
     rng, noticed, lost = random.Random(f"{damage.__name__} {seed}"), 0, 0
@@ -397,7 +408,14 @@ class OnDisk:
         harmed = half_written(Path(), finished)
         _mounts(f"mount -o remount,rw,size=64m {here}")
         work()
-        print("\nOUTCOME", message.startswith("error: "), harmed, content(Path()) != self.wanted, repr(message), file=sys.stderr)
+        print(
+            "\nOUTCOME",
+            message.startswith("error: "),
+            harmed,
+            content(Path()) != self.wanted,
+            repr(message),
+            file=sys.stderr,
+        )
 
 
 def _on_disk(tree: Tree, folder: Path, stage: str, limits: list[str], expected: str) -> Outcome:
@@ -436,7 +454,9 @@ def at_once(tree: Tree, folder: Path, stage: str, count: int) -> Outcome:
         tree.before(stage, folder)
         pair = [Job(work, folder), Job(work, folder)]
         statuses = [p.end() for p in pair]
-        noticed += any(status and "another process is writing it" in p.error() for p, status in zip(pair, statuses, strict=True))
+        noticed += any(
+            status and "another process is writing it" in p.error() for p, status in zip(pair, statuses, strict=True)
+        )
         lost += 0 not in statuses or content(folder) != tree.after(stage)
     return Outcome(count, noticed, lost)
 
@@ -516,7 +536,9 @@ class WrongNumber:
         entry = Environment(id="Faulty-v0", tasks=tasks)
         if self.stage == "collect":
             source = LEARNER.model_copy(update={"environment": "faulty", "num_envs": 1})
-            collecting.collect(source, entry, "faulty", range(4), "histories/faulty/0-3/history.zarr", "histories/faulty/0-3.json")
+            collecting.collect(
+                source, entry, "faulty", range(4), "histories/faulty/0-3/history.zarr", "histories/faulty/0-3.json"
+            )
         elif self.stage == "evaluate":
             in_context.run_agent(agent.load("agents/agent"), entry, EVALUATION, "agent", "evaluate faulty agent")
         elif self.stage == "weights":
@@ -596,13 +618,17 @@ def _describe(**changes) -> None:
 def _digest(**changes) -> None:
     """A store's digest that fits the store as it is."""
     body = files.read_json(STORE[1])
-    body["files"] = {p.relative_to(STORE[0]).as_posix(): files.sha256(p) for p in Path(STORE[0]).rglob("*") if p.is_file()}
+    body["files"] = {
+        p.relative_to(STORE[0]).as_posix(): files.sha256(p) for p in Path(STORE[0]).rglob("*") if p.is_file()
+    }
     body = {k: v for k, v in (body | changes).items() if k != "content"}
     files.write_json(STORE[1], body | {"content": files.fingerprint(body)})
 
 
 def _weights(header: bytes, length: int | None = None) -> None:
-    Path("agents/agent/weights.safetensors").write_bytes((length or len(header)).to_bytes(8, "little") + header + bytes(64))
+    Path("agents/agent/weights.safetensors").write_bytes(
+        (length or len(header)).to_bytes(8, "little") + header + bytes(64)
+    )
     _describe()
 
 
@@ -618,7 +644,9 @@ def _header_of_ten_terabytes() -> None:
 
 
 def _tensor_of_ten_terabytes() -> None:
-    _weights(json.dumps({"head.weight": {"dtype": "F32", "shape": [25 * 10**11], "data_offsets": [0, 10**13]}}).encode())
+    _weights(
+        json.dumps({"head.weight": {"dtype": "F32", "shape": [25 * 10**11], "data_offsets": [0, 10**13]}}).encode()
+    )
 
 
 def _model_of_ten_terabytes() -> None:
@@ -671,7 +699,9 @@ def _store_of_pickles() -> None:
     array[...] = 0
     (Path(STORE[0]) / "reward/0").write_bytes(pickle.dumps(Owned()))
     path = Path(STORE[0]) / "reward/.zarray"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"filters": [{"id": "pickle", "protocol": 5}], "compressor": None}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"filters": [{"id": "pickle", "protocol": 5}], "compressor": None})
+    )
     _digest()
 
 
@@ -681,7 +711,9 @@ def _config_ten_thousand_deep() -> None:
 
 def _bomb() -> None:
     lines = ["a0: &a0 [x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 11))]
-    Path("config.yaml").write_text("environments: {grid: {id: x, kwargs: {a: *a10}}}\n".join(["\n".join(lines) + "\n", ""]))
+    Path("config.yaml").write_text(
+        "environments: {grid: {id: x, kwargs: {a: *a10}}}\n".join(["\n".join(lines) + "\n", ""])
+    )
 
 
 def _read_store() -> None:
@@ -694,7 +726,9 @@ def _load_agent() -> None:
 
 def _train_a_step() -> None:
     training = AGENT.training.model_copy(update={"steps": 1})
-    train.train(AGENT.model_copy(update={"training": training}), "agent", CODE, *MANIFEST, "agents/other", "training/agent")
+    train.train(
+        AGENT.model_copy(update={"training": training}), "agent", CODE, *MANIFEST, "agents/other", "training/agent"
+    )
 
 
 def _load_config() -> None:
@@ -753,7 +787,9 @@ def hostile(tree: Tree, folder: Path) -> Outcome:
         said = running.said if make is _checkpoint_that_runs_a_command else running.error()
         seconds = float(running.said.split("\nSECONDS ")[-1].split()[0]) if "SECONDS" in running.said else float("inf")
         # A checkpoint is no reason to fail: training starts afresh, which takes its time.
-        fine = named in said and (status == 1 and seconds < SECONDS or make is _checkpoint_that_runs_a_command and status == 0)
+        fine = named in said and (
+            status == 1 and seconds < SECONDS or make is _checkpoint_that_runs_a_command and status == 0
+        )
         if not fine:
             print(f"{make.__name__}: status {status}, {seconds} s, {running.said[-1500:]}", file=sys.stderr)
         noticed += fine
@@ -791,7 +827,18 @@ def repairs(folder: Path) -> Outcome:
     """
     found, tests = folder.with_suffix(".xml"), Path(__file__).parents[1] / "workflow/test_workflow.py"
     names = "test_a_repair_that_a_message_orders or test_what_is_deleted_is_made_anew"
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-k", names, f"--junitxml={found}", str(tests)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "slow or not slow",
+        "-k",
+        names,
+        f"--junitxml={found}",
+        str(tests),
+    ]
     subprocess.run(command, cwd=tests.parents[2], check=False)
     (suite,) = ElementTree.parse(found).getroot()
     failed = int(suite.get("failures")) + int(suite.get("errors"))
@@ -813,7 +860,9 @@ def _items(tree: Tree, folder: Path) -> dict[str, Callable[[], Outcome]]:
     }
     for stage in LONG:
         for number in (signal.SIGKILL, signal.SIGTERM):
-            items[f"{stage}: {number.name} at a random moment"] = lambda s=stage, n=number: killed(tree, folder, s, n, 25)
+            items[f"{stage}: {number.name} at a random moment"] = lambda s=stage, n=number: killed(
+                tree, folder, s, n, 25
+            )
     for stage in STAGES:
         items[f"{stage}: SIGKILL at a write"] = lambda s=stage: killed_at_writes(tree, folder, s, 12)
     for stage in STAGES:

@@ -56,7 +56,9 @@ def test_an_environment_and_a_function_are_the_same_as_their_id(agent):
     by_id = agent.learn("InvertedPendulum-v5", episodes=2, seeds=3, kwargs=SHORT)
     made = gym.make("InvertedPendulum-v5", **SHORT)
     by_object = agent.learn(made, episodes=2, seeds=3)
-    by_function = agent.learn(lambda **kwargs: gym.make("InvertedPendulum-v5", **kwargs), episodes=2, seeds=3, kwargs=SHORT)
+    by_function = agent.learn(
+        lambda **kwargs: gym.make("InvertedPendulum-v5", **kwargs), episodes=2, seeds=3, kwargs=SHORT
+    )
     pd.testing.assert_frame_equal(_numbers(by_id), _numbers(by_object))
     pd.testing.assert_frame_equal(_numbers(by_id), _numbers(by_function))
 
@@ -93,7 +95,14 @@ def crossing():
 
 @pytest.mark.usefixtures("crossing")
 @pytest.mark.parametrize(
-    "name", ["InvertedPendulum-v5", "gla/GridWorld-v0", "dm_control/cartpole-balance-v0", "FrozenLake-v1", "gla-test/Crossing-v0"]
+    "name",
+    [
+        "InvertedPendulum-v5",
+        "gla/GridWorld-v0",
+        "dm_control/cartpole-balance-v0",
+        "FrozenLake-v1",
+        "gla-test/Crossing-v0",
+    ],
 )
 def test_stepping_by_hand_is_what_learn_does(agent, name):
     episodes, seed, limit = 3, 7, 20
@@ -143,7 +152,11 @@ def test_what_a_policy_cannot_take_is_said(agent):
         with pytest.raises(ValueError, match="expected 4 finite numbers"):
             policy.act(bad)
     policy.act(np.zeros(4))
-    for reward, done, said in ((np.nan, False, "reward nan"), ("1", False, "reward '1'"), (1.0, "False", "done 'False'")):
+    for reward, done, said in (
+        (np.nan, False, "reward nan"),
+        ("1", False, "reward '1'"),
+        (1.0, "False", "done 'False'"),
+    ):
         with pytest.raises(ValueError, match=said):
             policy.observe(reward, done)
     seen = Corridor()
@@ -159,7 +172,9 @@ def test_an_environment_that_fails_is_named_with_the_seed_and_the_step(agent):
                 raise ZeroDivisionError("no ground")
             return super().step(action)
 
-    with pytest.raises(UnsupportedEnvironment, match=r"'gla-user/Fails-v0', seed \d, step \d+: ZeroDivisionError: no ground") as error:
+    with pytest.raises(
+        UnsupportedEnvironment, match=r"'gla-user/Fails-v0', seed \d, step \d+: ZeroDivisionError: no ground"
+    ) as error:
         agent.learn(Fails, env_steps=60, seeds=3)
     assert isinstance(error.value.__cause__, ZeroDivisionError)  # with its traceback
 

@@ -40,7 +40,14 @@ def test_contenders_take_turns_and_the_first_round_does_not_count():
 def test_a_ratio_is_the_median_of_the_rounds_and_above_one_where_ours_is_better(docs, less, ratio, met):
     table.put_ratio("x", "s", np.array([2.0, 4.0, 30.0]), np.array([1.0, 2.0, 3.0]), "y", 1.0, less=less)
     row = _rows(docs).loc["x"]
-    assert (row["ratio"], row["met"], row["ours"], row["peer"], row["ours_low"], row["ours_high"]) == (ratio, met, 4, 2, 2, 30)
+    assert (row["ratio"], row["met"], row["ours"], row["peer"], row["ours_low"], row["ours_high"]) == (
+        ratio,
+        met,
+        4,
+        2,
+        2,
+        30,
+    )
 
 
 def test_a_row_is_replaced_and_one_that_another_machine_measured_stays(docs):

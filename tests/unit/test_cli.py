@@ -26,7 +26,9 @@ def _run(capsys, *arguments):
 
 
 def test_the_entry_point_is_there():
-    module, _, function = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["gla"].partition(":")
+    module, _, function = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["gla"].partition(
+        ":"
+    )
     assert getattr(import_module(module), function) is cli.main
 
 
@@ -64,7 +66,19 @@ def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_p
         "gym.register('MyEnv-v0', 'gymnasium.envs.classic_control.pendulum:PendulumEnv', max_episode_steps=15)\n"
     )
     monkeypatch.chdir(tmp_path)
-    command = ["learn", "--agent", agent_folder, "--env", "MyEnv-v0", "--episodes", "1", "--seeds", "2", "--conditions", "agent"]
+    command = [
+        "learn",
+        "--agent",
+        agent_folder,
+        "--env",
+        "MyEnv-v0",
+        "--episodes",
+        "1",
+        "--seeds",
+        "2",
+        "--conditions",
+        "agent",
+    ]
     status, _, error = _run(capsys, *command)
     assert status == 2 and "'MyEnv-v0'" in error
     status, out, _ = _run(capsys, *command, "--import", "mymodule")
@@ -83,10 +97,22 @@ def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_p
         (["learn", "--agent", "nowhere", "--env", "Hopper-v5"], 1, "nowhere/agent.json: missing"),
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--seeds", "0"], 2, "seeds: 0 (expected"),
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "3"], 2, "--kwargs: '3' (expected a mapping"),
-        (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{a: 1, a: 2}"], 2, "--kwargs: line 1: a: in line 1 already"),
-        (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{a: 2024-01-01}"], 2, "--kwargs: line 1: a: '2024-01-01' is"),
+        (
+            ["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{a: 1, a: 2}"],
+            2,
+            "--kwargs: line 1: a: in line 1 already",
+        ),
+        (
+            ["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{a: 2024-01-01}"],
+            2,
+            "--kwargs: line 1: a: '2024-01-01' is",
+        ),
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{"], 2, "--kwargs: line 1: "),
-        (["learn", "--agent", "AGENT", "--env", "Humanoid-v5"], 2, "348 observation dimensions (expected at most 64 for the encoding"),
+        (
+            ["learn", "--agent", "AGENT", "--env", "Humanoid-v5"],
+            2,
+            "348 observation dimensions (expected at most 64 for the encoding",
+        ),
         (["inspect", "nowhere"], 1, "nowhere/history.zarr: missing"),
         (["export", "nowhere", "--minari", "--id", "x/y-v0"], 1, "nowhere/history.zarr: missing"),
         (["card", "nowhere"], 1, "nowhere/agent.json: missing"),
@@ -99,7 +125,16 @@ def test_an_error_is_one_sentence_and_a_status(agent_folder, tmp_path, monkeypat
     assert error.startswith(f"gla {command[0]}: error: ") and words in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [[], ["learn"], ["dance"], ["collect", "--config", "c.yaml", "grid"], ["learn", "--agent", "a", "--env", "e", "--episodes", "x"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["learn"],
+        ["dance"],
+        ["collect", "--config", "c.yaml", "grid"],
+        ["learn", "--agent", "a", "--env", "e", "--episodes", "x"],
+    ],
+)
 def test_wrong_usage_is_status_2(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(command)
@@ -129,7 +164,10 @@ def test_inspect_prints_the_schema_and_draws(request, name, tmp_path, capsys):
     status, out, _ = _run(capsys, "inspect", store, "--plot", tmp_path / "h.png")
     assert status == 0 and (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
     assert ("logits" in out) == (name == "grid") and ("\nlog_std " in out) == (name == "pendulum")
-    first = {"grid": "4 lifetimes x 2 streams x 6 updates x 20 steps", "pendulum": "3 lifetimes x 2 streams x 5 updates x 64 steps"}
+    first = {
+        "grid": "4 lifetimes x 2 streams x 6 updates x 20 steps",
+        "pendulum": "3 lifetimes x 2 streams x 5 updates x 64 steps",
+    }
     assert first[name] in out
     assert "(lifetime 4, stream 2, step 120, observation 9)" in out or name != "grid"
 
@@ -139,7 +177,10 @@ def test_inspect_draws_histories_whose_source_writes_no_distributions(tmp_path, 
     collect(source, grid_entry, "walk", range(1), str(tmp_path / "history.zarr"), str(tmp_path / "digest.json"))
     status, out, _ = _run(capsys, "inspect", tmp_path, "--plot", tmp_path / "h.png")
     assert status == 0 and (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
-    assert "gla/GridWorld-v0 (walk): 1 lifetimes x 2 streams x 1 updates x 30 steps, discrete actions" in out and "logits" not in out
+    assert (
+        "gla/GridWorld-v0 (walk): 1 lifetimes x 2 streams x 1 updates x 30 steps, discrete actions" in out
+        and "logits" not in out
+    )
 
 
 def test_inspect_says_that_a_store_is_damaged(pendulum_store, tmp_path, capsys):

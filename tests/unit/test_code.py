@@ -58,10 +58,15 @@ def _stages(config, trees):
     """The code of each stage of a config, as the rules ask for it."""
     own, paths = code.Code(trees), Paths(config)
     environments, evaluations = config["environments"], config["evaluations"]
-    found = {f"collect {name}": own.collection(s, environments[s["environment"]]) for name, s in config["sources"].items()}
+    found = {
+        f"collect {name}": own.collection(s, environments[s["environment"]]) for name, s in config["sources"].items()
+    }
     found |= {f"manifest {name}": own.manifest(d) for name, d in config["datasets"].items()}
     for name, a in config["agents"].items():
-        found[f"train {name}"], found[f"card {name}"] = own.training(a, paths.dataset_of(name)), own.card(paths.dataset_of(name))
+        found[f"train {name}"], found[f"card {name}"] = (
+            own.training(a, paths.dataset_of(name)),
+            own.card(paths.dataset_of(name)),
+        )
     for name, v in evaluations.items():
         entry = environments[v["environment"]]
         for a in v["agents"]:
@@ -112,7 +117,14 @@ def test_every_module_decides_some_result_or_is_known_to_decide_none(trees):
 
 def test_entries_of_the_config_hold_options_and_their_checks_alone(trees):
     """No edit of them makes anything again, and so whatever else decides a result has to stand elsewhere."""
-    used = {name for found in _of_every_kind(trees) for module in found if module in trees for name in trees[module][1] if name.startswith("gla.config.")}
+    used = {
+        name
+        for found in _of_every_kind(trees)
+        for module in found
+        if module in trees
+        for name in trees[module][1]
+        if name.startswith("gla.config.")
+    }
     assert len(used) > 4
     for name in used:
         for node in ast.walk(ast.parse(code.path_of(name).read_text())):
@@ -123,7 +135,9 @@ def test_entries_of_the_config_hold_options_and_their_checks_alone(trees):
 
 def test_every_kind_is_a_module_of_the_package(trees):
     registries = (environments.BACKENDS, ENCODINGS, FIGURES, LABELS, LOSSES, MODELS, SOURCES, WINDOWS)
-    modules = [m for kinds in registries for m in kinds.modules.values()] + [own.module for own in environments.ENVIRONMENTS.values()]
+    modules = [m for kinds in registries for m in kinds.modules.values()] + [
+        own.module for own in environments.ENVIRONMENTS.values()
+    ]
     assert {*modules, *map(module, CONDITIONS)} <= trees.keys()
 
 
@@ -149,7 +163,16 @@ CHANGES = {
     "sources.random": [],
     "storage.collecting": ["collect *"],
     "storage.reading": ["train *", "baseline * ppo_final"],
-    "storage.layout": ["collect *", "manifest *", "train *", "card *", "rollout *", "baseline * ppo_final", "table sources", "draw sources"],
+    "storage.layout": [
+        "collect *",
+        "manifest *",
+        "train *",
+        "card *",
+        "rollout *",
+        "baseline * ppo_final",
+        "table sources",
+        "draw sources",
+    ],
     "environments.grid_world": ["collect grid", "refer grid", *IN_GRID, "table figure*"],
     "environments.point_mass": [],
     "environments.vector": ["collect *", "refer *", *ROLLOUTS],
@@ -216,14 +239,25 @@ def test_a_changed_script_changes_exactly_its_stage(smoke, trees, name):
     assert {f"script {own}" for own in SCRIPTED} == code.scan_scripts(SCRIPTS).keys()
     before = _stages(smoke, trees)
     after = _stages(smoke, trees | {f"script {name}": ["changed", trees[f"script {name}"][1]]})
-    assert {stage for stage in before if after[stage] != before[stage]} == {stage for stage in before if fnmatch(stage, SCRIPTED[name])}
+    assert {stage for stage in before if after[stage] != before[stage]} == {
+        stage for stage in before if fnmatch(stage, SCRIPTED[name])
+    }
 
 
 def test_kinds_that_do_not_use_each_other_share_no_code(trees):
     """An edit of PPO collects no random actions again, and one of projections trains no agent whose encoding has none."""
     own, tabular = code.Code(trees), {"encoding": {"kind": "tabular"}}
-    agent = {"windows": {"kind": "across_updates"}, "labels": {"kind": "recorded"}, "loss": {"kind": "action_likelihood"}, "model": {"kind": "lstm"}}
-    for found in (own.manifest(tabular), own.training(agent, tabular), own.rollout(agent, tabular, "agent", {"id": "Reacher-v5"})):
+    agent = {
+        "windows": {"kind": "across_updates"},
+        "labels": {"kind": "recorded"},
+        "loss": {"kind": "action_likelihood"},
+        "model": {"kind": "lstm"},
+    }
+    for found in (
+        own.manifest(tabular),
+        own.training(agent, tabular),
+        own.rollout(agent, tabular, "agent", {"id": "Reacher-v5"}),
+    ):
         assert "gla.encoding.tabular" in found and "gla.encoding.projected" not in found
     assert not any(name.startswith("gla.learners") for name in own.collection({"kind": "random"}, {"id": "Reacher-v5"}))
 
@@ -239,7 +273,9 @@ def test_a_changed_function_changes_its_module_and_no_other(package):
         assert old in text
         (package / name).write_text(text.replace(old, new, 1))
     after = code.scan()
-    assert {name for name in before if after[name] != before[name]} == {f"gla.{name[:-3].replace('/', '.')}" for name in edits}
+    assert {name for name in before if after[name] != before[name]} == {
+        f"gla.{name[:-3].replace('/', '.')}" for name in edits
+    }
 
 
 def test_comments_docstrings_and_formatting_are_no_code(package, tmp_path):
@@ -275,27 +311,42 @@ def test_a_file_more_in_every_folder_and_a_line_for_it_change_nothing(smoke, pac
 
 
 def test_an_import_counts_wherever_it_stands(smoke, package):
-    statements = ["import gla.added0", "from gla import added1", "from gla.added2 import x", "def f():\n    import gla.added3 as a"]
+    statements = [
+        "import gla.added0",
+        "from gla import added1",
+        "from gla.added2 import x",
+        "def f():\n    import gla.added3 as a",
+    ]
     for number in range(len(statements)):
         (package / f"added{number}.py").write_text("x = 1\n")
     with open(package / "train.py", "a") as file:
         file.write("\n\n" + "\n\n\n".join(statements) + "\n")
     found = _stages(smoke, _scan())
     for number in range(len(statements)):
-        assert {stage for stage, own in found.items() if f"gla.added{number}" in own} == {"train grid_gap1", "train projected_max"}
+        assert {stage for stage, own in found.items() if f"gla.added{number}" in own} == {
+            "train grid_gap1",
+            "train projected_max",
+        }
 
 
 @pytest.mark.parametrize(
     "table, name, change, stages",
     [
-        (environments.ENVIRONMENTS, "gla/GridWorld-v0", {"max_episode_steps": 11}, ["collect grid", "refer grid", *IN_GRID, "table figure*"]),
+        (
+            environments.ENVIRONMENTS,
+            "gla/GridWorld-v0",
+            {"max_episode_steps": 11},
+            ["collect grid", "refer grid", *IN_GRID, "table figure*"],
+        ),
         (environments.ENVIRONMENTS, "gla/PointMass-v0", {"max_episode_steps": 11}, []),
         (CONDITIONS, "random", {"label": "chance"}, ["verdicts", *CURVES]),
         (CONDITIONS, "ppo_final", {"role": "calm"}, ["verdicts", "table figure5", "draw figure5"]),
         (CONDITIONS, "context_wiped", {"dashes": ":"}, []),
     ],
 )
-def test_a_changed_row_of_a_table_changes_exactly_the_stages_that_use_it(smoke, trees, monkeypatch, table, name, change, stages):
+def test_a_changed_row_of_a_table_changes_exactly_the_stages_that_use_it(
+    smoke, trees, monkeypatch, table, name, change, stages
+):
     before = _stages(smoke, trees)
     monkeypatch.setitem(table, name, table[name]._replace(**change))
     after = _stages(smoke, trees)

@@ -20,7 +20,11 @@ OF_AGENTS, OF_BASELINES = ("agent", "control", "ablation"), ("calm", "online", "
 def test_each_has_a_module_with_the_function_that_its_role_needs(condition):
     role, found = CONDITIONS[condition].role, runner(condition)
     assert role in (*OF_AGENTS, *OF_BASELINES) and found.__name__ == module(condition) and found.__doc__
-    needed, other, parameters = ("observe", "run", ("context", "reward", "done")) if role in OF_AGENTS else ("run", "observe", ("entry", "evaluation", "label", "files"))
+    needed, other, parameters = (
+        ("observe", "run", ("context", "reward", "done"))
+        if role in OF_AGENTS
+        else ("run", "observe", ("entry", "evaluation", "label", "files"))
+    )
     assert not hasattr(found, other)
     taken = inspect.signature(getattr(found, needed)).parameters.values()
     assert tuple(p.name for p in taken if p.kind is not p.VAR_KEYWORD) == parameters
@@ -33,7 +37,9 @@ def test_the_folder_has_the_conditions_of_the_table_and_nothing_else():
 
 def test_roles_divide_the_table_in_its_order():
     assert of_role(*OF_AGENTS, *OF_BASELINES) == tuple(CONDITIONS)
-    assert (*IN_CONTEXT, *BASELINES) == (*of_role(*OF_AGENTS), *of_role(*OF_BASELINES)) and of_role("agent") == ("agent",)
+    assert (*IN_CONTEXT, *BASELINES) == (*of_role(*OF_AGENTS), *of_role(*OF_BASELINES)) and of_role("agent") == (
+        "agent",
+    )
     assert of_role("control") == ("rewards_hidden", "rewards_shuffled") and of_role("ablation") == ("context_wiped",)
     assert of_role("calm", "online") == ("random", "zero_action", "online_ppo", "online_linear", "online_ars")
     assert of_role() == of_role("no such role") == ()

@@ -70,7 +70,10 @@ def test_normalising_fills_in_every_default_and_twice_is_once():
     once = normalise(raw)
     assert raw == before
     assert json.dumps(normalise(once)) == json.dumps(once)
-    assert once["agents"]["grid_gap1"]["training"]["weight_decay"] == 0.01 and once["environments"]["pendulum"]["tasks"] == []
+    assert (
+        once["agents"]["grid_gap1"]["training"]["weight_decay"] == 0.01
+        and once["environments"]["pendulum"]["tasks"] == []
+    )
     assert load(once) == load(raw)
     assert yaml.safe_load(yaml.safe_dump(once)) == once  # plain types
 
@@ -94,7 +97,12 @@ def test_whole_numbers_are_numbers():
 def test_a_name_stands_for_the_kind_with_its_defaults(kind):
     """Of every noun that comes in kinds; and of one that is not named, the first is meant."""
     raw, spelled = _smoke(), _smoke()
-    raw["agents"]["grid_gap1"] |= {"model": kind, "windows": "rising_quality", "labels": "later_policy", "loss": "divergence"}
+    raw["agents"]["grid_gap1"] |= {
+        "model": kind,
+        "windows": "rising_quality",
+        "labels": "later_policy",
+        "loss": "divergence",
+    }
     spelled["agents"]["grid_gap1"] |= {
         "model": {"kind": kind}, "windows": {"kind": "rising_quality"}, "labels": {"kind": "later_policy"}, "loss": {"kind": "divergence"},
     }  # fmt: skip
@@ -102,7 +110,11 @@ def test_a_name_stands_for_the_kind_with_its_defaults(kind):
     assert json.dumps(normalise(raw)) == json.dumps(normalise(spelled))
     found = normalise(raw)["agents"]["grid_gap1"]
     assert found["model"] == MODELS.options(kind)().model_dump()
-    assert (found["windows"]["switch"], found["loss"]["direction"], found["labels"]["log_std_floor"]) == (True, "sum", -3.0)
+    assert (found["windows"]["switch"], found["loss"]["direction"], found["labels"]["log_std_floor"]) == (
+        True,
+        "sum",
+        -3.0,
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -127,7 +139,12 @@ def test_the_order_of_any_mapping_does_not_matter(seed):
 # Refusing
 
 
-GRID, PENDULUM, SOURCE, AGENT = ("environments", "grid"), ("environments", "pendulum"), ("sources", "grid"), ("agents", "grid_gap1")
+GRID, PENDULUM, SOURCE, AGENT = (
+    ("environments", "grid"),
+    ("environments", "pendulum"),
+    ("sources", "grid"),
+    ("agents", "grid_gap1"),
+)
 DATASET, TRAINING = ("datasets", "grid"), (*AGENT, "training")
 DELETE = object()
 
@@ -179,10 +196,20 @@ def _refused(*edits):
         ((*AGENT, "windows", "kind"), "both", "agents.grid_gap1.windows.kind", "one of across_updates, rising_quality"),
         ((*AGENT, "loss"), {"kind": [1]}, "agents.grid_gap1.loss.kind", "one of divergence, action_likelihood"),
         ((*AGENT, "model"), 3, "agents.grid_gap1.model", "a mapping with a kind"),
-        ((*DATASET, "encoding", "projections"), "random", "datasets.grid.encoding.projections", "'gaussian' or 'identity'"),
+        (
+            (*DATASET, "encoding", "projections"),
+            "random",
+            "datasets.grid.encoding.projections",
+            "'gaussian' or 'identity'",
+        ),
         ((*DATASET, "encoding", "kind"), "identity", "datasets.grid.encoding.kind", "one of projected, tabular"),
         ((*SOURCE, "kind"), "a2c", "sources.grid.kind", "one of ppo, random"),
-        (("figures", "training", "kind"), "bar", "figures.training.kind", "one of sources, in_context, scaling, training"),
+        (
+            ("figures", "training", "kind"),
+            "bar",
+            "figures.training.kind",
+            "one of sources, in_context, scaling, training",
+        ),
         (("evaluations", "grid", "baselines"), ["best"], "evaluations.grid.baselines.0", "'random', 'zero_action'"),
         # Gaps
         ((*AGENT, "windows", "gap"), 6, "agents.grid_gap1.windows.gap", "at most 5"),
@@ -232,7 +259,12 @@ def _refused(*edits):
         ((*AGENT, "model", "heads"), 5, "agents.grid_gap1.model", "multiple of 2"),
         ((*AGENT, "model", "key_heads"), 3, "agents.grid_gap1.model", "expected a divisor"),
         (("figures", "figure3", "panels", 0, "labels"), ["one"], "figures.figure3.panels[0].labels", "2 of them"),
-        ((*AGENT, "loss"), {"kind": "action_likelihood", "prediction_weight": -1.0}, "agents.grid_gap1.loss.prediction_weight", "equal to 0"),
+        (
+            (*AGENT, "loss"),
+            {"kind": "action_likelihood", "prediction_weight": -1.0},
+            "agents.grid_gap1.loss.prediction_weight",
+            "equal to 0",
+        ),
         (("figures", "sources", "sources"), [], "figures.sources.sources", "at least 1"),
         # Out of every range
         ((*SOURCE, "lifetimes"), 10**12, "sources.grid.lifetimes", "less than or equal to 1000000"),
@@ -241,29 +273,66 @@ def _refused(*edits):
         ((*GRID, "reference", "seed"), 2**30, "environments.grid.reference.seed", "less than 1073741824"),
         ((*SOURCE, "num_updates"), 10**12, "sources.grid.num_updates", "less than or equal to 1000000000"),
         ((*SOURCE, "clip"), 1e300, "sources.grid.clip", "less than or equal to 1000000000"),
-        ((*SOURCE, "num_updates"), 2**31 // 20 + 1, "sources.grid", "of each copy of the environment (expected less than 2147483648)"),
-        (("sources", "walk"), {"environment": "grid", "kind": "random", "num_updates": 10**9}, "sources.walk", "(expected less than 2147483648)"),
+        (
+            (*SOURCE, "num_updates"),
+            2**31 // 20 + 1,
+            "sources.grid",
+            "of each copy of the environment (expected less than 2147483648)",
+        ),
+        (
+            ("sources", "walk"),
+            {"environment": "grid", "kind": "random", "num_updates": 10**9},
+            "sources.walk",
+            "(expected less than 2147483648)",
+        ),
         ((*GRID, "tasks"), {"task": [0, 10**12]}, "environments.grid.tasks", "(expected at most 10000)"),
         ((*DATASET, "held_out_lifetimes"), 1e-300, "datasets.grid.held_out_lifetimes", "greater than or equal to"),
         ((*DATASET, "encoding", "train"), 2**40 + 1, "datasets.grid.encoding.train", "equal to 1099511627776"),
-        ((*DATASET, "encoding", "validation"), 2**40 + 1, "datasets.grid.encoding.validation", "equal to 1099511627776"),
+        (
+            (*DATASET, "encoding", "validation"),
+            2**40 + 1,
+            "datasets.grid.encoding.validation",
+            "equal to 1099511627776",
+        ),
         ((*AGENT, "seed"), 2**64, "agents.grid_gap1.seed", "less than 1073741824"),
-        ((*AGENT, "labels"), {"log_std_floor": -1e300}, "agents.grid_gap1.labels.log_std_floor", "greater than or equal to -20"),
+        (
+            (*AGENT, "labels"),
+            {"log_std_floor": -1e300},
+            "agents.grid_gap1.labels.log_std_floor",
+            "greater than or equal to -20",
+        ),
         ((*TRAINING, "learning_rate"), 1e38, "agents.grid_gap1.training.learning_rate", "less than or equal to 1000"),
         (("evaluations", "grid", "seeds"), 2**20 + 1, "evaluations.grid.seeds", "less than or equal to 1048576"),
         (("evaluations", "grid", "eta"), [0.0, 1e300], "evaluations.grid.eta.1", "less than or equal to 10"),
-        (("figures", "figure3", "panels", 0, "title"), "x" * 201, "figures.figure3.panels.0.title", "at most 200 characters"),
+        (
+            ("figures", "figure3", "panels", 0, "title"),
+            "x" * 201,
+            "figures.figure3.panels.0.title",
+            "at most 200 characters",
+        ),
         # Evidence
-        (("evaluations", "grid", "baselines"), ["ppo_final"], "evaluations.grid.baselines", "expected the baseline reference"),
+        (
+            ("evaluations", "grid", "baselines"),
+            ["ppo_final"],
+            "evaluations.grid.baselines",
+            "expected the baseline reference",
+        ),
         (("evaluations", "grid", "seeds"), 1, "evaluations.grid", "expected at least 2 seeds, or no rewards_shuffled"),
         (("evaluations", "grid", "seed"), 2**20, "evaluations.grid.seed", "less than 1048576"),
-        (("agents", "projected_max", "windows", "gap"), 2, "agents.projected_max.labels.kind", "no snapshot (nearest: 2 and 4;"),
+        (
+            ("agents", "projected_max", "windows", "gap"),
+            2,
+            "agents.projected_max.labels.kind",
+            "no snapshot (nearest: 2 and 4;",
+        ),
     ],
 )
 def test_a_fault_is_one_line_with_key_value_and_what_was_expected(path, value, key, expected):
     (line,) = _refused((path, value))
     inner = list(value.values())[-1] if isinstance(value, dict) else value
-    shown = inner[-1] if isinstance(inner, list) and inner and isinstance(inner[-1], str) and "labels" not in key else inner
+    shown = (
+        inner[-1] if isinstance(inner, list) and inner and isinstance(inner[-1], str) and "labels" not in key else inner
+    )
     assert line.startswith(f"{key}: ")
     shown = shown[1] if key.endswith(".1") else shown
     assert str(shown)[:100] in line and "expected" in line and expected in line
@@ -287,7 +356,9 @@ def test_an_agent_whose_name_legends_leave_out_needs_a_label():
     raw["agents"]["_a"] = raw["agents"]["grid_gap1"]
     raw["evaluations"]["grid"]["agents"] = ["_a", "projected_max"]
     raw["figures"]["figure3"]["panels"] = [{"evaluation": "grid"}]
-    with pytest.raises(ConfigError, match=r"^figures.figure3.panels\[0\].labels: \[\] for '_a', .* \(expected labels that [^\n]*$"):
+    with pytest.raises(
+        ConfigError, match=r"^figures.figure3.panels\[0\].labels: \[\] for '_a', .* \(expected labels that [^\n]*$"
+    ):
         load(raw)
     raw["figures"]["figure3"]["panels"][0]["labels"] = ["a", "b"]
     load(raw)
@@ -338,7 +409,10 @@ def test_seeds_of_projections_and_of_environments_never_meet():
 
     most = {"train": 2**40, "validation": 2**40}
     projected.Options(**most)
-    assert manifests.TRAIN + most["train"] <= manifests.VALIDATION and manifests.VALIDATION + most["validation"] <= manifests.TEST
+    assert (
+        manifests.TRAIN + most["train"] <= manifests.VALIDATION
+        and manifests.VALIDATION + most["validation"] <= manifests.TEST
+    )
     drawn = {}
     for split in ("test", "validation"):
         for seed in (0, 1, 2**20 - 1):
@@ -346,8 +420,13 @@ def test_seeds_of_projections_and_of_environments_never_meet():
             drawn[split, seed] = manifests.TEST + seed_of(v) * 2**20, manifests.TEST + seed_of(v) * 2**20 + v.seeds
     ranges = sorted(drawn.values())
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(ranges)) and ranges[-1][1] < 2**64
-    source, entry = ppo.Options(environment="x", num_updates=1, seed=2**30 - 1), Environment(id="x", reference={"seed": 2**30 - 1})
-    assert source.seed < 2**30 and 2**30 + entry.reference.seed < 2**31  # as gla.reference and the online learners add them
+    source, entry = (
+        ppo.Options(environment="x", num_updates=1, seed=2**30 - 1),
+        Environment(id="x", reference={"seed": 2**30 - 1}),
+    )
+    assert (
+        source.seed < 2**30 and 2**30 + entry.reference.seed < 2**31
+    )  # as gla.reference and the online learners add them
 
 
 @pytest.mark.parametrize(
@@ -357,7 +436,10 @@ def test_seeds_of_projections_and_of_environments_never_meet():
             [(("sources", "pendulum", "lifetimes"), 10**6), (("sources", "pendulum", "lifetimes_per_block"), 4)],
             "sources.pendulum.lifetimes: 1000000 in blocks of 4: 250000 jobs, of 250026 in all (expected at most 100000 in all)",
         ),
-        ([((*AGENT, "seeds"), 10**6)], "agents.grid_gap1.seeds: 1000000: 8000000 jobs, of 8000011 in all (expected at most 100000 in all)"),
+        (
+            [((*AGENT, "seeds"), 10**6)],
+            "agents.grid_gap1.seeds: 1000000: 8000000 jobs, of 8000011 in all (expected at most 100000 in all)",
+        ),
     ],
 )
 def test_more_jobs_than_can_be_planned_are_refused(edits, line):
@@ -386,7 +468,10 @@ def test_ten_thousand_tasks_and_names_take_no_time():
         (1 << 1024, "an integer of 1025 bits (expected at most 1024)"),
         (float("nan"), "nan (expected a number)"),
         ("\ud800", "'\\ud800' (expected text that UTF-8 can hold)"),
-        (datetime.date(2024, 1, 1), "datetime.date(2024, 1, 1) (expected text, a number, true, false, a list or a mapping)"),
+        (
+            datetime.date(2024, 1, 1),
+            "datetime.date(2024, 1, 1) (expected text, a number, true, false, a list or a mapping)",
+        ),
         ({1, 2}, "{1, 2} (expected text, a number, true, false, a list or a mapping)"),
         (b"x", "b'x' (expected text, a number, true, false, a list or a mapping)"),
     ],
@@ -404,7 +489,9 @@ def test_an_alias_that_holds_itself_is_refused():
 
 def test_an_error_is_cut_and_names_are_one_line():
     (line,) = _refused(((*AGENT, "dataset"), "x" * 10**5))
-    assert line.startswith("agents.grid_gap1.dataset: 'xxx") and line.endswith("(expected one of datasets: grid, projected)")
+    assert line.startswith("agents.grid_gap1.dataset: 'xxx") and line.endswith(
+        "(expected one of datasets: grid, projected)"
+    )
     assert len(line) < 1000
     (line,) = _refused((("a\nb",), 1))
     assert line.startswith("'a\\nb': unknown key")
@@ -413,16 +500,66 @@ def test_an_error_is_cut_and_names_are_one_line():
 @pytest.mark.parametrize(
     "path, value, where, expected",
     [
-        ((*GRID, "test_tasks"), [{"goal": [2, 2]}], "environments.grid.test_tasks", "a task of training too (expected none"),
-        ((*GRID, "test_tasks"), [{"goal": [1, 2]}], "environments.grid.test_tasks", "a task of validation too (expected none"),
-        ((*GRID, "test_tasks"), [], "evaluations.grid.agents", "on 2 of the 2 tasks of split test of 'grid', {'goal': [2, 2]} among"),
-        ((*GRID, "validation_tasks"), [], "evaluations.grid_validation.agents", "expected other validation_tasks there, or split training"),
-        (("sources", "pendulum"), DELETE, "datasets.projected.sources", "'pendulum' is not defined (expected one of sources: grid)"),
-        (("sources", "pendulum"), DELETE, "evaluations.pendulum.baselines", "ppo_final, but 0 sources write policies in 'pendulum'"),
-        (("sources", "pendulum"), DELETE, "figures.sources.sources", "'pendulum' is not defined (expected one of sources: grid)"),
-        (("sources", "second"), {"environment": "pendulum", "num_updates": 2}, "evaluations.pendulum.baselines", "2 sources write policies in"),
-        (("sources", "pendulum"), {"environment": "pendulum", "kind": "random"}, "evaluations.pendulum.baselines", "0 sources write policies"),
-        ((*PENDULUM, "tasks"), [{"max_episode_steps": n} for n in (50, 51, 52)], "sources.pendulum.lifetimes", "2 for 3 tasks, so that ppo_final"),
+        (
+            (*GRID, "test_tasks"),
+            [{"goal": [2, 2]}],
+            "environments.grid.test_tasks",
+            "a task of training too (expected none",
+        ),
+        (
+            (*GRID, "test_tasks"),
+            [{"goal": [1, 2]}],
+            "environments.grid.test_tasks",
+            "a task of validation too (expected none",
+        ),
+        (
+            (*GRID, "test_tasks"),
+            [],
+            "evaluations.grid.agents",
+            "on 2 of the 2 tasks of split test of 'grid', {'goal': [2, 2]} among",
+        ),
+        (
+            (*GRID, "validation_tasks"),
+            [],
+            "evaluations.grid_validation.agents",
+            "expected other validation_tasks there, or split training",
+        ),
+        (
+            ("sources", "pendulum"),
+            DELETE,
+            "datasets.projected.sources",
+            "'pendulum' is not defined (expected one of sources: grid)",
+        ),
+        (
+            ("sources", "pendulum"),
+            DELETE,
+            "evaluations.pendulum.baselines",
+            "ppo_final, but 0 sources write policies in 'pendulum'",
+        ),
+        (
+            ("sources", "pendulum"),
+            DELETE,
+            "figures.sources.sources",
+            "'pendulum' is not defined (expected one of sources: grid)",
+        ),
+        (
+            ("sources", "second"),
+            {"environment": "pendulum", "num_updates": 2},
+            "evaluations.pendulum.baselines",
+            "2 sources write policies in",
+        ),
+        (
+            ("sources", "pendulum"),
+            {"environment": "pendulum", "kind": "random"},
+            "evaluations.pendulum.baselines",
+            "0 sources write policies",
+        ),
+        (
+            (*PENDULUM, "tasks"),
+            [{"max_episode_steps": n} for n in (50, 51, 52)],
+            "sources.pendulum.lifetimes",
+            "2 for 3 tasks, so that ppo_final",
+        ),
     ],
 )
 def test_tasks_of_training_are_no_test_and_sources_are_asked_for_where_they_are_needed(path, value, where, expected):
@@ -444,9 +581,16 @@ def test_labels_of_later_policies_have_their_snapshots():
     """An update that a label may ask for and that has no snapshot is named, with those that have one."""
     raw = _smoke()
     source, agent = raw["sources"]["pendulum"], raw["agents"]["projected_max"]
-    assert (source["num_updates"], source["snapshot_every"], agent["windows"]["gap"]) == (6, 2, "max")  # the last has one always
+    assert (source["num_updates"], source["snapshot_every"], agent["windows"]["gap"]) == (
+        6,
+        2,
+        "max",
+    )  # the last has one always
     agent["windows"]["gap"] = [2, 3]
-    with pytest.raises(ConfigError, match=r"the policy of update 3 of 'pendulum', .*nearest: 2 and 4; .*snapshot_every 1, or windows.gap max"):
+    with pytest.raises(
+        ConfigError,
+        match=r"the policy of update 3 of 'pendulum', .*nearest: 2 and 4; .*snapshot_every 1, or windows.gap max",
+    ):
         load(raw)
     source["snapshot_every"] = 1
     load(raw)
@@ -460,13 +604,49 @@ def test_labels_of_later_policies_have_their_snapshots():
 @pytest.mark.parametrize(
     "path, value, key, others, kind",
     [
-        ((*AGENT, "model"), {"kind": "equivariant", "key_heads": 2}, "agents.grid_gap1.model.key_heads", "transformer", "equivariant"),
-        ((*AGENT, "model"), {"kind": "lstm", "window": 8}, "agents.grid_gap1.model.window", "transformer, equivariant", "lstm"),
+        (
+            (*AGENT, "model"),
+            {"kind": "equivariant", "key_heads": 2},
+            "agents.grid_gap1.model.key_heads",
+            "transformer",
+            "equivariant",
+        ),
+        (
+            (*AGENT, "model"),
+            {"kind": "lstm", "window": 8},
+            "agents.grid_gap1.model.window",
+            "transformer, equivariant",
+            "lstm",
+        ),
         ((*AGENT, "model"), {"channels": 2}, "agents.grid_gap1.model.channels", "equivariant", "transformer"),
-        ((*AGENT, "windows"), {"kind": "across_updates", "switch": False}, "agents.grid_gap1.windows.switch", "rising_quality", "across_updates"),
-        ((*AGENT, "windows"), {"kind": "rising_quality", "from_start": 0.5}, "agents.grid_gap1.windows.from_start", "across_updates", "rising_quality"),
-        ((*AGENT, "loss"), {"kind": "action_likelihood", "direction": "sum"}, "agents.grid_gap1.loss.direction", "divergence", "action_likelihood"),
-        ((*DATASET, "encoding"), {"kind": "projected", "states": 9}, "datasets.grid.encoding.states", "tabular", "projected"),
+        (
+            (*AGENT, "windows"),
+            {"kind": "across_updates", "switch": False},
+            "agents.grid_gap1.windows.switch",
+            "rising_quality",
+            "across_updates",
+        ),
+        (
+            (*AGENT, "windows"),
+            {"kind": "rising_quality", "from_start": 0.5},
+            "agents.grid_gap1.windows.from_start",
+            "across_updates",
+            "rising_quality",
+        ),
+        (
+            (*AGENT, "loss"),
+            {"kind": "action_likelihood", "direction": "sum"},
+            "agents.grid_gap1.loss.direction",
+            "divergence",
+            "action_likelihood",
+        ),
+        (
+            (*DATASET, "encoding"),
+            {"kind": "projected", "states": 9},
+            "datasets.grid.encoding.states",
+            "tabular",
+            "projected",
+        ),
         ((*SOURCE,), {"environment": "grid", "kind": "random", "gamma": 0.9}, "sources.grid.gamma", "ppo", "random"),
         (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "training", "sources"),
         (("figures", "training", "x"), "episode", "figures.training.x", "in_context", "training"),
@@ -483,7 +663,9 @@ def test_an_option_of_no_kind_is_refused_with_those_that_there_are():
     assert line.endswith("expected no such key: it is not of 'lstm', which has layers, width, kind)")
 
 
-@pytest.mark.parametrize("name", [*MODELS, "random", "ppo", "model", "loss", "encoding", "constrained", "int", "sources"])
+@pytest.mark.parametrize(
+    "name", [*MODELS, "random", "ppo", "model", "loss", "encoding", "constrained", "int", "sources"]
+)
 @pytest.mark.parametrize("noun", NOUNS)
 def test_what_users_call_their_entries_is_no_kind(noun, name):
     """An entry may bear the name of a kind, of a field that has kinds, or of what pydantic calls a type."""
@@ -491,10 +673,19 @@ def test_what_users_call_their_entries_is_no_kind(noun, name):
     raw[noun] = {name: {"kind": next(iter(raw[noun].values()))["kind"]} if noun == "figures" else {"colour": 1}}
     with pytest.raises(ConfigError) as error:
         load(raw)
-    missing = {"sources": "environment", "environments": "id", "datasets": "sources", "agents": "dataset", "evaluations": "environment"}
+    missing = {
+        "sources": "environment",
+        "environments": "id",
+        "datasets": "sources",
+        "agents": "dataset",
+        "evaluations": "environment",
+    }
     assert f"{noun}.{name}.{missing.get(noun, 'sources')}: missing (expected a value)" in str(error.value).splitlines()
     if noun not in ("sources", "figures"):
-        assert f"{noun}.{name}.colour: unknown key (value 1; expected one of those in config/README.md)" in str(error.value).splitlines()
+        assert (
+            f"{noun}.{name}.colour: unknown key (value 1; expected one of those in config/README.md)"
+            in str(error.value).splitlines()
+        )
 
 
 def _walk(loss, labels="recorded", kind="random"):
@@ -612,7 +803,11 @@ def test_keys_of_several_types_are_put_in_order():
 
 _NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,6}", fullmatch=True).filter(lambda n: n != "baseline")
 _PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**6), 10**6) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**6), 10**6)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
@@ -668,7 +863,9 @@ def test_the_pins_that_matter_are_there():
 
 def test_a_range_of_tasks_stands_for_its_list():
     entry = {"id": "x"}
-    found, listed = (Environment.model_validate(entry | {"tasks": t}) for t in ({"task": [3, 5]}, [{"task": 3}, {"task": 4}]))
+    found, listed = (
+        Environment.model_validate(entry | {"tasks": t}) for t in ({"task": [3, 5]}, [{"task": 3}, {"task": 4}])
+    )
     assert found == listed
     for wrong in ({"task": [5, 3]}, {"task": 5}, {"task": [0, 1], "other": [0, 1]}):
         with pytest.raises(ValueError, match="empty range|list"):

@@ -54,7 +54,9 @@ def test_every_key_that_is_there_twice_is_named_with_both_lines(read):
     ]
 
 
-@pytest.mark.parametrize("text", ["1: a\n0x1: b\n", "yes: a\ntrue: b\n", "'a': 1\n\"a\": 2\n", "null: 1\n~: 2\n", "1: a\n1.0: b\n"])
+@pytest.mark.parametrize(
+    "text", ["1: a\n0x1: b\n", "yes: a\ntrue: b\n", "'a': 1\n\"a\": 2\n", "null: 1\n~: 2\n", "1: a\n1.0: b\n"]
+)
 def test_keys_that_are_equal_are_the_same_however_they_are_written(read, text):
     (line,) = read(text)
     assert line.startswith("line 2: ") and line.endswith("in line 1 already (expected once)")
@@ -74,7 +76,10 @@ def test_two_merges_are_one_of_a_list(read):
         ("a: !!binary aGVsbG8=\n", "line 1: a: 'aGVsbG8=' is of type binary"),
         ("a: !!set {x}\n", "line 1: a: a collection is of type set"),
         ("a: !!omap [x: 1]\n", "line 1: a: a collection is of type omap"),
-        ("a: !!python/object/apply:os.system [x]\n", "line 1: a: a collection is of type python/object/apply:os.system"),
+        (
+            "a: !!python/object/apply:os.system [x]\n",
+            "line 1: a: a collection is of type python/object/apply:os.system",
+        ),
         ("a: !b c\n", "line 1: a: 'c' is of type !b"),
         ("? !!map a\n: b\n", "line 1: a: 'a' is of type map"),
         ("a: !!str [b]\n", "line 1: a: a collection is of type str"),
@@ -109,7 +114,9 @@ def test_a_fault_is_one_line(read, text, expected):
 
 
 def test_merges_that_stand_for_billions_of_keys_are_refused(read):
-    text = "a0: &a0 {x: 1, y: 2}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 11))
+    text = "a0: &a0 {x: 1, y: 2}\n" + "".join(
+        f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 11)
+    )
     assert read(text)[0] == "line 7: a6: merges more than 200000 keys (expected fewer)"
 
 

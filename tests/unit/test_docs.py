@@ -33,12 +33,17 @@ PROGRAMS = ("gla", "make", "snakemake", "python", "pip", "tensorboard", "pre-com
 def _commands():
     """(page, command) of every line of a shell block, of every inline code and of every profile's head, that begins with a program."""
     for profile in sorted((ROOT / "profiles").glob("*/profile.yaml")):
-        yield from ((profile.parent.name, line) for line in re.findall(r"^#   ((?:pip|snakemake) .*)$", profile.read_text(), re.MULTILINE))
+        yield from (
+            (profile.parent.name, line)
+            for line in re.findall(r"^#   ((?:pip|snakemake) .*)$", profile.read_text(), re.MULTILINE)
+        )
     for page in PAGES:
         text = page.read_text()
         blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
         without = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-        lines = [line for b in blocks for line in b.splitlines()] + [" ".join(c.split()) for c in re.findall(r"`([^`]+)`", without)]
+        lines = [line for b in blocks for line in b.splitlines()] + [
+            " ".join(c.split()) for c in re.findall(r"`([^`]+)`", without)
+        ]
         for line in lines:
             line = re.sub(r"\s+#.*", "", line).strip().removeprefix(".venv/bin/")
             # A word alone, as `make` or `gla.cli`, is a name and no command, but for make.
@@ -48,7 +53,11 @@ def _commands():
 
 COMMANDS = sorted(set(_commands()))
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-RULES = {name for p in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")] for name in re.findall(r"^rule (\w+):", p.read_text(), re.MULTILINE)}
+RULES = {
+    name
+    for p in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    for name in re.findall(r"^rule (\w+):", p.read_text(), re.MULTILINE)
+}
 
 
 def _made(config):
@@ -56,12 +65,23 @@ def _made(config):
     paths = Paths(normalise(file.read(ROOT / config)))
     networks = [n for agent in paths.config["agents"] for n in paths.networks(agent)]
     described = {f"{paths.agent(n)}/{name}" for n in networks for name in ("agent.json", "weights.safetensors")}
-    drawn = {f"{paths.results}/figures/{name}.{ending}" for name in paths.config["figures"] for ending in ("pdf", "png", "csv")}
+    drawn = {
+        f"{paths.results}/figures/{name}.{ending}"
+        for name in paths.config["figures"]
+        for ending in ("pdf", "png", "csv")
+    }
     return {*paths.stores(paths.config["sources"]), *paths.digests(paths.config["sources"]), *described, *drawn}
 
 
 def test_commands_are_found_in_the_pages_that_have_them():
-    assert {page for page, _ in COMMANDS} >= {"README.md", "CONTRIBUTING.md", "index.md", "agents.md", "watch.md", "ppo.md"}
+    assert {page for page, _ in COMMANDS} >= {
+        "README.md",
+        "CONTRIBUTING.md",
+        "index.md",
+        "agents.md",
+        "watch.md",
+        "ppo.md",
+    }
     assert {line.split(" ")[0] for _, line in COMMANDS} >= {"gla", "make", "snakemake", "pip", "tensorboard"}
 
 

@@ -93,8 +93,8 @@ def hand_written(text: str) -> list[str]:
         ("[[ rows('a', b=0.5)[0].x ]]%, [[ span(y, 1) ]] times", []),
         ("with gap 30 at temperature 0.7, in episodes of 50 steps", []),
         ("above 0 at 95 %, which is 0 for random actions", []),
-    ("is at 95 % of it, -1 for 0.1 for 10 for", ["95 %", "-1", "0.1", "10"]),
-    ("no number", []),
+        ("is at 95 % of it, -1 for 0.1 for 10 for", ["95 %", "-1", "0.1", "10"]),
+        ("no number", []),
     ],
 )
 def test_numbers_by_hand_are_found(text, found):
@@ -246,7 +246,9 @@ def _template(docs, text):
 
 def test_a_template_sees_the_tables_and_leaves_code_alone(small):
     (small / "results/small/provenance.json").write_text('{"a-agent": {"training": {"parameters": 202485}}}')
-    text = '[% set one = row("small", "swim", "a") %]\n{{ a }} {% b %} x[0] {# c #} [[ number(one.last) ]] [# gone #]d\n\n'
+    text = (
+        '[% set one = row("small", "swim", "a") %]\n{{ a }} {% b %} x[0] {# c #} [[ number(one.last) ]] [# gone #]d\n\n'
+    )
     assert _template(small, text) == "{{ a }} {% b %} x[0] {# c #} 1,234 d\n\n"
     assert _template(small, '[[ number(provenance("small", "a-agent").training.parameters / 1000) ]]k') == "202k"
     (small / "results/small/small.yaml").write_text("agents: {a: {steps: 1000}}")
@@ -303,7 +305,9 @@ def test_published_verdicts_are_those_of_the_published_returns(path, tmp_path):
     for one in Paths(normalise(yaml.safe_load(config.read_text()))).judged():
         names = [f"{Path(r).parent.name}-{Path(r).stem}" for r in one["references"]]
         curves = [_described(made[name], tmp_path / f"{name}.json") for name in names]
-        evaluations.append((one | {"references": curves}, rollouts[rollouts["evaluation"] == one["name"]].drop(columns="evaluation")))
+        evaluations.append(
+            (one | {"references": curves}, rollouts[rollouts["evaluation"] == one["name"]].drop(columns="evaluation"))
+        )
     again = judge(evaluations).to_csv(index=False, float_format="%.6g")
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(folder / "verdicts.csv"), rtol=1e-4)
 

@@ -35,7 +35,13 @@ def _projected(**options):
 
 def _window(b, t):
     """observation, action, reward, end and eta of a window."""
-    return _normal(b, t, 64), _normal(b, t, 16, seed=1), _normal(b, t, seed=2), _normal(b, t, seed=3) > 1, _normal(b, t, seed=4)
+    return (
+        _normal(b, t, 64),
+        _normal(b, t, 16, seed=1),
+        _normal(b, t, seed=2),
+        _normal(b, t, seed=3) > 1,
+        _normal(b, t, seed=4),
+    )
 
 
 def test_a_token_holds_the_last_transition_and_the_new_observation():
@@ -129,7 +135,11 @@ def test_coordinates_in_the_span_of_a_frame_have_its_inner_products(sizes, seed,
     narrow, (d, a) = whole.spanned(sizes), sizes[0]
     (w, own), (rows, basis) = (e.frames(np.array([seed, seed + 1]), 2, _spec(d, a)) for e in (whole, narrow))
     room, most = max(n for n, _ in sizes), max(n for _, n in sizes)
-    assert narrow.sizes == (room, most, 2 * most, (OBSERVATION, ACTION)) and rows.shape == (2, room, d) and basis.shape == (2, most, a)
+    assert (
+        narrow.sizes == (room, most, 2 * most, (OBSERVATION, ACTION))
+        and rows.shape == (2, room, d)
+        and basis.shape == (2, most, a)
+    )
     torch.testing.assert_close(rows.mT @ rows, w.mT @ w, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(basis.mT @ basis, torch.eye(a).expand(2, -1, -1), rtol=1e-4, atol=1e-4)
     assert (basis[:, a:] == 0).all() and narrow.pad(torch.ones(2, a)).shape == (2, most)
@@ -193,7 +203,14 @@ ROWS = st.integers(1, 4)
 STEPS = st.integers(1, 40)
 
 
-@given(b=ROWS, t=STEPS, d=st.integers(1, 70), seed=st.integers(0, 1000), offset=st.sampled_from([0, 1e4]), scale=st.sampled_from([1, 1e-3, 1e20]))
+@given(
+    b=ROWS,
+    t=STEPS,
+    d=st.integers(1, 70),
+    seed=st.integers(0, 1000),
+    offset=st.sampled_from([0, 1e4]),
+    scale=st.sampled_from([1, 1e-3, 1e20]),
+)
 @settings(max_examples=80, deadline=None)
 def test_a_window_is_standardised_to_the_same_bits_as_its_steps(b, t, d, seed, offset, scale):
     x, running = (_normal(b, t, d, seed=seed) + offset) * scale, Standardiser()
@@ -263,14 +280,20 @@ def test_a_window_is_encoded_as_its_steps(b, t, d, a, seed, standardise, discret
     encoding = _projected(standardise=standardise, projections=projections)
     frames = encoding.frames(seed + np.arange(b), b, _spec(d, a, discrete))
     observation, reward = _normal(b, t, d, seed=seed) + 10, _normal(b, t, seed=seed + 1)
-    action = torch.randint(0, a, (b, t), generator=torch.Generator().manual_seed(seed)) if discrete else _normal(b, t, a, seed=seed + 2)
+    action = (
+        torch.randint(0, a, (b, t), generator=torch.Generator().manual_seed(seed))
+        if discrete
+        else _normal(b, t, a, seed=seed + 2)
+    )
     whole, running, steps = encoding.seen(), encoding.seen(), [slice(i, i + 1) for i in range(t)]
     sums = {"rtol": 1e-5, "atol": 1e-5} if projections == "gaussian" else {"rtol": 0, "atol": 0}
     found = torch.cat([encoding.observe(observation[:, i], frames, running) for i in steps], 1)
     torch.testing.assert_close(encoding.observe(observation, frames, whole), found, **sums)
     found = torch.cat([encoding.act(action[:, i], frames) for i in steps], 1)
     torch.testing.assert_close(encoding.act(action, frames), found, **({"rtol": 0, "atol": 0} if discrete else sums))
-    assert torch.equal(encoding.reward(reward, whole), torch.cat([encoding.reward(reward[:, i], running) for i in steps], 1))
+    assert torch.equal(
+        encoding.reward(reward, whole), torch.cat([encoding.reward(reward[:, i], running) for i in steps], 1)
+    )
 
 
 # Tabular
@@ -280,7 +303,15 @@ def _tabular(states=400, actions=30):
     return tabular.Encoding(tabular.Options(states=states, actions=actions))
 
 
-@given(b=ROWS, t=STEPS, states=st.integers(1, 400), actions=st.integers(1, 40), d=st.integers(1, 400), a=st.integers(1, 40), seed=st.integers(0, 1000))
+@given(
+    b=ROWS,
+    t=STEPS,
+    states=st.integers(1, 400),
+    actions=st.integers(1, 40),
+    d=st.integers(1, 400),
+    a=st.integers(1, 40),
+    seed=st.integers(0, 1000),
+)
 @settings(max_examples=60, deadline=None)
 def test_a_tabular_token_holds_states_and_actions_one_hot(b, t, states, actions, d, a, seed):
     assume(d <= states and a <= actions)
@@ -327,7 +358,11 @@ def test_contexts_of_tabular_worlds_are_all_alike():
     [
         (_projected(), _spec(65, 3), r"65 observation dimensions \(expected at most 64 for the encoding 'projected'\)"),
         (_projected(), _spec(4, 17), r"17 action dimensions \(expected at most 16 for the encoding 'projected'\)"),
-        (_projected(), _spec(4, 17, False), r"17 action dimensions \(expected at most 16 for the encoding 'projected'\)"),
+        (
+            _projected(),
+            _spec(4, 17, False),
+            r"17 action dimensions \(expected at most 16 for the encoding 'projected'\)",
+        ),
         (_tabular(), _spec(4, 3, False), r"continuous actions \(expected discrete ones for the encoding 'tabular'\)"),
         (_tabular(), _spec(401, 3), r"401 observation dimensions \(expected at most 400, the encoding's states\)"),
         (_tabular(), _spec(400, 31), r"31 actions \(expected at most 30, the encoding's actions\)"),

@@ -140,9 +140,18 @@ def odd():
     [
         ({"observation": gym.spaces.Box(-1, 1, (0,), np.float32)}, "0 observation dimensions (expected 1 or more)"),
         ({"observation": gym.spaces.Box(0, 255, (8, 8, 3), np.uint8)}, "images, which are not supported"),
-        ({"observation": gym.spaces.Sequence(gym.spaces.Discrete(4))}, "is not supported (expected one that Gymnasium can flatten)"),
-        ({"observation": gym.spaces.Dict({"a": gym.spaces.Box(0, 1, (2, 2), np.float32)})}, "images, which are not supported"),
-        ({"action": gym.spaces.Box(-1, 1, (5000,), np.float32)}, "5000 action dimensions, or discrete actions (expected 1 to 4096)"),
+        (
+            {"observation": gym.spaces.Sequence(gym.spaces.Discrete(4))},
+            "is not supported (expected one that Gymnasium can flatten)",
+        ),
+        (
+            {"observation": gym.spaces.Dict({"a": gym.spaces.Box(0, 1, (2, 2), np.float32)})},
+            "images, which are not supported",
+        ),
+        (
+            {"action": gym.spaces.Box(-1, 1, (5000,), np.float32)},
+            "5000 action dimensions, or discrete actions (expected 1 to 4096)",
+        ),
         ({"action": gym.spaces.Discrete(4097)}, "4097 action dimensions, or discrete actions (expected 1 to 4096)"),
         ({"action": gym.spaces.MultiDiscrete([2**40] * 8)}, "discrete actions (expected 1 to 4096)"),
         ({"action": gym.spaces.MultiBinary(3)}, "expected Discrete, MultiDiscrete, or a Box with one axis"),
@@ -184,7 +193,10 @@ def wide():
 
 def test_any_size_is_made_and_written_down(tmp_path, wide):
     assert env_spec(make(wide)) == EnvSpec(100, 30, True, None, None)
-    entry, sizes = Environment(id=wide), {"environment": "wide", "lifetimes": 2, "num_envs": 2, "num_updates": 2, "num_steps": 16}
+    entry, sizes = (
+        Environment(id=wide),
+        {"environment": "wide", "lifetimes": 2, "num_envs": 2, "num_updates": 2, "num_steps": 16},
+    )
     for source in (ppo.Options(**sizes, update_epochs=1, num_minibatches=2, hidden=8), uniform.Options(**sizes)):
         paths = tmp_path / source.kind / "history.zarr", tmp_path / f"{source.kind}.json"
         collect(source, entry, "wide", range(2), *paths)
@@ -199,17 +211,25 @@ def test_any_size_is_made_and_written_down(tmp_path, wide):
 
 
 def test_what_an_encoding_cannot_hold_is_refused_in_one_line(tmp_path, wide):
-    spec, said = env_spec(make(wide)), "environment 'gla-test/Wide-v0': 100 observation dimensions (expected at most 64 for the encoding 'projected')"
+    spec, said = (
+        env_spec(make(wide)),
+        "environment 'gla-test/Wide-v0': 100 observation dimensions (expected at most 64 for the encoding 'projected')",
+    )
     encoding = projected.Encoding(projected.Options())
     with pytest.raises(UnsupportedEnvironment) as error:
         encoding.check(wide, spec)
     assert str(error.value) == said
-    for size, actions, named in ((65, 16, "65 observation dimensions .expected at most 64"), (64, 17, "17 action dimensions .expected at most 16")):
+    for size, actions, named in (
+        (65, 16, "65 observation dimensions .expected at most 64"),
+        (64, 17, "17 action dimensions .expected at most 16"),
+    ):
         with pytest.raises(UnsupportedEnvironment, match=f"^environment 'x': {named}"):
             encoding.check("x", EnvSpec(size, actions, False, None, None))
     encoding.check("x", EnvSpec(64, 16, True, None, None))
     tabular.Encoding(tabular.Options(states=100, actions=30)).check(wide, spec)
-    with pytest.raises(UnsupportedEnvironment, match="100 observation dimensions .expected at most 99, the encoding's states"):
+    with pytest.raises(
+        UnsupportedEnvironment, match="100 observation dimensions .expected at most 99, the encoding's states"
+    ):
         tabular.Encoding(tabular.Options(states=99, actions=30)).check(wide, spec)
     config = AgentConfig(dataset="d", model=lstm.Options(layers=1, width=8))
     agent = Agent(AgentModel(config, encoding.sizes), config, {"encoding": {"kind": "projected"}})
@@ -226,7 +246,10 @@ def test_what_an_encoding_cannot_hold_is_refused_in_one_line(tmp_path, wide):
     }  # fmt: skip
     with pytest.raises(ConfigError) as error:
         checked(raw, cache=tmp_path / "checked.json")
-    assert str(error.value).splitlines() == [f"datasets.d.sources: 'wide': {said}", f"evaluations.e.agents: 'c': {said}"]
+    assert str(error.value).splitlines() == [
+        f"datasets.d.sources: 'wide': {said}",
+        f"evaluations.e.agents: 'c': {said}",
+    ]
 
 
 @pytest.mark.parametrize("env_id", ["NoSuchThing-v3", "dm_control/cartpole-fly-v0", "Reacher-v99"])
@@ -346,7 +369,13 @@ class _Told(gym.Env):
 
     def step(self, action):
         self.count += 1
-        usual = {"observation": np.zeros(3, np.float32), "reward": 0.0, "terminated": False, "truncated": False, "info": {}}
+        usual = {
+            "observation": np.zeros(3, np.float32),
+            "reward": 0.0,
+            "terminated": False,
+            "truncated": False,
+            "info": {},
+        }
         told = usual | (self.told if self.count == self.at else {})
         if isinstance(told["info"], BaseException):
             raise told["info"]
@@ -359,7 +388,9 @@ class _Told(gym.Env):
 def told():
     """Two copies, the second of which tells something."""
     gym.register("gla-test/Told-v0", _Told)
-    yield lambda **kwargs: VectorEnv("gla-test/Told-v0", [{}, kwargs], 0, [f"environment 'mine', lifetime {i}" for i in range(2)])
+    yield lambda **kwargs: VectorEnv(
+        "gla-test/Told-v0", [{}, kwargs], 0, [f"environment 'mine', lifetime {i}" for i in range(2)]
+    )
     del gym.registry["gla-test/Told-v0"]
 
 
@@ -383,7 +414,9 @@ def test_what_a_step_may_not_return_is_one_line_with_the_environment_and_the_ste
         envs.step(np.zeros(2, int))
     with pytest.raises(UnsupportedEnvironment) as error:
         envs.step(np.zeros(2, int))
-    assert str(error.value).startswith(f"environment 'mine', lifetime 1, step 2: {said}") and "\n" not in str(error.value)
+    assert str(error.value).startswith(f"environment 'mine', lifetime 1, step 2: {said}") and "\n" not in str(
+        error.value
+    )
     envs.close()
 
 
@@ -409,7 +442,14 @@ def test_the_users_own_interruption_goes_through(told):
         envs.step(np.zeros(2, int))
 
 
-@pytest.mark.parametrize("when, where", [("made", "lifetime 1, being made"), ("reset", "lifetime 1, first reset"), ("step", "lifetime 0, or another of 2, up to its end")])
+@pytest.mark.parametrize(
+    "when, where",
+    [
+        ("made", "lifetime 1, being made"),
+        ("reset", "lifetime 1, first reset"),
+        ("step", "lifetime 0, or another of 2, up to its end"),
+    ],
+)
 @pytest.mark.parametrize(
     "change, said",
     [
@@ -446,12 +486,21 @@ def test_what_differs_from_the_usual_and_means_the_same_is_taken_for_it(told):
         envs = told(told=kind, at=0)
         envs.reset()
         step = envs.step(np.zeros(2, int))
-        assert step.observation[1].tolist() == [0, 1.5, 0] and step.reward[1] == 1 and not (step.terminated | step.truncated).any()
+        assert (
+            step.observation[1].tolist() == [0, 1.5, 0]
+            and step.reward[1] == 1
+            and not (step.terminated | step.truncated).any()
+        )
 
 
 @pytest.mark.parametrize(
     "low, high, said",
-    [(1, -1, r"actions between \[1.0\] and \[-1.0\]"), (np.nan, 1, "nan"), (np.inf, np.inf, "inf"), (-2, 2, "expected that of the first")],
+    [
+        (1, -1, r"actions between \[1.0\] and \[-1.0\]"),
+        (np.nan, 1, "nan"),
+        (np.inf, np.inf, "inf"),
+        (-2, 2, "expected that of the first"),
+    ],
 )
 def test_bounds_that_no_action_lies_in_or_that_differ_are_named(told, low, high, said):
     with pytest.raises(UnsupportedEnvironment, match=said):
@@ -470,6 +519,11 @@ def test_the_parts_of_an_observation_are_checked_before_they_are_joined():
     env = make("dm_control/cartpole-swingup-v0")
     space, good = env.unwrapped.observation_space, env.unwrapped.observation_space.sample()
     np.testing.assert_array_equal(flatten(space, good), gym.spaces.flatten(space, good))
-    for bad in (good | {"velocity": np.zeros(3)}, good | {"velocity": ["1", "2"]}, {"velocity": good["velocity"]}, np.zeros(5)):
+    for bad in (
+        good | {"velocity": np.zeros(3)},
+        good | {"velocity": ["1", "2"]},
+        {"velocity": good["velocity"]},
+        np.zeros(5),
+    ):
         with pytest.raises(WrongValue, match="expected"):
             flatten(space, bad)

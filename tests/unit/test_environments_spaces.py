@@ -65,7 +65,9 @@ def test_every_observation_is_one_vector(space, size, states):
     assert all(len(np.flatnonzero(flat)) == 1 for flat in seen) or not states  # one-hot
     envs = VectorEnv("gla-test/Toy-v0", [{"observation": space}] * 2, seed=0)
     first, step = envs.reset(), envs.step(np.array([0, 1]))
-    assert all(x.shape == (2, size) and x.dtype == np.float32 for x in (first, step.observation, step.final_observation))
+    assert all(
+        x.shape == (2, size) and x.dtype == np.float32 for x in (first, step.observation, step.final_observation)
+    )
 
 
 @pytest.mark.parametrize("env_id, size, states", [("FrozenLake-v1", 16, 16), ("Blackjack-v1", 45, 0)])
@@ -170,23 +172,45 @@ def test_large_environments_can_be_made(kwargs, size):
 @pytest.mark.parametrize(
     "kwargs, said",
     [
-        ({"observation": Box(0, 255, (8, 8, 3), np.uint8)}, "look like images, which are not supported (expected flat vectors of real"),
+        (
+            {"observation": Box(0, 255, (8, 8, 3), np.uint8)},
+            "look like images, which are not supported (expected flat vectors of real",
+        ),
         ({"observation": Dict({"place": BOX, "camera": Box(0, 255, (8, 8, 3), np.uint8)})}, "look like images"),
-        ({"observation": Tuple([Discrete(2), Dict({"map": Box(0, 1, (4, 4), np.float32)})])}, "of shape (4, 4) and type float32 look like"),
+        (
+            {"observation": Tuple([Discrete(2), Dict({"map": Box(0, 1, (4, 4), np.float32)})])},
+            "of shape (4, 4) and type float32 look like",
+        ),
         ({"observation": Sequence(BOX)}, "is not supported (expected one that Gymnasium can flatten)"),
-        ({"observation": Dict({"path": Sequence(BOX), "place": BOX})}, "is not supported (expected one that Gymnasium can flatten)"),
+        (
+            {"observation": Dict({"path": Sequence(BOX), "place": BOX})},
+            "is not supported (expected one that Gymnasium can flatten)",
+        ),
         ({"observation": Box(-1, 1, (0,), np.float32)}, "0 observation dimensions (expected 1 or more)"),
         ({"observation": 3}, "observation_space 3 (expected a space of Gymnasium's)"),
         ({"action": Discrete(4097)}, "4097 action dimensions, or discrete actions (expected 1 to 4096)"),
         ({"action": MultiDiscrete([2] * 13)}, "8192 action dimensions, or discrete actions (expected 1 to 4096)"),
         ({"action": MultiDiscrete([10**6] * 13)}, "(expected 1 to 4096)"),
-        ({"action": MultiBinary(3)}, "action space MultiBinary(3) is not supported (expected Discrete, MultiDiscrete, or a Box with one axis"),
-        ({"action": Tuple([Discrete(2), BOX])}, "(expected Discrete, MultiDiscrete, or a Box with one axis, of real numbers)"),
+        (
+            {"action": MultiBinary(3)},
+            "action space MultiBinary(3) is not supported (expected Discrete, MultiDiscrete, or a Box with one axis",
+        ),
+        (
+            {"action": Tuple([Discrete(2), BOX])},
+            "(expected Discrete, MultiDiscrete, or a Box with one axis, of real numbers)",
+        ),
         ({"action": Text(3)}, "(expected Discrete, MultiDiscrete, or a Box with one axis, of real numbers)"),
-        ({"action": Box(0, 3, (2,), np.int64)}, "(expected Discrete, MultiDiscrete, or a Box with one axis, of real numbers)"),
+        (
+            {"action": Box(0, 3, (2,), np.int64)},
+            "(expected Discrete, MultiDiscrete, or a Box with one axis, of real numbers)",
+        ),
     ],
 )
 def test_what_no_agent_can_act_in_is_one_line(kwargs, said):
     with pytest.raises(UnsupportedEnvironment) as error:
         _toy(**kwargs)
-    assert str(error.value).startswith("environment 'gla-test/Toy-v0': ") and said in str(error.value) and "\n" not in str(error.value)
+    assert (
+        str(error.value).startswith("environment 'gla-test/Toy-v0': ")
+        and said in str(error.value)
+        and "\n" not in str(error.value)
+    )

@@ -32,9 +32,7 @@ def _set_state(env, env_id, x):
     inner = env.unwrapped
     if env_id == "Reacher-v4":
         target = x[4:6]
-        inner.set_state(
-            np.concatenate([np.arctan2(x[2:4], x[:2]), target]), np.concatenate([x[6:8], np.zeros(2)])
-        )
+        inner.set_state(np.concatenate([np.arctan2(x[2:4], x[:2]), target]), np.concatenate([x[6:8], np.zeros(2)]))
     elif env_id == CARTPOLE:
         physics = inner._env.physics
         with physics.reset_context():
@@ -83,7 +81,9 @@ def _episodes(envs, steps):
 def test_starts_and_returns_have_the_same_distribution(env_id):
     """Two-sample Kolmogorov-Smirnov at 1 % over all, and the same test does tell other environments apart."""
     kwargs, n = [{"max_episode_steps": 10}] * 64, 31
-    first, returns = zip(*(_episodes(vector_env(b, env_id, kwargs, seed=0), n) for b in ("gymnasium", "envpool")), strict=True)
+    first, returns = zip(
+        *(_episodes(vector_env(b, env_id, kwargs, seed=0), n) for b in ("gymnasium", "envpool")), strict=True
+    )
     assert all(len(r) >= 150 for r in returns)
     moving = [i for i in range(first[0].shape[1]) if first[0][:, i].std() > 1e-9]
     level = 0.01 / (len(moving) + 1)
@@ -96,7 +96,9 @@ def test_starts_and_returns_have_the_same_distribution(env_id):
     assert stats.ks_2samp(returns[0], shifted).pvalue < level
 
 
-@pytest.mark.parametrize("env_id, kwargs", [("Hopper-v4", {}), ("Reacher-v4", {}), (CARTPOLE, {"max_episode_steps": 30})])
+@pytest.mark.parametrize(
+    "env_id, kwargs", [("Hopper-v4", {}), ("Reacher-v4", {}), (CARTPOLE, {"max_episode_steps": 30})]
+)
 def test_no_row_is_the_step_after_an_end(env_id, kwargs):
     """Every row is a transition: the time limit is met to the step, and what follows an end is a start that is acted on."""
     envs = EnvPoolVector(env_id, [kwargs] * 5, seed=2)
@@ -172,7 +174,12 @@ def test_a_step_that_does_not_return_is_told_and_given_up():
         envs.reset()
         envs.step(np.zeros((2, 1)))"""
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"GLA_STEP_SECONDS": "0.5"}, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code],
+        env=os.environ | {"GLA_STEP_SECONDS": "0.5"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     said, *_, last = done.stderr.splitlines()
     where = "lifetime 3, or another of its pool of 2, step 0: "
@@ -193,7 +200,11 @@ def test_ids_and_sizes_are_gymnasiums():
     [
         ("gla/GridWorld-v0", {}, "EnvPool has no 'gla/GridWorld-v0' (expected backend gymnasium)"),
         ("InvertedPendulum-v3", {}, "InvertedPendulum-v3"),
-        ("Ant-v4", {"healthy_z_range": [0.3, 0.9]}, "EnvPool's takes no healthy_z_range (expected backend gymnasium, or some of"),
+        (
+            "Ant-v4",
+            {"healthy_z_range": [0.3, 0.9]},
+            "EnvPool's takes no healthy_z_range (expected backend gymnasium, or some of",
+        ),
         ("HalfCheetah-v4", {"xml_file": "half_cheetah.xml"}, "xml_file"),
         ("Ant-v4", {"healthy_reward": "much"}, "'healthy_reward': 'much'"),
         ("dm_control/finger-spin-v0", {}, "EnvPool's has observations Dict("),
@@ -202,13 +213,20 @@ def test_ids_and_sizes_are_gymnasiums():
 )
 @pytest.mark.parametrize("where", ["sources.mine.backend", "environments.mine.reference.backend"])
 def test_what_envpool_lacks_is_said_when_the_config_is_read(tmp_path, env_id, kwargs, said, where):
-    environment, source = {"id": env_id, "kwargs": kwargs}, {"environment": "mine", "num_updates": 2, "num_steps": 16, "num_minibatches": 2}
+    environment, source = (
+        {"id": env_id, "kwargs": kwargs},
+        {"environment": "mine", "num_updates": 2, "num_steps": 16, "num_minibatches": 2},
+    )
     for entry, key in ((source, "sources.mine.backend"), (environment, "environments.mine.reference.backend")):
-        (entry if key == "sources.mine.backend" else entry.setdefault("reference", {}))["backend"] = "envpool" if key == where else "gymnasium"
+        (entry if key == "sources.mine.backend" else entry.setdefault("reference", {}))["backend"] = (
+            "envpool" if key == where else "gymnasium"
+        )
     with pytest.raises(ConfigError) as error:
         checked({"environments": {"mine": environment}, "sources": {"mine": source}}, cache=tmp_path / "cache.json")
     # What Gymnasium refuses too is blamed before any backend is asked.
-    gymnasiums = {"InvertedPendulum-v3": "environments.mine.id"} | dict.fromkeys(("xml_file", "healthy_reward"), "environments.mine.kwargs")
+    gymnasiums = {"InvertedPendulum-v3": "environments.mine.id"} | dict.fromkeys(
+        ("xml_file", "healthy_reward"), "environments.mine.kwargs"
+    )
     blamed = next((key for named, key in gymnasiums.items() if named in (env_id, *kwargs)), where)
     assert str(error.value).startswith(f"{blamed}: ") and said in str(error.value)
     assert "\n" not in str(error.value)
@@ -220,7 +238,9 @@ def _raw(env_id, **environment):
 
 
 def test_a_task_that_envpool_lacks_is_said(tmp_path):
-    with pytest.raises(ConfigError, match="sources.mine.backend: 'envpool' for environment 'gla/AntDir-v0': EnvPool has no"):
+    with pytest.raises(
+        ConfigError, match="sources.mine.backend: 'envpool' for environment 'gla/AntDir-v0': EnvPool has no"
+    ):
         checked(_raw("gla/AntDir-v0", tasks=[{"direction": 1}]), cache=tmp_path / "cache.json")
 
 
@@ -243,11 +263,25 @@ def test_an_unknown_backend_is_named():
 
 def test_the_store_says_which_backend_made_it(tmp_path):
     source = ppo.Options(
-        environment="p", backend="envpool", lifetimes=2, num_envs=2, num_updates=2, num_steps=64, num_minibatches=2, update_epochs=1
+        environment="p",
+        backend="envpool",
+        lifetimes=2,
+        num_envs=2,
+        num_updates=2,
+        num_steps=64,
+        num_minibatches=2,
+        update_epochs=1,
     )
     bodies = []
     for i in range(2):
-        collect(source, Environment(id="InvertedPendulum-v4"), "p", range(2), tmp_path / f"{i}/history.zarr", tmp_path / f"{i}.json")
+        collect(
+            source,
+            Environment(id="InvertedPendulum-v4"),
+            "p",
+            range(2),
+            tmp_path / f"{i}/history.zarr",
+            tmp_path / f"{i}.json",
+        )
         bodies.append(read_json(tmp_path / f"{i}.json"))
     assert bodies[0] == bodies[1]  # hashes of every file among them
     assert bodies[0]["config"]["source"]["backend"] == "envpool" and bodies[0]["versions"]["envpool"]

@@ -81,4 +81,6 @@ def test_histories_of_uniform_actions_are_exported_too(tmp_path):
         dataset = minari.load_dataset("lake/random-v0")
         assert dataset.storage.metadata["algorithm_name"] == "random"
         episode = next(dataset.iterate_episodes())
-        assert (episode.observations.sum(-1) == 1).all() and dataset.recover_environment().observation_space.shape == (16,)
+        assert (episode.observations.sum(-1) == 1).all() and dataset.recover_environment().observation_space.shape == (
+            16,
+        )

@@ -44,9 +44,21 @@ def rollouts(tmp_path):
 
 def _digest(folder, name, source, curves):
     path = folder / f"{name}.json"
-    body = {"source": source, "environment": "anywhere", "tasks": 1, "mean_return": curves, "num_envs": 2, "steps_per_update": 10}
+    body = {
+        "source": source,
+        "environment": "anywhere",
+        "tasks": 1,
+        "mean_return": curves,
+        "num_envs": 2,
+        "steps_per_update": 10,
+    }
     body |= {"updates": len(curves[0]), "format": 2, "files": {}, "arrays": {}, "lifetimes": list(range(len(curves)))}
-    body |= {"config": {"source": {"kind": "ppo"}, "environment": {"id": "anywhere"}}, "observation_size": 4, "action_size": 2, "discrete": False}
+    body |= {
+        "config": {"source": {"kind": "ppo"}, "environment": {"id": "anywhere"}},
+        "observation_size": 4,
+        "action_size": 2,
+        "discrete": False,
+    }
     path.write_text(json.dumps(body | {"content": fingerprint(body)}))
     return str(path)
 
@@ -155,7 +167,10 @@ def drawable(tmp_path, rollouts):
             _figure("sources", sources=["e", "f"]),
             {"digests": [_digest(tmp_path, n, n, [[1.0, 2.0], [3.0, 5.0]]) for n in "ef"]},
         ),
-        "in_context": (_panel("v", "w"), {"rollouts": [rollouts, rollouts[:2]], "optimal": [5.0, None], "tasks": [1, 1]}),
+        "in_context": (
+            _panel("v", "w"),
+            {"rollouts": [rollouts, rollouts[:2]], "optimal": [5.0, None], "tasks": [1, 1]},
+        ),
         "training": (
             _figure("training", agents=["a", "b"]),
             {"by_position": [_by_position(tmp_path, n, [2.0, 1.0, 0.5]) for n in "ab"]},
@@ -191,7 +206,10 @@ def test_any_usable_name_is_drawn(tmp_path, monkeypatch, name):
     for entry, inputs in (
         (_figure("training", agents=[name]), {"by_position": [_by_position(tmp_path, "a", [2.0, 1.0])]}),
         (_figure("sources", sources=[name]), {"digests": [_digest(tmp_path, "d", name, [[1.0, 2.0]])]}),
-        (_panel("v"), {"rollouts": [[_rollouts(tmp_path, "r", name, "agent", [[1.0, 2.0]])]], "optimal": [None], "tasks": [1]}),
+        (
+            _panel("v"),
+            {"rollouts": [[_rollouts(tmp_path, "r", name, "agent", [[1.0, 2.0]])]], "optimal": [None], "tasks": [1]},
+        ),
     ):
         drawn, draw = [], FIGURES[entry.kind].draw
         monkeypatch.setattr(FIGURES[entry.kind], "draw", lambda *a, d=draw, s=drawn: s.append(d(*a)) or s[0])
@@ -204,7 +222,9 @@ def test_any_usable_name_is_drawn(tmp_path, monkeypatch, name):
 def test_a_panel_in_which_no_episode_ended_is_drawn_empty(tmp_path):
     rollouts = [[_rollouts(tmp_path, n, "x", "agent", r)] for n, r in (("r", []), ("s", [[1.0, 2.0]]))]
     for i, (entry, own) in enumerate([(_panel("v", "w"), rollouts), (_panel("v"), rollouts[:1])]):
-        drawing.tabulate(entry, {"rollouts": own, "optimal": [None] * len(own), "tasks": [1] * len(own)}, tmp_path / "t.csv")
+        drawing.tabulate(
+            entry, {"rollouts": own, "optimal": [None] * len(own), "tasks": [1] * len(own)}, tmp_path / "t.csv"
+        )
         drawing.plot(entry, tmp_path / "t.csv", [tmp_path / f"{i}.png"])
         assert (tmp_path / f"{i}.png").exists()
 
@@ -232,7 +252,12 @@ def test_a_users_own_matplotlibrc_changes_nothing(tmp_path, drawable, monkeypatc
     drawing.tabulate(entry, inputs, tmp_path / "t.csv")
     for name in "ab":
         drawing.plot(entry, tmp_path / "t.csv", [tmp_path / f"{name}.pdf", tmp_path / f"{name}.png"])
-        for key, value in {"lines.linestyle": "--", "axes.facecolor": "red", "savefig.facecolor": "blue", "pdf.compression": 0}.items():
+        for key, value in {
+            "lines.linestyle": "--",
+            "axes.facecolor": "red",
+            "savefig.facecolor": "blue",
+            "pdf.compression": 0,
+        }.items():
             monkeypatch.setitem(plt.rcParams, key, value)
     for ending in ("pdf", "png"):
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
@@ -240,9 +265,7 @@ def test_a_users_own_matplotlibrc_changes_nothing(tmp_path, drawable, monkeypatc
 
 
 def test_labels_stand_in_the_legend_and_titles_above(tmp_path, rollouts):
-    entry = _figure(
-        "in_context", panels=[{"evaluation": "v", "title": "Grid", "agents": ["x"], "labels": ["ours"]}]
-    )
+    entry = _figure("in_context", panels=[{"evaluation": "v", "title": "Grid", "agents": ["x"], "labels": ["ours"]}])
     figure = in_context.draw(entry, in_context.table(entry, [rollouts], [5.0], [1]))
     said = {t.get_text() for t in figure.legends[0].get_texts()}
     assert {"ours", "rewards hidden", "best from scratch: PPO", "random", "zero action", "optimum"} <= said
@@ -286,6 +309,9 @@ def test_more_than_four_panels_go_on_in_a_second_row(rollouts):
     entry = _panel(*"abcde")
     figure = in_context.draw(entry, in_context.table(entry, [rollouts] * 5, [None] * 5, [1] * 5))
     titled = [ax.get_title() for ax in figure.axes]
-    assert titled == ["a", "b", "c", "d", "e", "", "", ""] and [ax.axison for ax in figure.axes] == [True] * 5 + [False] * 3
+    assert (
+        titled == ["a", "b", "c", "d", "e", "", "", ""]
+        and [ax.axison for ax in figure.axes] == [True] * 5 + [False] * 3
+    )
     assert [bool(ax.get_xlabel()) for ax in figure.axes[:5]] == [False, True, True, True, True]
     plt.close(figure)

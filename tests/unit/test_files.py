@@ -30,13 +30,21 @@ def test_the_hash_is_what_sha256sum_checks(tmp_path):
             temporary.write_text(text)
         assert sorted(os.listdir(tmp_path)) == [".a table.csv.sha256", "a table.csv"]
         assert len(hashes(path)) == 1
-        subprocess.run(["sha256sum", "--check", "--strict", hash_file(path).name], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(
+            ["sha256sum", "--check", "--strict", hash_file(path).name], cwd=tmp_path, check=True, capture_output=True
+        )
     remove(path)
     remove(path)
     assert os.listdir(tmp_path) == []
 
 
-@given(data=st.binary(min_size=1, max_size=200), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans(), own=st.booleans())
+@given(
+    data=st.binary(min_size=1, max_size=200),
+    place=st.floats(0, 1, exclude_max=True),
+    bit=st.integers(0, 7),
+    cut=st.booleans(),
+    own=st.booleans(),
+)
 @settings(max_examples=200, deadline=None)
 def test_every_bit_of_a_file_and_of_its_hash_counts(tmp_path_factory, data, place, bit, cut, own):
     path = tmp_path_factory.mktemp("f") / "x.bin"
@@ -102,7 +110,9 @@ def test_a_folder_in_the_place_of_a_hash_is_named(tmp_path):
     hash_file(tmp_path / "x.json").unlink()
     hash_file(tmp_path / "x.json").mkdir()
     for use in (check, read_json, lambda path: write_json(path, 2)):
-        with pytest.raises(CorruptFile, match=r"/\.x\.json\.sha256: a folder \(expected a file, the hash of x\.json\); delete it"):
+        with pytest.raises(
+            CorruptFile, match=r"/\.x\.json\.sha256: a folder \(expected a file, the hash of x\.json\); delete it"
+        ):
             use(tmp_path / "x.json")
 
 
@@ -135,5 +145,11 @@ def test_a_json_that_nests_too_deep_is_named(tmp_path):
 
 
 def test_a_fingerprint_is_of_the_content_whatever_the_order_of_the_keys():
-    assert fingerprint({"a": [1, {"c": 2, "b": 3}]}) == fingerprint({"a": [1, {"b": 3, "c": 2}]}) != fingerprint({"a": [{"c": 2, "b": 3}, 1]})
-    assert fingerprint({"a": {3: 1, "b": 2}}) == fingerprint({"a": {"b": 2, 3: 1}}) != fingerprint({"a": {"b": 1, 3: 2}})  # as YAML has them
+    assert (
+        fingerprint({"a": [1, {"c": 2, "b": 3}]})
+        == fingerprint({"a": [1, {"b": 3, "c": 2}]})
+        != fingerprint({"a": [{"c": 2, "b": 3}, 1]})
+    )
+    assert (
+        fingerprint({"a": {3: 1, "b": 2}}) == fingerprint({"a": {"b": 2, 3: 1}}) != fingerprint({"a": {"b": 1, 3: 2}})
+    )  # as YAML has them

@@ -54,7 +54,9 @@ def test_a_store_has_the_documented_arrays(request, name, d, a, discrete):
         assert group[array].shape[:2] == (source.lifetimes, snapshots)
         assert group[array].metadata.dimension_names[:2] == ("lifetime", "snapshot")
     assert dataset.attrs == {"format": 1, "steps_per_update": source.num_steps, "discrete": discrete}
-    np.testing.assert_array_equal(group["env_steps"][:], np.arange(source.num_updates) * source.num_envs * source.num_steps)
+    np.testing.assert_array_equal(
+        group["env_steps"][:], np.arange(source.num_updates) * source.num_envs * source.num_steps
+    )
 
 
 def test_snapshots_are_kept_as_often_as_asked_and_of_the_last_update(pendulum_store, grid_store):
@@ -107,7 +109,12 @@ def test_the_digest_holds_the_learning_curves(pendulum_store):
     h, body = read(*pendulum_store), read_json(pendulum_store[1])
     curves = np.array(body["mean_return"], dtype=float)
     np.testing.assert_allclose(curves, h.mean_return, rtol=1e-5)
-    assert (body["source"], body["environment"], body["lifetimes"], body["num_envs"]) == ("pendulum", "pendulum", [0, 1, 2], 2)
+    assert (body["source"], body["environment"], body["lifetimes"], body["num_envs"]) == (
+        "pendulum",
+        "pendulum",
+        [0, 1, 2],
+        2,
+    )
 
 
 def _bytes(store):
@@ -273,7 +280,10 @@ def _typed(array, dtype):
 def _policies_of(layout, d=4, h=64, a=1, **axes):
     """All arrays of policies for other environments."""
     fields = sizes(d, h, a)._asdict()
-    return {f"policy_{f}": _sized(layout[f"policy_{f}"], **axes, **{f"{f}_{i}": n for i, n in enumerate(size)}) for f, size in fields.items()}
+    return {
+        f"policy_{f}": _sized(layout[f"policy_{f}"], **axes, **{f"{f}_{i}": n for i, n in enumerate(size)})
+        for f, size in fields.items()
+    }
 
 
 FORGED = {
@@ -304,7 +314,11 @@ def test_arrays_of_other_sizes_or_types_than_the_stores_own_are_refused(copy, na
     _forge(store, digest, **forged(arrays_of(read_digest(digest))))
     with pytest.raises(CorruptFile) as error:
         read(store, digest)
-    assert str(error.value).startswith(f"{store}/{named}: ") and "expected" in str(error.value) and "\n" not in str(error.value)
+    assert (
+        str(error.value).startswith(f"{store}/{named}: ")
+        and "expected" in str(error.value)
+        and "\n" not in str(error.value)
+    )
 
 
 def test_a_digest_whose_sizes_are_not_those_of_its_arrays_is_refused(copy):
@@ -313,27 +327,36 @@ def test_a_digest_whose_sizes_are_not_those_of_its_arrays_is_refused(copy):
     _forge(store, digest, mean=_sized(layout["mean"], action=2))
     with pytest.raises(CorruptFile) as error:
         read_digest(digest)
-    assert str(error.value).startswith(f"{digest}: its parts do not agree (expected: action_size 2, as array 'mean' has); ")
+    assert str(error.value).startswith(
+        f"{digest}: its parts do not agree (expected: action_size 2, as array 'mean' has); "
+    )
     assert "\n" not in str(error.value)
 
 
 def test_policies_are_refused_where_they_alone_are_read(copy):
     store, digest = copy
     _forge(store, digest, **_policies_of(arrays_of(read_digest(digest)), d=5))
-    with pytest.raises(CorruptFile, match=r"policy_w0: float32 of \(3, 3, 5, 64\) \(expected float32 of \(3, 3, 4, 64\)\)"):
+    with pytest.raises(
+        CorruptFile, match=r"policy_w0: float32 of \(3, 3, 5, 64\) \(expected float32 of \(3, 3, 4, 64\)\)"
+    ):
         read(store, digest, {"observation", *POLICIES})
     assert read(store, digest, {"observation", "reward"}).reward.shape == (3, 2, 320)
 
 
 def test_policies_of_integer_actions_have_an_output_for_each_of_them(tmp_path, grid_store):
     """Nothing else in the store says how many actions there are."""
-    store, digest = Path(shutil.copytree(grid_store[0], tmp_path / "history.zarr")), Path(shutil.copy(grid_store[1], tmp_path / "digest.json"))
+    store, digest = (
+        Path(shutil.copytree(grid_store[0], tmp_path / "history.zarr")),
+        Path(shutil.copy(grid_store[1], tmp_path / "digest.json")),
+    )
     layout = arrays_of(read_digest(digest))
     _forge(store, digest, **_policies_of(layout, d=9, a=5))
     with pytest.raises(CorruptFile, match=r"policy_w2: .*expected float32 of \(4, 6, 64, 4\)"):
         read(store, digest)
     _forge(store, digest, **_policies_of(layout, d=9, a=4), logits=_sized(layout["logits"], action=5))
-    with pytest.raises(CorruptFile, match=r"digest.json: its parts do not agree \(expected: action_size 5, as array 'logits' has\)"):
+    with pytest.raises(
+        CorruptFile, match=r"digest.json: its parts do not agree \(expected: action_size 5, as array 'logits' has\)"
+    ):
         read(store, digest)
 
 

@@ -30,8 +30,16 @@ def _ended(last, after=""):
     "last, status, said",
     [
         (SIMULATOR, 0, SAID),
-        ("ThreadPoolExecutor(thread_name_prefix='simulator').submit(time.sleep, 1000)", 0, SAID.replace("simulator", "simulator_0")),
-        (f"{SIMULATOR}; raise ConfigError('x: 1 (expected 2)')", 1, f"error: x: 1 (expected 2) (GLA_DEBUG=1 shows where)\n{SAID}"),
+        (
+            "ThreadPoolExecutor(thread_name_prefix='simulator').submit(time.sleep, 1000)",
+            0,
+            SAID.replace("simulator", "simulator_0"),
+        ),
+        (
+            f"{SIMULATOR}; raise ConfigError('x: 1 (expected 2)')",
+            1,
+            f"error: x: 1 (expected 2) (GLA_DEBUG=1 shows where)\n{SAID}",
+        ),
         ("ThreadPoolExecutor().submit(time.sleep, 0).result()", 0, ""),  # idle, as Zarr's is
         ("threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()", 0, ""),
     ],
@@ -41,7 +49,11 @@ def test_threads_that_are_left_keep_no_finished_job_alive(last, status, said):
 
 
 def test_nothing_is_ended_that_goes_on_after_a_job():
-    assert _ended("threading.Thread(target=time.sleep, args=(1.2,)).start()", "time.sleep(1); print('more')") == (0, "written\nmore\n", "")
+    assert _ended("threading.Thread(target=time.sleep, args=(1.2,)).start()", "time.sleep(1); print('more')") == (
+        0,
+        "written\nmore\n",
+        "",
+    )
 
 
 def test_a_segmentation_fault_says_something():

@@ -17,7 +17,9 @@ from gla.verdicts import fifths
 
 CONTINUOUS = EnvSpec(3, 2, False, -np.ones(2, np.float32), np.ones(2, np.float32))
 DISCRETE = EnvSpec(3, 4, True, None, None)
-GRID = Environment(id="gla/GridWorld-v0", kwargs={"max_episode_steps": 10, "start": [1, 1]}, tasks=[{"goal": [0, 1]}, {"goal": [2, 1]}])
+GRID = Environment(
+    id="gla/GridWorld-v0", kwargs={"max_episode_steps": 10, "start": [1, 1]}, tasks=[{"goal": [0, 1]}, {"goal": [2, 1]}]
+)
 CARTPOLE = Environment(id="CartPole-v1", kwargs={"max_episode_steps": 100})
 ONLINE, LEARNERS = of_role("online"), {"online_linear": LinearActorCritic, "online_ars": RandomSearch}
 MASS = Environment(id="gla/PointMass-v0", tasks=[{"angle": 0.0}, {"angle": 180.0}])
@@ -30,7 +32,9 @@ def _rows(entry, condition, steps=1000, seeds=16):
 def test_a_thousand_steps_are_many_updates_of_ppo(monkeypatch):
     """An update for each fifty steps, so that what is called PPO at equal steps is no untrained network."""
     improved, original = [], Population.improve
-    monkeypatch.setattr(Population, "improve", lambda self, rollout: (improved.append(rollout.reward.shape), original(self, rollout)))
+    monkeypatch.setattr(
+        Population, "improve", lambda self, rollout: (improved.append(rollout.reward.shape), original(self, rollout))
+    )
     _rows(MASS, "online_ppo", seeds=4)
     assert len(improved) >= 10 and {shape[:2] for shape in improved} == {(4, 1)}
 
@@ -53,6 +57,7 @@ def test_each_learner_ends_above_where_it_began_and_above_random_actions(entry, 
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_no_seed_sees_what_another_does(kind, spec):
     """Another reward in one seed changes that seed's actions alone. (What is drawn at random is drawn for all at once.)"""
+
     def actions(changed):
         rng, learner, taken = np.random.default_rng(0), LEARNERS[kind](spec, 4, 0), []
         for t in range(60):
@@ -74,7 +79,15 @@ def test_random_search_goes_where_returns_are_higher():
     learner = RandomSearch(EnvSpec(1, 1, False, -np.ones(1), np.ones(1)), 1, 0, noise=0.1, step=0.1)
     for _ in range(200):
         weight = learner._acting[0, 0, 1]
-        learner.observe(VectorStep(np.zeros((1, 1)), -np.array([(weight - 2.0) ** 2]), np.array([True]), np.array([False]), np.zeros((1, 1))))
+        learner.observe(
+            VectorStep(
+                np.zeros((1, 1)),
+                -np.array([(weight - 2.0) ** 2]),
+                np.array([True]),
+                np.array([False]),
+                np.zeros((1, 1)),
+            )
+        )
     assert learner.weights[0, 0, 1] == pytest.approx(2.0, abs=0.4)
 
 

@@ -70,7 +70,9 @@ def _batch(a, discrete, seed, target, encoding=ENCODING, frame=None):
 def _labelled(a, discrete, seed):
     """A batch whose labels are distributions."""
     mean, log_std = _normal(2, 2, 3, a, seed=seed)
-    return _batch(a, discrete, seed, (ENCODING.pad(mean, NO_ACTION if discrete else 0.0), ENCODING.pad(log_std, LOG_STD_MIN)))
+    return _batch(
+        a, discrete, seed, (ENCODING.pad(mean, NO_ACTION if discrete else 0.0), ENCODING.pad(log_std, LOG_STD_MIN))
+    )
 
 
 def _double(batch):
@@ -183,7 +185,9 @@ def test_tabular_losses_are_those_of_torch_with_any_number_of_actions(states, ac
     own = output[..., :a]
     torch.testing.assert_close(_likelihood(output, batch, encoding), -Categorical(logits=own).log_prob(action))
     logits = _normal(2, 3, a, seed=2)
-    batch = batch._replace(target=(encoding.pad(logits, NO_ACTION), encoding.pad(torch.zeros_like(logits), LOG_STD_MIN)))
+    batch = batch._replace(
+        target=(encoding.pad(logits, NO_ACTION), encoding.pad(torch.zeros_like(logits), LOG_STD_MIN))
+    )
     expected = kl_divergence(Categorical(logits=logits), Categorical(logits=own))
     torch.testing.assert_close(_policy("forward", output, batch, encoding), expected, rtol=1e-4, atol=1e-5)
 
@@ -192,7 +196,11 @@ def test_tabular_losses_are_those_of_torch_with_any_number_of_actions(states, ac
 def test_the_best_constant_output_is_the_actions_own_distribution(discrete):
     """Where the likelihood is largest, its gradient is zero: frequencies, or mean and deviation of the actions taken."""
     frame, generator = torch.eye(ACTION, 3).expand(2, -1, -1), torch.Generator().manual_seed(0)
-    action = torch.randint(0, 3, (2, 400), generator=generator) if discrete else 2 + 3 * torch.randn(2, 400, 3, generator=generator)
+    action = (
+        torch.randint(0, 3, (2, 400), generator=generator)
+        if discrete
+        else 2 + 3 * torch.randn(2, 400, 3, generator=generator)
+    )
     target = one_hot(action, 3).float() if discrete else action
     batch = _batch(3, discrete, 0, (ENCODING.pad(target, NO_ACTION),), frame=frame)
     best = torch.zeros(2 * ACTION)

@@ -22,7 +22,9 @@ MODEL_KINDS = list(MODELS)
 ATTEND = ["transformer", "equivariant"]  # those with a window of attention, and a cache
 LONG = 2 * CHUNK + 9  # tokens: more than one chunk, and no multiple of it
 KINDS, ATTENDING = st.sampled_from(MODEL_KINDS), st.sampled_from(ATTEND)
-OPTIONS = {kind: {"width": 16} | ({"heads": 2} if "heads" in MODELS.options(kind).model_fields else {}) for kind in MODELS}
+OPTIONS = {
+    kind: {"width": 16} | ({"heads": 2} if "heads" in MODELS.options(kind).model_fields else {}) for kind in MODELS
+}
 
 
 def _normal(*shape, seed=0):
@@ -78,7 +80,13 @@ def test_no_output_depends_on_a_later_token(kind, t, cut, layers):
         torch.testing.assert_close(found[:, :cut], again[:, :cut], rtol=0, atol=1e-5)
 
 
-@given(kind=ATTENDING, t=st.integers(2, 12), cut=st.integers(1, 11), window=st.none() | st.integers(1, 12), layers=st.integers(1, 3))
+@given(
+    kind=ATTENDING,
+    t=st.integers(2, 12),
+    cut=st.integers(1, 11),
+    window=st.none() | st.integers(1, 12),
+    layers=st.integers(1, 3),
+)
 @settings(max_examples=30, deadline=None)
 @torch.no_grad()
 def test_no_output_of_a_window_of_attention_depends_on_a_later_token(kind, t, cut, window, layers):
@@ -129,7 +137,9 @@ def test_decoding_step_by_step_equals_the_forward_pass(kind, t, layers, seed):
     torch.testing.assert_close(found, output, rtol=1e-3, atol=1e-3)
 
 
-@given(kind=ATTENDING, t=st.integers(1, 20), window=st.integers(1, 24), layers=st.integers(1, 3), seed=st.integers(0, 100))
+@given(
+    kind=ATTENDING, t=st.integers(1, 20), window=st.integers(1, 24), layers=st.integers(1, 3), seed=st.integers(0, 100)
+)
 @settings(max_examples=40, deadline=None)
 @torch.no_grad()
 def test_decoding_with_a_ring_of_keys_equals_the_forward_pass_with_a_window(kind, t, window, layers, seed):
@@ -219,13 +229,17 @@ def test_under_autocast_outputs_are_nearly_those_of_float32(kind):
     expected = model(x)[1]
     assert found.dtype == torch.float32 and features.isfinite().all()
     difference = (found - expected).norm()
-    assert difference == 0 if kind == "lstm" else 0 < difference < 0.05 * expected.norm()  # a recurrence adds its rounding up
+    assert (
+        difference == 0 if kind == "lstm" else 0 < difference < 0.05 * expected.norm()
+    )  # a recurrence adds its rounding up
 
 
 @given(kind=KINDS, layers=st.integers(1, 3), width=st.sampled_from([8, 16, 24]), heads=st.sampled_from([1, 2, 4]),
        batch=st.integers(1, 4), length=st.integers(1, 50), window=st.none() | st.integers(1, 50), key_heads=st.sampled_from([None, 1]))  # fmt: skip
 @settings(max_examples=60, deadline=None)
-def test_the_bytes_of_a_state_are_those_of_the_tensors_that_it_holds(kind, layers, width, heads, batch, length, window, key_heads):
+def test_the_bytes_of_a_state_are_those_of_the_tensors_that_it_holds(
+    kind, layers, width, heads, batch, length, window, key_heads
+):
     wanted = {"layers": layers, "width": width, "heads": heads, "window": window, "key_heads": key_heads}
     options = MODELS.options(kind)(**{k: v for k, v in wanted.items() if k in MODELS.options(kind).model_fields})
     with torch.device("meta"):
@@ -279,7 +293,9 @@ def test_kinds_are_a_list_of_names_and_an_unknown_one_is_named():
         assert kind in MODELS and MODELS.options(kind)().kind == kind
     for kind in ("attention", "os", "../train"):
         assert kind not in MODELS
-        with pytest.raises(ConfigError, match=r"model.kind: .* .expected one of transformer, equivariant, lstm, gated_delta"):
+        with pytest.raises(
+            ConfigError, match=r"model.kind: .* .expected one of transformer, equivariant, lstm, gated_delta"
+        ):
             MODELS[kind]
 
 
@@ -371,7 +387,12 @@ def test_an_equivariant_model_turns_with_its_observations_and_actions(seed, laye
 
 
 @pytest.mark.parametrize("discrete", [True, False])
-@given(d=st.integers(1, 64), a=st.integers(1, 16), more=st.tuples(st.integers(0, 5), st.integers(0, 5)), seed=st.integers(0, 100))
+@given(
+    d=st.integers(1, 64),
+    a=st.integers(1, 16),
+    more=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    seed=st.integers(0, 100),
+)
 @example(d=64, a=16, more=(0, 0), seed=0)
 @example(d=4, a=2, more=(3, 4), seed=1)
 @settings(max_examples=15, deadline=None)
@@ -388,7 +409,12 @@ def test_an_equivariant_model_is_the_same_function_of_coordinates_in_the_span_of
     for encoding, model in ((whole, wide), (narrow, other)):
         frames, seen = encoding.frames(np.arange(3) + seed, 3, EnvSpec(d, a, discrete, None, None)), encoding.seen()
         action = encoding.act(taken.argmax(-1) if discrete else taken, frames)
-        steps = Encoded(encoding.observe(x, frames, seen), action, encoding.reward(_normal(3, 9, seed=seed + 2), seen), _normal(3, 9, seed=seed + 3) > 1)
+        steps = Encoded(
+            encoding.observe(x, frames, seen),
+            action,
+            encoding.reward(_normal(3, 9, seed=seed + 2), seen),
+            _normal(3, 9, seed=seed + 3) > 1,
+        )
         shown = tokens(steps, torch.zeros(3, 9))
         assert shown.shape[-1] == encoding.sizes.token
         found += [encoding.distribution(model(shown)[1], frames.a)]
@@ -460,10 +486,14 @@ def test_the_equivariant_model_is_what_its_terms_say_and_so_are_its_gradients(se
         if ".gates." in name:  # the same for every token at first, which would hide a confusion of them
             torch.nn.init.normal_(p)
     weight = _normal(2, t, 32, seed=seed).double()
-    with mock.patch.object(torch.Tensor, "float", lambda x: x):  # what is kept in float32 under autocast stays in float64
+    with mock.patch.object(
+        torch.Tensor, "float", lambda x: x
+    ):  # what is kept in float32 under autocast stays in float64
         found, expected = model(x)[1], _Plain(model)(x)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-    gradients = [torch.autograd.grad((y * weight).sum(), list(model.parameters()), allow_unused=True) for y in (found, expected)]
+    gradients = [
+        torch.autograd.grad((y * weight).sum(), list(model.parameters()), allow_unused=True) for y in (found, expected)
+    ]
     for (name, _), a, b in zip(model.named_parameters(), *gradients, strict=True):
         assert (a is None) == (b is None), name
         if a is not None:
@@ -500,7 +530,10 @@ def _inputs(batch, heads, t, head, slowest, quickest, seed):
 @example(batch=1, heads=2, t=2 * CHUNK, head=8, rates=[1e-6, 1e-6], seed=0)
 @settings(max_examples=40, deadline=None)
 def test_chunks_are_the_recurrence_and_so_are_their_gradients(batch, heads, t, head, rates, seed):
-    inputs, weight = _inputs(batch, heads, t, head, *sorted(rates), seed), _normal(batch, heads, t, head, seed=seed + 9).double()
+    inputs, weight = (
+        _inputs(batch, heads, t, head, *sorted(rates), seed),
+        _normal(batch, heads, t, head, seed=seed + 9).double(),
+    )
     found, expected = chunked(*inputs), _recurrence(*inputs)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     for a, b in zip(*(torch.autograd.grad((y * weight).sum(), inputs) for y in (found, expected)), strict=True):

@@ -107,7 +107,9 @@ def test_gradients_are_clipped_for_each_lifetime_alone():
         for part in p.grad.split(2):
             part[1] *= 1e-6
     population._clip_gradients()
-    norms = [sum(part[k].square().sum() for p in population.parameters.values() for part in p.grad.split(2)) for k in (0, 1)]
+    norms = [
+        sum(part[k].square().sum() for p in population.parameters.values() for part in p.grad.split(2)) for k in (0, 1)
+    ]
     assert norms[0].sqrt() == pytest.approx(0.5, rel=1e-3)
     assert 0 < norms[1].sqrt() < 1e-3
 
@@ -164,11 +166,21 @@ def test_the_written_out_gradient_is_that_of_the_loss(env_id, spread):
 def test_fast_tanh_is_tanh():
     x = torch.linspace(-30, 30, 10001)
     torch.testing.assert_close(tanh_(x.clone()), torch.tanh(x), rtol=0, atol=3e-7)
-    assert tanh_(torch.tensor([torch.inf, -torch.inf])).tolist() == [1.0, -1.0] and tanh_(torch.tensor([torch.nan])).isnan()
+    assert (
+        tanh_(torch.tensor([torch.inf, -torch.inf])).tolist() == [1.0, -1.0]
+        and tanh_(torch.tensor([torch.nan])).isnan()
+    )
 
 
 def test_it_learns_the_grid_world():
-    ppo = PPO(num_updates=30, num_steps=20, update_epochs=4, num_minibatches=4, learning_rate=3.0e-3, normalize_observations=False)
+    ppo = PPO(
+        num_updates=30,
+        num_steps=20,
+        update_epochs=4,
+        num_minibatches=4,
+        learning_rate=3.0e-3,
+        normalize_observations=False,
+    )
     population = Population(ppo, "gla/GridWorld-v0", {"goal": [0, 2]}, [], range(4), 8, seed=0)
     tracker, returns = ReturnTracker(4, 8), []
     for _ in range(ppo.num_updates):
@@ -209,21 +221,27 @@ def test_a_number_that_goes_wrong_is_named(monkeypatch):
         return result
 
     monkeypatch.setattr(VectorEnv, "step", broken)
-    with pytest.raises(NumericalError, match="environment 'reacher', lifetime 6, update 0, copy 0, step 0: reward is not finite"):
+    with pytest.raises(
+        NumericalError, match="environment 'reacher', lifetime 6, update 0, copy 0, step 0: reward is not finite"
+    ):
         population.collect()
 
 
 def test_what_a_policy_puts_out_is_a_number():
     population = _population(range(5, 7), 1, "gla/GridWorld-v0", name="e")
     population.parameters["b2"][1] = torch.nan
-    with pytest.raises(NumericalError, match="environment 'e', lifetime 6, update 0, copy 0, step 0: mean is not finite"):
+    with pytest.raises(
+        NumericalError, match="environment 'e', lifetime 6, update 0, copy 0, step 0: mean is not finite"
+    ):
         population.collect()
 
 
 def test_what_an_environment_raises_is_named():
     population = _population(range(5, 7), 2, name="reacher")
     population.envs.envs[3].unwrapped.step = lambda _: 1 // 0
-    with pytest.raises(UnsupportedEnvironment, match="^environment 'reacher', lifetime 6, copy 1, step 0: ZeroDivisionError: "):
+    with pytest.raises(
+        UnsupportedEnvironment, match="^environment 'reacher', lifetime 6, copy 1, step 0: ZeroDivisionError: "
+    ):
         population.collect()
 
 

@@ -121,13 +121,17 @@ def test_a_fault_is_one_line_with_key_value_and_what_was_expected(cache, edits, 
 
 @pytest.mark.skipif(shutil.which("latex") is not None, reason="LaTeX is here")
 def test_latex_is_asked_for_where_there_is_none(cache):
-    with pytest.raises(ConfigError, match="^figures.figure3.style: {'text.usetex': True} .expected .* latex could not be found"):
+    with pytest.raises(
+        ConfigError, match="^figures.figure3.style: {'text.usetex': True} .expected .* latex could not be found"
+    ):
         checked.checked(_edited((STYLE, {"text.usetex": True})), cache=cache)
 
 
 @pytest.mark.parametrize("title", ["$x^2$", "it costs $5", r"\$5 and $x$", "two\nlines"])
 def test_text_that_can_be_drawn_may_be_drawn(cache, title):
-    checked.checked(_edited(((*PANEL, "title"), title), (STYLE, {"font.size": 7, "savefig.dpi": "figure"})), cache=cache)
+    checked.checked(
+        _edited(((*PANEL, "title"), title), (STYLE, {"font.size": 7, "savefig.dpi": "figure"})), cache=cache
+    )
 
 
 def test_an_envpool_that_raises_is_told_in_one_line(cache, monkeypatch):
@@ -138,8 +142,13 @@ def test_an_envpool_that_raises_is_told_in_one_line(cache, monkeypatch):
     envpool.settings = settings
     monkeypatch.setitem(sys.modules, "gla.environments.envpool", envpool)
     with pytest.raises(ConfigError) as error:
-        checked.checked(_edited(((*PENDULUM, "reference"), {"backend": "envpool"}), (KWARGS, {"max_episode_steps": 49})), cache=cache)
-    assert str(error.value).startswith("environments.pendulum.reference.backend: 'envpool' for 'InvertedPendulum-v5' with {'max_")
+        checked.checked(
+            _edited(((*PENDULUM, "reference"), {"backend": "envpool"}), (KWARGS, {"max_episode_steps": 49})),
+            cache=cache,
+        )
+    assert str(error.value).startswith(
+        "environments.pendulum.reference.backend: 'envpool' for 'InvertedPendulum-v5' with {'max_"
+    )
     assert "OverflowError: too large (expected one that EnvPool can make)" in str(error.value)
 
 
@@ -147,7 +156,10 @@ def test_what_envpool_cannot_step_is_named_where_it_was_asked_for(cache):
     """A reference whose sources never asked for it, and a source whose reference never did."""
     pytest.importorskip("envpool")
     with pytest.raises(ConfigError) as error:
-        checked.checked(_edited(((*PENDULUM, "reference"), {"backend": "envpool"}), ((*GRID, "reference"), {"backend": "envpool"})), cache=cache)
+        checked.checked(
+            _edited(((*PENDULUM, "reference"), {"backend": "envpool"}), ((*GRID, "reference"), {"backend": "envpool"})),
+            cache=cache,
+        )
     (line,) = str(error.value).splitlines()  # InvertedPendulum is among EnvPool's
     assert line.startswith("environments.grid.reference.backend: 'envpool' for environment 'gla/GridWorld-v0'"), line
     with pytest.raises(ConfigError) as error:
@@ -174,10 +186,14 @@ gym.register("Mine-v0", Mine, max_episode_steps=LIMIT)
 def _check_mine(folder, module):
     """Preflight of an environment of one's own, in a process that has not imported it."""
     raw = {"environments": {"mine": {"id": "mymodule:Mine-v0"}}}
-    code = f"import json; from gla.checked import checked; print(json.dumps(checked({raw}, cache='checked.json').facts))"
+    code = (
+        f"import json; from gla.checked import checked; print(json.dumps(checked({raw}, cache='checked.json').facts))"
+    )
     (folder / "mymodule.py").write_text(module)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_an_environment_of_ones_own_that_was_edited_is_asked_again(tmp_path):
@@ -190,9 +206,21 @@ def test_an_environment_of_ones_own_that_was_edited_is_asked_again(tmp_path):
     "found, made, said",
     [
         ("0.0, False", "'1', False", "mine.id: environment 'mymodule:Mine-v0', step 0: reward '1' (expected one"),
-        ("0.0, False", "np.nan, False", "mine.id: environment 'mymodule:Mine-v0': reward of step 0 nan (expected finite"),
-        ("return np.zeros(3, np.float32), {}", "return np.zeros(3, np.float32)", "first reset: reset returned of shape (3,)"),
-        ("return np.zeros(3, np.float32), {}", "raise OSError(2, 'gone')", "first reset: FileNotFoundError: [Errno 2] gone (expected"),
+        (
+            "0.0, False",
+            "np.nan, False",
+            "mine.id: environment 'mymodule:Mine-v0': reward of step 0 nan (expected finite",
+        ),
+        (
+            "return np.zeros(3, np.float32), {}",
+            "return np.zeros(3, np.float32)",
+            "first reset: reset returned of shape (3,)",
+        ),
+        (
+            "return np.zeros(3, np.float32), {}",
+            "raise OSError(2, 'gone')",
+            "first reset: FileNotFoundError: [Errno 2] gone (expected",
+        ),
         ("import numpy as np", "raise SystemExit(0)", "SystemExit: 0 (expected one that can be made)"),
     ],
 )
@@ -210,7 +238,14 @@ def test_an_environment_of_ones_own_is_found_and_not_imported(tmp_path, monkeypa
     for name in ("__init__.py", "mine.py", "part/__init__.py"):
         (tmp_path / "whole" / name).write_text("raise RuntimeError")
     beside = ["whole/part/arm.xml", "whole/part/meshes/hand", "whole/table.json"]
-    for name in (*beside, "whole/.git/config", "whole/part/.arm.xml.swp", "whole/__pycache__/mine.txt", "whole/mine.pyc", "whole/fast.abi3.so"):
+    for name in (
+        *beside,
+        "whole/.git/config",
+        "whole/part/.arm.xml.swp",
+        "whole/__pycache__/mine.txt",
+        "whole/mine.pyc",
+        "whole/fast.abi3.so",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     os.mkfifo(tmp_path / "whole/pipe")
@@ -230,7 +265,10 @@ def test_an_environment_of_ones_own_is_found_and_not_imported(tmp_path, monkeypa
 def test_every_fault_is_told_at_once(cache):
     with pytest.raises(ConfigError) as error:
         checked.checked(_edited(((*GRID, "id"), "A-v0"), ((*PENDULUM, "id"), "B-v0")), cache=cache)
-    assert [line.split(":")[0] for line in str(error.value).splitlines()] == ["environments.grid.id", "environments.pendulum.id"]
+    assert [line.split(":")[0] for line in str(error.value).splitlines()] == [
+        "environments.grid.id",
+        "environments.pendulum.id",
+    ]
 
 
 def test_what_environments_are_like_is_told_and_kept(cache, monkeypatch):
@@ -239,7 +277,13 @@ def test_what_environments_are_like_is_told_and_kept(cache, monkeypatch):
 
     found = facts()
     assert found["grid"] == {"observation_size": 9, "action_size": 4, "discrete": True, "states": 0, "time_limit": 10}
-    assert found["pendulum"] == {"observation_size": 4, "action_size": 1, "discrete": False, "states": 0, "time_limit": 50}
+    assert found["pendulum"] == {
+        "observation_size": 4,
+        "action_size": 1,
+        "discrete": False,
+        "states": 0,
+        "time_limit": 50,
+    }
     monkeypatch.setattr(preflight, "_facts", None)  # no environment is made again
     assert facts() == found
     with pytest.raises(TypeError):
@@ -269,13 +313,31 @@ WHERE = "datasets.projected.sources: 'pendulum': environment "
 @pytest.mark.parametrize(
     "id, kwargs, said",
     [
-        ("Humanoid-v5", {}, "'Humanoid-v5': 348 observation dimensions (expected at most 64 for the encoding 'projected')"),
-        ("HumanoidStandup-v5", {}, "'HumanoidStandup-v5': 348 observation dimensions (expected at most 64 for the encoding 'projected')"),
-        ("widemodule:Wide-v0", {"size": 65}, "'widemodule:Wide-v0': 65 observation dimensions (expected at most 64 for the encoding 'projected')"),
-        ("widemodule:Wide-v0", {"actions": 17}, "'widemodule:Wide-v0': 17 action dimensions (expected at most 16 for the encoding 'projected')"),
+        (
+            "Humanoid-v5",
+            {},
+            "'Humanoid-v5': 348 observation dimensions (expected at most 64 for the encoding 'projected')",
+        ),
+        (
+            "HumanoidStandup-v5",
+            {},
+            "'HumanoidStandup-v5': 348 observation dimensions (expected at most 64 for the encoding 'projected')",
+        ),
+        (
+            "widemodule:Wide-v0",
+            {"size": 65},
+            "'widemodule:Wide-v0': 65 observation dimensions (expected at most 64 for the encoding 'projected')",
+        ),
+        (
+            "widemodule:Wide-v0",
+            {"actions": 17},
+            "'widemodule:Wide-v0': 17 action dimensions (expected at most 16 for the encoding 'projected')",
+        ),
     ],
 )
-def test_an_environment_that_an_encoding_cannot_hold_is_one_line_with_the_limit(cache, tmp_path, monkeypatch, id, kwargs, said):
+def test_an_environment_that_an_encoding_cannot_hold_is_one_line_with_the_limit(
+    cache, tmp_path, monkeypatch, id, kwargs, said
+):
     """One line, where it is met first, however many evaluations meet it too."""
     (tmp_path / "widemodule.py").write_text(WIDE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -299,7 +361,10 @@ def test_a_tabular_encoding_has_as_much_room_as_it_says(cache, key, room, said):
     assert str(error.value) == f"datasets.grid.sources: 'grid': environment 'gla/GridWorld-v0': {said}"
     with pytest.raises(ConfigError) as error:
         checked.checked(_edited((("datasets", "projected", "encoding"), encoding)), cache=cache)
-    assert str(error.value) == f"{WHERE}'InvertedPendulum-v5': continuous actions (expected discrete ones for the encoding 'tabular')"
+    assert (
+        str(error.value)
+        == f"{WHERE}'InvertedPendulum-v5': continuous actions (expected discrete ones for the encoding 'tabular')"
+    )
 
 
 @pytest.mark.parametrize("id, facts", [("FrozenLake-v1", {"observation_size": 16, "action_size": 4, "states": 16}),
@@ -353,7 +418,13 @@ def test_a_changed_config_and_a_changed_environment_are_checked_again(tmp_path, 
         return checked.checked(raw, cache=cache).facts["mine"]["time_limit"], len(asked)
 
     module.write_text("LIMIT = 1")
-    assert [find(), find(), find(seed=1), find(), find(seed=1)] == [(1, 1), (1, 1), (1, 2), (1, 2), (1, 2)]  # the environment is the same
+    assert [find(), find(), find(seed=1), find(), find(seed=1)] == [
+        (1, 1),
+        (1, 1),
+        (1, 2),
+        (1, 2),
+        (1, 2),
+    ]  # the environment is the same
     module.write_text("LIMIT = 2")
     assert [find(), find(), find(seed=1)] == [(3, 3), (3, 3), (3, 4)]
     module.write_text("LIMIT = 1")
@@ -361,7 +432,9 @@ def test_a_changed_config_and_a_changed_environment_are_checked_again(tmp_path, 
 
 
 def test_a_changed_table_beside_an_environment_is_a_changed_environment(tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "_facts", lambda *_: FACTS | {"time_limit": len((tmp_path / "tabled/table.json").read_text())})
+    monkeypatch.setattr(
+        preflight, "_facts", lambda *_: FACTS | {"time_limit": len((tmp_path / "tabled/table.json").read_text())}
+    )
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "tabled").mkdir()
     (tmp_path / "tabled/__init__.py").touch()
@@ -389,15 +462,21 @@ def test_results_below_a_file_are_refused_however_often_it_is_asked(tmp_path, mo
     (tmp_path / "file").write_text("a file")
     (tmp_path / "link").symlink_to("nowhere")
     for path in (cache, tmp_path / "other.json"):  # known, and new
-        with pytest.raises(ConfigError, match=rf"^pathvars.results: '{results}', but '(file|link)' is no folder \(expected a folder\)$"):
+        with pytest.raises(
+            ConfigError, match=rf"^pathvars.results: '{results}', but '(file|link)' is no folder \(expected a folder\)$"
+        ):
             checked.checked(raw, cache=path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 1}', "KEY: 1", "KEY: {}", "KEY: null", "KEY: [1, 2]", "KEY: {config: {}}"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"x": 1}', "KEY: 1", "KEY: {}", "KEY: null", "KEY: [1, 2]", "KEY: {config: {}}"]
+)
 def test_a_damaged_cache_is_ignored_and_made_anew(tmp_path, content):
     path, raw = tmp_path / "checked.json", _edited()
     key = checked._key(raw)
-    path.write_text(json.dumps({key: yaml.safe_load(content.partition(": ")[2])}) if content.startswith("KEY") else content)
+    path.write_text(
+        json.dumps({key: yaml.safe_load(content.partition(": ")[2])}) if content.startswith("KEY") else content
+    )
     assert checked.checked(raw, cache=path).facts["grid"]["time_limit"] == 10
     assert json.loads(path.read_text())[key]["config"] == normalise(raw)
     path.write_text(path.read_text().replace('"time_limit": 10', '"time_limit": 11'))  # not what its hash says
@@ -419,14 +498,18 @@ def test_a_config_that_json_would_change_is_checked_every_time(tmp_path, monkeyp
     for more in (0, 1):
         for _ in range(2):
             raw = {"environments": {"x": {"id": "gla/GridWorld-v0", "kwargs": {"odd": odd | {"more": more}}}}}
-            assert checked.checked(raw, cache=tmp_path / "checked.json").config["environments"]["x"]["kwargs"] == {"odd": odd | {"more": more}}
+            assert checked.checked(raw, cache=tmp_path / "checked.json").config["environments"]["x"]["kwargs"] == {
+                "odd": odd | {"more": more}
+            }
     assert not (tmp_path / "checked.json").exists()
 
 
 def test_a_few_lines_that_stand_for_billions_of_values_are_refused_before_they_are_hashed(cache):
     text = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 11))
     with pytest.raises(ConfigError, match=r"^environments.grid.kwargs.*: more than 200000 values"):
-        checked.checked(_edited() | {"environments": {"grid": {"id": "x", "kwargs": yaml.safe_load(text)}}}, cache=cache)
+        checked.checked(
+            _edited() | {"environments": {"grid": {"id": "x", "kwargs": yaml.safe_load(text)}}}, cache=cache
+        )
 
 
 # Warnings
@@ -441,13 +524,20 @@ def _warned(capsys, cache, *edits):
 
 def test_rollouts_that_need_much_memory_are_named(cache, capsys):
     model = {"layers": 8, "width": 512, "heads": 8}
-    for said in _warned(capsys, cache, (("agents", "grid_gap1", "model"), model), (("evaluations", "grid", "seeds"), 4000)):
+    for said in _warned(
+        capsys, cache, (("agents", "grid_gap1", "model"), model), (("evaluations", "grid", "seeds"), 4000)
+    ):
         # 4000 seeds, 40 steps, 8 layers, keys and values of 512 four-byte numbers
         assert "warning: evaluations.grid: 4000 seeds with a context of 4000 keep 5242 MB\n" in said
     assert [*_warned(capsys, cache)] == ["", ""]
 
 
-OPTIONS = [(kind, more) for kind in MODELS for more in ({}, {"key_heads": 2}, {"window": 24}) if more.keys() <= MODELS.options(kind).model_fields.keys()]
+OPTIONS = [
+    (kind, more)
+    for kind in MODELS
+    for more in ({}, {"key_heads": 2}, {"window": 24})
+    if more.keys() <= MODELS.options(kind).model_fields.keys()
+]
 
 
 @pytest.mark.parametrize("kind, more", OPTIONS)
@@ -570,10 +660,15 @@ def test_a_training_step_takes_no_less_than_was_said(sizes):
     from gla.agent import AgentModel
 
     entry = Agent(
-        dataset="projected", windows={"chunks": 4, "chunk_steps": 16}, training={"batch_size": 8}, model={"layers": 3, "width": 128, **sizes}
+        dataset="projected",
+        windows={"chunks": 4, "chunk_steps": 16},
+        training={"batch_size": 8},
+        model={"layers": 3, "width": 128, **sizes},
     )
     config, encoding = load(_edited()), projected.Options()
-    token = encoding.spanned([(FACTS["observation_size"], FACTS["action_size"])]) if entry.model.turns else encoding.sizes
+    token = (
+        encoding.spanned([(FACTS["observation_size"], FACTS["action_size"])]) if entry.model.turns else encoding.sizes
+    )
     model, kept = AgentModel(entry, token), {}
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
@@ -586,14 +681,23 @@ def test_a_training_step_takes_no_less_than_was_said(sizes):
         model(torch.randn(8, 64, token.token))
     parameters = sum(p.numel() for p in model.parameters())
     assert 0.5 * parameters < entry.model.parameters(token) <= parameters
-    activations = demands.training(entry, config, dict.fromkeys(config.environments, FACTS)) - 16 * entry.model.parameters(token) - 8 * 64 * 4 * token.token
+    activations = (
+        demands.training(entry, config, dict.fromkeys(config.environments, FACTS))
+        - 16 * entry.model.parameters(token)
+        - 8 * 64 * 4 * token.token
+    )
     held = sum(x.untyped_storage().nbytes() for x in kept.values())
     assert 0.1 * held < activations <= held
 
 
 # Disk
 
-LONG = [((*SOURCE, "lifetimes"), 2000), ((*SOURCE, "num_updates"), 20_000), ((*SOURCE, "num_steps"), 1000), ((*SOURCE, "snapshot_every"), 20_000)]
+LONG = [
+    ((*SOURCE, "lifetimes"), 2000),
+    ((*SOURCE, "num_updates"), 20_000),
+    ((*SOURCE, "num_steps"), 1000),
+    ((*SOURCE, "snapshot_every"), 20_000),
+]
 LONG_SAID = (
     "the history of 2000 lifetimes with 2 copies of the environment, 20000000 steps each takes at least 301 GB on disk (expected at most the "
     "270 GB that it has: fewer lifetimes, num_envs or steps, or a larger snapshot_every)"
@@ -603,12 +707,16 @@ LONG_SAID = (
 def test_histories_that_cannot_fit_on_the_disk_are_refused(tmp_path, monkeypatch):
     raw, cache = _edited(*LONG, (("pathvars", "results"), str(tmp_path / "not/there/yet"))), tmp_path / "checked.json"
     asked = []
-    monkeypatch.setattr(checked.shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(total=270 * 10**9))
+    monkeypatch.setattr(
+        checked.shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(total=270 * 10**9)
+    )
     with pytest.raises(ConfigError) as error:
         checked.checked(raw, cache=cache)
     assert str(error.value).splitlines()[0] == f"sources.grid: {LONG_SAID}" and asked == [tmp_path]
     found = checked.checked(raw, cache=cache, disk=math.inf)  # a storage
-    with pytest.raises(ConfigError, match="^sources.grid: the history of 2000 lifetimes"):  # also of a config that is known
+    with pytest.raises(
+        ConfigError, match="^sources.grid: the history of 2000 lifetimes"
+    ):  # also of a config that is known
         checked.checked(raw, cache=cache)
     assert len(asked) == 2 and [where for where, *_ in found.disk] == ["sources.grid", "sources.pendulum", "sources"]
 
@@ -616,7 +724,11 @@ def test_histories_that_cannot_fit_on_the_disk_are_refused(tmp_path, monkeypatch
 def test_histories_that_fit_alone_and_not_together_are_refused(cache):
     walk = {"environment": "grid", "kind": "random", "lifetimes": 100, "num_steps": 10**6}
     raw = _edited((("sources", "walk"), walk), (("sources", "stroll"), walk))
-    (size,) = {size for where, _, size, _ in checked.checked(raw, cache=cache, disk=math.inf).disk if where in ("sources.walk", "sources.stroll")}
+    (size,) = {
+        size
+        for where, _, size, _ in checked.checked(raw, cache=cache, disk=math.inf).disk
+        if where in ("sources.walk", "sources.stroll")
+    }
     with pytest.raises(ConfigError, match="^sources: all histories together takes at least") as error:
         checked.checked(raw, cache=cache, disk=1.5 * size)
     assert len(str(error.value).splitlines()) == 1
@@ -634,7 +746,10 @@ def _spec(name):
 
 
 def test_histories_take_no_less_than_was_said(grid_store, grid_source, pendulum_store, pendulum_source):
-    for (store, _), source, name in ((grid_store, grid_source, "gla/GridWorld-v0"), (pendulum_store, pendulum_source, "InvertedPendulum-v5")):
+    for (store, _), source, name in (
+        (grid_store, grid_source, "gla/GridWorld-v0"),
+        (pendulum_store, pendulum_source, "InvertedPendulum-v5"),
+    ):
         assert 0 < demands.histories(source, _spec(name).__dict__) <= _bytes(store)
 
 
@@ -662,7 +777,23 @@ def test_the_history_that_is_packed_best_takes_no_less_than_was_said(tmp_path, s
 
 # Extremes
 
-NUMBERS = (10**12, 2**63 - 1, 2**64, 10**400, -1, 0, 10**6, 10**9, 1e-300, 5e-324, 1e300, -1e300, -0.0, float("inf"), float("nan"))
+NUMBERS = (
+    10**12,
+    2**63 - 1,
+    2**64,
+    10**400,
+    -1,
+    0,
+    10**6,
+    10**9,
+    1e-300,
+    5e-324,
+    1e300,
+    -1e300,
+    -0.0,
+    float("inf"),
+    float("nan"),
+)
 ENTRIES = (
     PENDULUM, ("sources", "pendulum"), ("datasets", "projected"), ("agents", "projected_max"), ("evaluations", "pendulum"),
 )  # fmt: skip
@@ -691,7 +822,9 @@ def test_any_number_anywhere_is_refused_in_a_line_or_is_harmless(cache, monkeypa
             paths = Paths(raw)
             paths.judged(), paths.stores(list(raw["sources"])), [paths.rollouts(v) for v in raw["evaluations"]]
         except ConfigError as error:
-            assert all(": " in line and "(expected " in line and len(line) < 1000 for line in str(error).splitlines()), str(error)
+            assert all(
+                ": " in line and "(expected " in line and len(line) < 1000 for line in str(error).splitlines()
+            ), str(error)
         assert time.monotonic() - start < 5
 
 

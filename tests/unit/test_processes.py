@@ -128,7 +128,11 @@ def test_a_checkpoint_of_another_number_of_processes_is_ignored(tmp_path, manife
 
 
 def test_a_batch_that_cannot_be_shared_is_named(tmp_path, manifest):
-    output, status = _train(tmp_path, manifest, config=TINY.model_copy(update={"training": TINY.training.model_copy(update={"batch_size": 5})}))
+    output, status = _train(
+        tmp_path,
+        manifest,
+        config=TINY.model_copy(update={"training": TINY.training.model_copy(update={"batch_size": 5})}),
+    )
     assert status != 0
     assert "error: agents.x.training.batch_size: 5 (expected a multiple of the 2 processes that share it)" in output
 

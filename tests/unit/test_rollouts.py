@@ -330,7 +330,9 @@ def test_temperature_reaches_references(references, grid_store):
 def test_a_reference_is_trained_on_the_tasks_of_its_split_and_acts_in_them(tmp_path):
     """Two goals that are opposite: after some thousand steps each run is near its own."""
     tasks = {"validation_tasks": [{"goal": [0, 1]}], "test_tasks": [{"goal": [2, 1]}, {"goal": [1, 0]}]}
-    entry = GRID.model_copy(update=tasks | {"kwargs": {"start": [1, 1]}, "reference": Reference(env_steps=20_000, runs=2)})
+    entry = GRID.model_copy(
+        update=tasks | {"kwargs": {"start": [1, 1]}, "reference": Reference(env_steps=20_000, runs=2)}
+    )
     path = tmp_path / "test.safetensors"
     reference.train(entry, "grid", "test", path)
     runs = reference.read(path)
@@ -378,7 +380,8 @@ def test_a_limit_leaves_out_what_faster_seeds_do_meanwhile():
 def test_episodes_need_a_time_limit(monkeypatch):
     monkeypatch.setattr("gla.rollout.VectorEnv", _Endless)
     with pytest.raises(
-        ConfigError, match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode.*or env_steps instead of"
+        ConfigError,
+        match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode.*or env_steps instead of",
     ):
         _baseline(PENDULUM, _settings(episodes=3), "random")
 
@@ -406,7 +409,9 @@ def test_an_agent_whose_output_is_no_number_is_named_where_actions_are_integers(
     agent = _agent()
     torch.nn.init.constant_(agent.model.sequence.head.weight, torch.nan)
     for entry, name in ((GRID, "grid"), (PENDULUM, "pendulum")):
-        with pytest.raises(NumericalError, match=f"environment '{name}', seed 0, step 0: the agent's output is not finite"):
+        with pytest.raises(
+            NumericalError, match=f"environment '{name}', seed 0, step 0: the agent's output is not finite"
+        ):
             run_agent(agent, entry, _settings(name), "agent", "x")
 
 
@@ -414,18 +419,27 @@ def test_a_policy_whose_output_is_no_number_is_named_where_actions_are_integers(
     policy = read(*grid_store).policy
     policy = type(policy)(*(field[:, -1] for field in policy))
     policy.b2[1] = torch.nan
-    with pytest.raises(NumericalError, match=f"x, environment '{GRID.id}', seed 1, step 0: the policy's output is not finite"):
+    with pytest.raises(
+        NumericalError, match=f"x, environment '{GRID.id}', seed 1, step 0: the policy's output is not finite"
+    ):
         run_policies(policy, GRID, _settings("grid"), "x")
 
 
 def test_policies_of_another_environment_are_refused(pendulum_store, grid_store, references):
-    with pytest.raises(CorruptFile, match=rf"x, environment '{GRID.id}': policies of observation and action sizes \(4, 1\) \(expected \(9, 4\)"):
+    with pytest.raises(
+        CorruptFile,
+        match=rf"x, environment '{GRID.id}': policies of observation and action sizes \(4, 1\) \(expected \(9, 4\)",
+    ):
         _baseline(GRID, _settings("grid"), "ppo_final", [pendulum_store])
-    with pytest.raises(CorruptFile, match=rf"x run 0, environment '{PENDULUM.id}': policies of .* \(9, 4\) \(expected \(4, 1\)"):
+    with pytest.raises(
+        CorruptFile, match=rf"x run 0, environment '{PENDULUM.id}': policies of .* \(9, 4\) \(expected \(4, 1\)"
+    ):
         _baseline(PENDULUM, _settings(), "reference", trained=references["grid"])
     with pytest.raises(CorruptFile) as error:
         _baseline(GRID, _settings("grid"), "ppo_final", [grid_store, pendulum_store])
-    assert str(error.value).startswith(f"{pendulum_store[0]}: policies of sizes [(4, 64), ") and f"as in {grid_store[0]}" in str(error.value)
+    assert str(error.value).startswith(
+        f"{pendulum_store[0]}: policies of sizes [(4, 64), "
+    ) and f"as in {grid_store[0]}" in str(error.value)
 
 
 def test_rows_survive_the_disk_and_damage_is_named(tmp_path):

@@ -20,7 +20,9 @@ PENDULUM = Environment(id="InvertedPendulum-v5", kwargs={"max_episode_steps": 40
 
 
 def _options(**kwargs):
-    return random.Options(**{"environment": "e", "lifetimes": 4, "num_envs": 2, "num_updates": 3, "num_steps": 25} | kwargs)
+    return random.Options(
+        **{"environment": "e", "lifetimes": 4, "num_envs": 2, "num_updates": 3, "num_steps": 25} | kwargs
+    )
 
 
 def _collect(folder, entry, lifetimes=range(4), name="e", **kwargs):
@@ -78,7 +80,11 @@ def test_transitions_are_the_environments_own(stores):
                 np.testing.assert_array_equal(h.observation[k, e, s], state)
                 state, reward, terminated, truncated, _ = env.step(int(h.action[k, e, s]))
                 ended = terminated or truncated
-                assert (reward, terminated, truncated) == (h.reward[k, e, s], h.terminated[k, e, s], h.truncated[k, e, s])
+                assert (reward, terminated, truncated) == (
+                    h.reward[k, e, s],
+                    h.terminated[k, e, s],
+                    h.truncated[k, e, s],
+                )
                 np.testing.assert_array_equal(h.final_observation[k, e, s], state if ended else 0 * state)
                 state = env.reset()[0] if ended else state
     assert h.truncated.any() and h.reward.any()
@@ -102,7 +108,10 @@ def test_continuous_actions_are_uniform_between_the_bounds(stores):
 class _Broken(gym.Env):
     """Observes, or pays, something that is not finite at its third step."""
 
-    observation_space, action_space = gym.spaces.Box(-1e9, 1e9, (2,), np.float32), gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    observation_space, action_space = (
+        gym.spaces.Box(-1e9, 1e9, (2,), np.float32),
+        gym.spaces.Box(-np.inf, np.inf, (1,), np.float32),
+    )
 
     def __init__(self, what="reward", value=np.nan):
         self.what, self.value = what, value
@@ -115,7 +124,13 @@ class _Broken(gym.Env):
     def step(self, action):
         self.t += 1
         broken = {self.what: self.value} if self.t == 3 else {}
-        return np.full(2, broken.get("observation", 0.0), np.float32), float(broken.get("reward", 0.0)), self.t == 20, False, {}
+        return (
+            np.full(2, broken.get("observation", 0.0), np.float32),
+            float(broken.get("reward", 0.0)),
+            self.t == 20,
+            False,
+            {},
+        )
 
 
 gym.register("BrokenSource-v0", entry_point=_Broken, max_episode_steps=20)
@@ -125,7 +140,9 @@ gym.register("BrokenSource-v0", entry_point=_Broken, max_episode_steps=20)
 def test_a_number_that_is_not_finite_is_named_and_leaves_no_digest(tmp_path, what, value, step):
     """1e39 is finite, but not in the type that is stored."""
     entry = Environment(id="BrokenSource-v0", kwargs={"what": what, "value": value})
-    with pytest.raises(NumericalError, match=f"collect e 2-3: lifetime 2, update 0, copy 0, step {step}: {what} is not finite"):
+    with pytest.raises(
+        NumericalError, match=f"collect e 2-3: lifetime 2, update 0, copy 0, step {step}: {what} is not finite"
+    ):
         _collect(tmp_path, entry, range(2, 4))
     assert not (tmp_path / "digest.json").exists()
 
@@ -143,7 +160,9 @@ def test_actions_without_bounds_are_drawn_from_a_wide_interval(tmp_path):
 def test_a_stream_of_more_steps_than_windows_can_count_is_refused(kind):
     options = SOURCES.options(kind)
     assert options(environment="e", num_updates=1000, num_steps=128).updates == 1000
-    with pytest.raises(ValidationError, match=r"num_updates 100000000 of num_steps 128 .*expected less than 2147483648"):
+    with pytest.raises(
+        ValidationError, match=r"num_updates 100000000 of num_steps 128 .*expected less than 2147483648"
+    ):
         options(environment="e", num_updates=10**8, num_steps=128)
 
 

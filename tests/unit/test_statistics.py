@@ -102,7 +102,12 @@ def test_the_interquartile_mean_is_rliables():
 
 def _crossed(rng, networks, seeds, mean=0.0, between=1.0, within=1.0, noise=0.5):
     """(R, S) values of networks and test seeds that both differ."""
-    return mean + between * rng.standard_normal((networks, 1)) + within * rng.standard_normal(seeds) + noise * rng.standard_normal((networks, seeds))
+    return (
+        mean
+        + between * rng.standard_normal((networks, 1))
+        + within * rng.standard_normal(seeds)
+        + noise * rng.standard_normal((networks, seeds))
+    )
 
 
 def test_one_network_is_tested_by_its_seeds_alone():
@@ -112,7 +117,9 @@ def test_one_network_is_tested_by_its_seeds_alone():
 
 def test_networks_without_a_difference_between_seeds_are_tested_by_the_networks_alone():
     means = np.random.default_rng(0).normal(0.3, 1.0, 5)
-    assert crossed_test(means[:, None].repeat(64, 1)) == pytest.approx(stats.ttest_1samp(means, 0, alternative="greater").pvalue)
+    assert crossed_test(means[:, None].repeat(64, 1)) == pytest.approx(
+        stats.ttest_1samp(means, 0, alternative="greater").pvalue
+    )
 
 
 @pytest.mark.parametrize("networks", [1, 2, 5])
@@ -128,7 +135,11 @@ def test_what_is_not_there_is_found_no_oftener_than_said(networks):
 
 def test_without_variance_the_signs_are_counted():
     """Whole numbers of goals may all be the same: of two seeds that is no proof."""
-    assert crossed_test(np.ones((1, 2))) == 0.25 and crossed_test(np.ones((5, 64))) == 0.5**5 and crossed_test(np.zeros((2, 4))) == 1
+    assert (
+        crossed_test(np.ones((1, 2))) == 0.25
+        and crossed_test(np.ones((5, 64))) == 0.5**5
+        and crossed_test(np.zeros((2, 4))) == 1
+    )
     assert np.isnan(crossed_test(np.full((2, 4), np.nan))) and np.isnan(crossed_test(np.ones((3, 1))))
     values = np.array([[1.0, np.nan, 3.0], [2.0, 5.0, 4.0]])  # a seed that one network missed is left out
     assert crossed_mean(values).mean == 2.5
@@ -177,7 +188,11 @@ def test_holm_counts_tests_that_were_made():
 def test_resamples_keep_tasks_and_draw_networks():
     rows, columns = resampled((3, 10), 2, 500, np.random.default_rng(0))
     assert rows.shape == (500, 3) and columns.shape == (500, 10)
-    assert (columns % 2 == np.arange(10) % 2).all() and set(rows.ravel()) == {0, 1, 2} and set(columns.ravel()) == set(range(10))
+    assert (
+        (columns % 2 == np.arange(10) % 2).all()
+        and set(rows.ravel()) == {0, 1, 2}
+        and set(columns.ravel()) == set(range(10))
+    )
 
 
 def test_networks_widen_the_interval():

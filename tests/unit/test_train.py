@@ -142,7 +142,10 @@ def test_the_losses_that_are_written_are_those_of_the_agent_that_was_written(tmp
         batches = [windows.batch(i, config.training.batch_size) for i in range(train_module.VALIDATION_BATCHES)]
         with torch.no_grad():
             each = [
-                LOSSES[loss].policy(config.loss, encoding_of(loaded.manifest), loaded.model(tokens(Encoded(*b[:4]), b.eta))[1], b).mean(0) for b in batches
+                LOSSES[loss]
+                .policy(config.loss, encoding_of(loaded.manifest), loaded.model(tokens(Encoded(*b[:4]), b.eta))[1], b)
+                .mean(0)
+                for b in batches
             ]
         np.testing.assert_allclose(found[f"{split}_loss"], torch.stack(each).mean(0).numpy(), rtol=1e-4)
 
@@ -214,16 +217,24 @@ def test_a_run_of_any_kind_of_model_that_dies_goes_on_to_the_same_bytes(tmp_path
     assert _bytes(_train(config, manifest, tmp_path / "again")) == undisturbed and seen == list(range(3, 9))
     loaded = agent.load(tmp_path / "again")
     with torch.no_grad():
-        assert loaded.config == config and loaded.model(torch.randn(1, 5, encoding_of(loaded.manifest).sizes.token))[1].abs().sum() > 0
+        assert (
+            loaded.config == config
+            and loaded.model(torch.randn(1, 5, encoding_of(loaded.manifest).sizes.token))[1].abs().sum() > 0
+        )
 
 
-@pytest.mark.parametrize("change, first", [({}, 6), ({"learning_rate": 1.0e-3}, 0), ({"steps": 12}, 0), ({"seed": 1}, 0)])
+@pytest.mark.parametrize(
+    "change, first", [({}, 6), ({"learning_rate": 1.0e-3}, 0), ({"steps": 12}, 0), ({"seed": 1}, 0)]
+)
 def test_a_checkpoint_of_another_config_is_ignored(tmp_path, manifest, monkeypatch, change, first):
     _after(monkeypatch, 7, _die)
     with pytest.raises(KeyboardInterrupt):
         _train(TINY, manifest, tmp_path)
     monkeypatch.undo()
-    seen, config = _first_step(monkeypatch), TINY.model_copy(update=change) if "seed" in change else _with(TINY, **change)
+    seen, config = (
+        _first_step(monkeypatch),
+        TINY.model_copy(update=change) if "seed" in change else _with(TINY, **change),
+    )
     again = _bytes(_train(config, manifest, tmp_path))
     assert seen == list(range(first, config.training.steps))
     assert again == _bytes(_train(config, manifest, tmp_path / "fresh"))
@@ -236,7 +247,9 @@ def test_a_checkpoint_of_other_code_is_ignored(tmp_path, manifest, undisturbed, 
         _train(TINY, manifest, tmp_path, code={"gla.train": "a"})
     monkeypatch.undo()
     seen = _first_step(monkeypatch)
-    assert _bytes(_train(TINY, manifest, tmp_path, code=code)) == _bytes(undisturbed)  # the code is no part of what is written
+    assert _bytes(_train(TINY, manifest, tmp_path, code=code)) == _bytes(
+        undisturbed
+    )  # the code is no part of what is written
     assert seen == list(range(first, 9))
 
 
@@ -265,7 +278,13 @@ def test_a_checkpoint_knows_all_code_that_decides_the_weights(tmp_path, manifest
     finally:
         sys.setprofile(None)
     own = {name for name in called if name == "gla" or name.startswith("gla.")}
-    assert {"gla.train", f"gla.models.{kind}", f"gla.losses.{loss}", f"gla.labels.{labels}", "gla.windows.rising_quality"} <= own
+    assert {
+        "gla.train",
+        f"gla.models.{kind}",
+        f"gla.losses.{loss}",
+        f"gla.labels.{labels}",
+        "gla.windows.rising_quality",
+    } <= own
     assert {name for name in own if not neutral(name)} <= set(known)
     other = next(k for k in MODELS if k != kind)
     assert f"gla.models.{other}" not in known
@@ -417,7 +436,11 @@ def learned_grid(tmp_path_factory):
     entry = Environment(id="gla/GridWorld-v0", kwargs={"goal": [2, 2]})
     store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
     collect(source, entry, "grid", range(12), *store)
-    write_manifest(Dataset(sources=["grid"], encoding=projected.Options(projections="identity", standardise=False)), [store], *paths)
+    write_manifest(
+        Dataset(sources=["grid"], encoding=projected.Options(projections="identity", standardise=False)),
+        [store],
+        *paths,
+    )
     return paths
 
 
@@ -483,12 +506,22 @@ def _random(folder, entry, encoding):
 def test_actions_of_a_source_without_distributions_are_learned_from_and_acted_on(tmp_path, kind):
     """There is nothing to learn but that all 20 actions are as likely; the 12 that the encoding holds beside them are none."""
     paths = _random(tmp_path, RING, tabular.Options(states=310, actions=32))
-    facts = _learn(paths, tmp_path, "action_likelihood", {"kind": kind, "layers": 1, "width": 16}, steps=20, batch_size=16, learning_rate=1e-3)
+    facts = _learn(
+        paths,
+        tmp_path,
+        "action_likelihood",
+        {"kind": kind, "layers": 1, "width": 16},
+        steps=20,
+        batch_size=16,
+        learning_rate=1e-3,
+    )
     assert facts["constant_loss"] == pytest.approx(np.log(20), abs=0.1)
     assert facts["validation_loss"] == pytest.approx(np.log(20), abs=0.3)
     evaluation = Evaluation(environment="e", seeds=3, env_steps=40, context_length=8)
     found = run_agent(agent.load(tmp_path), RING, evaluation, "agent")
-    assert found.env_steps == 40 and len(found.rows) == 3 * 2 and (found.length == 10).all()  # episodes of 15 steps, and a begun one
+    assert (
+        found.env_steps == 40 and len(found.rows) == 3 * 2 and (found.length == 10).all()
+    )  # episodes of 15 steps, and a begun one
 
 
 @pytest.mark.parametrize("id, kwargs", [("gla/GridWorld-v0", {}), ("InvertedPendulum-v5", {"max_episode_steps": 40})])

@@ -39,7 +39,16 @@ def _paths(tmp_path, frames, name="e"):
 
 def _judged(frames, networks=1, seeds=16, conditions=("agent", HIDDEN, SHUFFLED), tasks=1, baselines=()):
     """The row of an agent by what was asked for, whatever the frames hold."""
-    one = {"name": "e", "tasks": tasks, "seeds": seeds, "split": "test", "references": [], "agents": {"a": networks}, "conditions": conditions, "baselines": baselines}
+    one = {
+        "name": "e",
+        "tasks": tasks,
+        "seeds": seeds,
+        "split": "test",
+        "references": [],
+        "agents": {"a": networks},
+        "conditions": conditions,
+        "baselines": baselines,
+    }
     return verdicts.judge([(one, pd.concat(frames, ignore_index=True))]).iloc[0]
 
 
@@ -53,7 +62,11 @@ def _run(frames):
     """What a config says was run, had it asked for what the frames hold."""
     own = pd.concat([f for f in frames if (f["agent"] != "baseline").all()])
     baselines = [c for f in frames for c in f.loc[f["agent"] == "baseline", "condition"].unique()]
-    return {"agents": {"a": int(own["training_seed"].max()) + 1}, "conditions": list(own["condition"].unique()), "baselines": list(dict.fromkeys(baselines))}
+    return {
+        "agents": {"a": int(own["training_seed"].max()) + 1},
+        "conditions": list(own["condition"].unique()),
+        "baselines": list(dict.fromkeys(baselines)),
+    }
 
 
 def _agent(agent, hidden=(0, 0.1), shuffled=(0, 0.1), **kwargs):
@@ -102,7 +115,9 @@ def test_an_agent_that_is_done_within_the_first_fifth_is_seen(tmp_path):
 
 def test_what_stands_beside_an_agent(tmp_path):
     row = _table(tmp_path, [*_agent((0, 8)), *BASELINES]).iloc[0]
-    assert row["best_online"] == "online_ars" and row["best_online_last"] == row["online_ars"] == pytest.approx(4.7, abs=0.1)
+    assert row["best_online"] == "online_ars" and row["best_online_last"] == row["online_ars"] == pytest.approx(
+        4.7, abs=0.1
+    )
     assert row["beats_online"] == pytest.approx(row["last"] - row["online_ars"], abs=1e-4)
     assert row["beats_online_low"] < row["beats_online"] < row["beats_online_high"]
     assert row["normalised_score"] == pytest.approx(row["last"] / 10, abs=0.02) and row["reference"] == 10
@@ -129,7 +144,11 @@ def test_where_no_reference_was_run_its_sources_end_is_what_a_score_of_one_stand
 
 def test_the_references_uncertainty_is_in_the_scores_interval():
     """Two runs that end at 9 and 11: the agent's own returns do not vary at all."""
-    last, calm, runs = np.full((1, 16), 5.0), [np.zeros((1, 16)), np.full((1, 16), -3.0)], np.repeat([[9.0], [11.0]], 16, 1)
+    last, calm, runs = (
+        np.full((1, 16), 5.0),
+        [np.zeros((1, 16)), np.full((1, 16), -3.0)],
+        np.repeat([[9.0], [11.0]], 16, 1),
+    )
     score, low, high = score_above_calm(last, calm, runs, 1)
     assert score == 0.5 and (low, high) == (pytest.approx(5 / 11), pytest.approx(5 / 9))
     assert np.isnan(score_above_calm(last, [np.full((1, 16), 20.0)], runs, 1)).all()  # PPO below standing still
@@ -137,7 +156,11 @@ def test_the_references_uncertainty_is_in_the_scores_interval():
 
 def test_without_controls_nothing_is_said_of_reward(tmp_path):
     row = _table(tmp_path, [_frame("a", "agent", _curve(0, 8))]).iloc[0]
-    assert row["verdict"] == row["verdict_v1"] == "no control" and np.isnan(row["normalised_score"]) and np.isnan(row["random"])
+    assert (
+        row["verdict"] == row["verdict_v1"] == "no control"
+        and np.isnan(row["normalised_score"])
+        and np.isnan(row["random"])
+    )
 
 
 def test_rewards_that_never_differ_have_no_control(tmp_path):
@@ -174,7 +197,9 @@ def test_probabilities_are_corrected_over_the_rows_of_a_split(tmp_path):
         both = [one | {"name": "w", "split": "test"}, one | {"name": "v", "split": "validation"}]
         verdicts.table([*both, *(other | {"name": f"f{i}"} for i in range(others))], tmp_path / "v.csv")
         found = pd.read_csv(tmp_path / "v.csv").set_index("evaluation")
-        assert found.loc["v", "p_holm"] == found.loc["v", "p_value"] and found.loc["v", "verdict"] == "learns from reward"
+        assert (
+            found.loc["v", "p_holm"] == found.loc["v", "p_value"] and found.loc["v", "verdict"] == "learns from reward"
+        )
         assert found.loc["w", "verdict"] == expected and 0.025 / 41 < found.loc["w", "p_value"] < 0.025
         assert found.loc["w", "p_holm"] == pytest.approx((others + 1) * found.loc["w", "p_value"], rel=1e-3)
 
@@ -205,8 +230,14 @@ def test_a_seed_that_finished_no_episode_leaves_the_others_where_they_are(tmp_pa
 def test_where_most_seeds_finished_nothing_there_is_no_verdict(tmp_path):
     curve = _curve(0, 8)
     curve[3:] = np.nan
-    assert _table(tmp_path, [_frame("a", "agent", curve), _frame("a", HIDDEN, _curve(0, 0))])["verdict"].iloc[0] == "too few episodes"
-    assert _table(tmp_path, [_frame("a", "agent", _curve(0, 8)), _frame("a", HIDDEN, curve)])["verdict"].iloc[0] == "too few episodes"
+    assert (
+        _table(tmp_path, [_frame("a", "agent", curve), _frame("a", HIDDEN, _curve(0, 0))])["verdict"].iloc[0]
+        == "too few episodes"
+    )
+    assert (
+        _table(tmp_path, [_frame("a", "agent", _curve(0, 8)), _frame("a", HIDDEN, curve)])["verdict"].iloc[0]
+        == "too few episodes"
+    )
 
 
 def _where(frame, *seeds):
@@ -225,8 +256,15 @@ def test_a_control_or_a_network_without_any_episode_does_not_vanish():
     assert _judged(full)["verdict"] == "too few episodes"  # rewards_hidden finished nothing
     assert _judged([f for f in full if f["condition"].iloc[0] != "agent"])["verdict"] == "too few episodes"
     both = [*full, _frame("a", HIDDEN, _curve(0, 0.1))]
-    assert _judged(both)["verdict"] == "learns from reward" and _judged(both, networks=3)["verdict"] == "too few episodes"
-    lacking = [_frame("a", c, _curve(0, 8 if c == "agent" else 0.1), n) for n in range(3) for c in ("agent", HIDDEN) if (n, c) != (2, HIDDEN)]
+    assert (
+        _judged(both)["verdict"] == "learns from reward" and _judged(both, networks=3)["verdict"] == "too few episodes"
+    )
+    lacking = [
+        _frame("a", c, _curve(0, 8 if c == "agent" else 0.1), n)
+        for n in range(3)
+        for c in ("agent", HIDDEN)
+        if (n, c) != (2, HIDDEN)
+    ]
     assert _judged(lacking, 3, conditions=("agent", HIDDEN))["verdict"] == "too few episodes"
 
 
@@ -236,7 +274,9 @@ def test_a_baseline_without_any_episode_does_not_vanish():
     assert row["seeds_by_condition"].endswith(", online_ars 16, online_ppo 0, random 0, reference 16, zero_action 16")
     assert row["best_online"] == "online_ars" and np.isnan(row["random"]) and row["score_above_calm"] > 0
     alone = _judged(_agent((0, 8)), baselines=("random", "zero_action", "online_ppo", "reference"))
-    assert alone["verdict"] == "learns from reward" and alone["seeds_by_condition"].endswith(", reference 0, zero_action 0")
+    assert alone["verdict"] == "learns from reward" and alone["seeds_by_condition"].endswith(
+        ", reference 0, zero_action 0"
+    )
 
 
 @pytest.mark.parametrize("which", [0, -1])
@@ -246,7 +286,10 @@ def test_a_seed_that_the_evaluation_has_not_is_named_with_its_file(tmp_path, whi
     with pytest.raises(CorruptFile) as error:
         _table(tmp_path, frames)
     name = f"e{which % len(frames)}.parquet"
-    assert str(error.value) == f"{tmp_path / name}: seed 100 (expected seeds below 16, as many as the evaluation has); delete it to have it made anew"
+    assert (
+        str(error.value)
+        == f"{tmp_path / name}: seed 100 (expected seeds below 16, as many as the evaluation has); delete it, and Snakemake makes it again"
+    )
 
 
 def test_a_test_that_cannot_be_made_is_no_pass():

@@ -13,7 +13,10 @@ from gla.verify import verify
 
 AGENT = [f"agents/a.1/{name}" for name in ("weights.safetensors", "agent.json", "metrics.jsonl", "by_position.csv")]
 CARD, MANIFEST = "agents/a.1/README.md", ["manifests/d.csv", "manifests/d.json"]
-REFERENCE, FIGURE = ["references/e/test.safetensors", "references/e/test.json"], ["figures/f.csv", "figures/f.png", "figures/f.pdf"]
+REFERENCE, FIGURE = (
+    ["references/e/test.safetensors", "references/e/test.json"],
+    ["figures/f.csv", "figures/f.png", "figures/f.pdf"],
+)
 
 
 @pytest.fixture
@@ -47,7 +50,10 @@ def test_a_file_that_is_deleted_with_its_hash_is_missed_by_those_beside_it(resul
     assert _missing() == sorted(deleted)
 
 
-@pytest.mark.parametrize("written", [AGENT, ["figures/f.csv"], ["tables/verdicts.csv"], ["figures/f.csv", "manifests/f.csv", "manifests/f.json"]])
+@pytest.mark.parametrize(
+    "written",
+    [AGENT, ["figures/f.csv"], ["tables/verdicts.csv"], ["figures/f.csv", "manifests/f.csv", "manifests/f.json"]],
+)
 def test_what_need_not_be_there_is_not_missed(results, written):
     _write(*written)
     assert _missing() == []
@@ -78,7 +84,17 @@ def _obey():
 
 
 @pytest.mark.parametrize(
-    "written", [["rollouts/old/a/agent.parquet"], AGENT, MANIFEST, REFERENCE, FIGURE, ["tables/verdicts.csv"], ["histories/s/0-3.json"], ["software.csv"]]
+    "written",
+    [
+        ["rollouts/old/a/agent.parquet"],
+        AGENT,
+        MANIFEST,
+        REFERENCE,
+        FIGURE,
+        ["tables/verdicts.csv"],
+        ["histories/s/0-3.json"],
+        ["software.csv"],
+    ],
 )
 def test_what_no_config_names_any_more_can_be_done_away_with(results, written):
     """Nothing makes it anew, and whoever obeys is left with a folder of which nothing is said."""
@@ -98,7 +114,9 @@ def test_a_folder_in_the_place_of_a_hash_is_named_and_the_rest_is_looked_at(resu
     (results / "tables/z.csv").write_text("damaged")
     first, _, second, third = verify("results")  # besides, the manifest's summary is none
     assert first == "results/manifests/.d.csv.sha256: a folder (expected a file, the hash of d.csv); delete it"
-    assert second.startswith("results/tables/.verdicts.csv.sha256: a folder") and third.startswith("results/tables/z.csv: altered")
+    assert second.startswith("results/tables/.verdicts.csv.sha256: a folder") and third.startswith(
+        "results/tables/z.csv: altered"
+    )
     _obey()
 
 
@@ -114,6 +132,8 @@ def test_a_name_that_is_no_text_is_printed(results, command):
     (results / os.fsdecode(b"\xff\xfe.csv")).write_text("x")
     _write("tables/verdicts.csv")
     environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
-    done = subprocess.run([sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1 and "results/\\udcff\\udcfe.csv: no hash beside it" in done.stdout, done.stderr
     check("results/tables/verdicts.csv")

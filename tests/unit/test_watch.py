@@ -19,7 +19,9 @@ from gla.storage.reading import read
 
 
 def _rows(returns, condition="agent", agent="tiny"):
-    rows = [(agent, "e", condition, 0, s, i, i + 1, r, 1, True) for s, own in enumerate(returns) for i, r in enumerate(own)]
+    rows = [
+        (agent, "e", condition, 0, s, i, i + 1, r, 1, True) for s, own in enumerate(returns) for i, r in enumerate(own)
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -47,7 +49,11 @@ def test_a_video_has_the_first_and_the_last_episode_side_by_side(agent_folder, t
     command += ["--seeds", "1", "--conditions", "agent", "--video", path]
     environment = {k: v for k, v in os.environ.items() if k != "MUJOCO_GL"}
     done = subprocess.run(
-        [sys.executable, "-m", "gla.cli", *map(str, command)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "gla.cli", *map(str, command)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode == 2 and "cannot be rendered" in done.stderr and not env.startswith("gla/"):
         pytest.skip(done.stderr.splitlines()[-1])  # no OpenGL on this machine

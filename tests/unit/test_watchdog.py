@@ -53,10 +53,17 @@ def test_a_job_that_heeds_no_interruption_is_ended_with_one_line():
         with Call():
             time.sleep(30)"""
     done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"GLA_STEP_SECONDS": "0.3"}, capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", code],
+        env=os.environ | {"GLA_STEP_SECONDS": "0.3"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == "error: the call: nothing was returned for 0.3 s (expected an answer within GLA_STEP_SECONDS)\n"
+    assert (
+        done.stderr == "error: the call: nothing was returned for 0.3 s (expected an answer within GLA_STEP_SECONDS)\n"
+    )
 
 
 @pytest.mark.parametrize("value", ["", "soon", "0", "-1", "nan"])

@@ -32,7 +32,9 @@ GAPS = st.one_of(st.integers(1, 4), st.just("max"), st.sampled_from([[1, 1], [1,
 KINDS, LABELLED = st.sampled_from(list(WINDOWS)), st.sampled_from(list(LABELS))
 
 
-def _agent(kind="across_updates", labels="recorded", loss="divergence", eta="none", seed=0, log_std_floor=-3.0, **windows):
+def _agent(
+    kind="across_updates", labels="recorded", loss="divergence", eta="none", seed=0, log_std_floor=-3.0, **windows
+):
     """An agent by the kinds of its windows, its labels and its loss, and further options of its windows."""
     return Agent(
         dataset="d", eta=eta, seed=seed, windows={"kind": kind, "chunks": 4, "chunk_steps": 5, **windows},
@@ -44,7 +46,11 @@ def _agent(kind="across_updates", labels="recorded", loss="divergence", eta="non
 def loaded(manifest):
     """Windows without a config; ``_windows`` gives them one without reading the stores again."""
     frame, summary = read_manifest(*manifest)
-    return {(split, labels): Windows(_agent(labels=labels), frame, summary, split) for split in ("train", "validation") for labels in LABELS}
+    return {
+        (split, labels): Windows(_agent(labels=labels), frame, summary, split)
+        for split in ("train", "validation")
+        for labels in LABELS
+    }
 
 
 def _windows(loaded, split="train", names=("grid", "pendulum"), standardise=False, **kwargs):
@@ -162,7 +168,13 @@ def test_chunks_from_the_switch_on_are_of_the_updates_that_were_their_labels_wit
 # Rows
 
 
-@given(gap=GAPS, kind=KINDS, name=st.sampled_from(["grid", "pendulum"]), steps=st.integers(1, 20), seed=st.integers(0, 1000))
+@given(
+    gap=GAPS,
+    kind=KINDS,
+    name=st.sampled_from(["grid", "pendulum"]),
+    steps=st.integers(1, 20),
+    seed=st.integers(0, 1000),
+)
 @settings(max_examples=100, deadline=None)
 def test_chunks_stay_in_their_update_and_start_with_an_episode_where_one_fits(loaded, gap, kind, name, steps, seed):
     windows = _windows(loaded, gap=gap, kind=kind, chunk_steps=steps, names=[name])
@@ -195,7 +207,9 @@ def test_rows_and_targets_are_the_histories(request, loaded, monkeypatch, name, 
     t, p, last = STEPS[name], 5, UPDATES[name] - 1
     ahead = name == "pendulum" and labels == "later_policy"  # of its policies not all are kept, but the last is
     low, high = (last, last) if ahead else (1, 3)
-    windows = _windows(loaded, split, [name], kind=kind, labels=labels, gap="max" if ahead else [low, high], log_std_floor=-0.01)
+    windows = _windows(
+        loaded, split, [name], kind=kind, labels=labels, gap="max" if ahead else [low, high], log_std_floor=-0.01
+    )
     batch, rows, lifetime, target = _spied(windows, 0, 12, monkeypatch)
     first = 0 if split == "train" else TRAINED[name]
     a, d = h.mean.shape[-1], h.observation.shape[-1]
@@ -212,7 +226,9 @@ def test_rows_and_targets_are_the_histories(request, loaded, monkeypatch, name, 
         if labels == "recorded":
             assert (target[i] == update).all()
         else:
-            assert (np.minimum(update + low, last) <= target[i]).all() and (target[i] <= np.minimum(update + high, last)).all()
+            assert (np.minimum(update + low, last) <= target[i]).all() and (
+                target[i] <= np.minimum(update + high, last)
+            ).all()
         seed_w, seed_a = _projection_of(windows, batch.frame[i, :, :a], d)
         raw, reward = h.observation[k, e, step], h.reward[k, e, step]
         np.testing.assert_allclose(batch.observation[i], raw @ seed_w.T, rtol=1e-4, atol=1e-5)
@@ -247,17 +263,23 @@ def test_a_loss_that_wants_actions_is_given_the_ones_that_were_taken(request, lo
 
 @pytest.mark.parametrize("switch", [False, True])
 @pytest.mark.parametrize("gap", [1, 3, "max"])
-def test_a_token_is_labelled_by_the_policy_of_its_labels_update_and_no_other(grid_store, loaded, monkeypatch, gap, switch):
+def test_a_token_is_labelled_by_the_policy_of_its_labels_update_and_no_other(
+    grid_store, loaded, monkeypatch, gap, switch
+):
     h, last = read(*grid_store), UPDATES["grid"] - 1
     assert h.snapshot_update.tolist() == list(range(UPDATES["grid"]))  # snapshot_every 1
     windows = _rising(loaded, names=["grid"], gap=gap, switch=switch)
     batch, rows, lifetime, _ = _spied(windows, 0, 20, monkeypatch)
     stream, step = np.divmod(rows, UPDATES["grid"] * STEPS["grid"])
-    target = np.minimum(step // STEPS["grid"] + (last if gap == "max" else gap), last)  # of each token, from its row alone
+    target = np.minimum(
+        step // STEPS["grid"] + (last if gap == "max" else gap), last
+    )  # of each token, from its row alone
     for i in range(20):
         k, e = int(lifetime[i]), stream[i] % STREAMS
         state = torch.from_numpy(h.observation[k, e[0], step[i]])
-        labels = torch.stack([Policy(*(f[k : k + 1, u] for f in h.policy))(state[None])[0] for u in range(last + 1)])  # (U, T, a)
+        labels = torch.stack(
+            [Policy(*(f[k : k + 1, u] for f in h.policy))(state[None])[0] for u in range(last + 1)]
+        )  # (U, T, a)
         own = labels[target[i], np.arange(len(state))]
         torch.testing.assert_close(batch.target[0][i, :, :4], own, rtol=1e-4, atol=1e-5)
         nearest = (labels - batch.target[0][i, :, :4]).abs().sum(-1).argmin(0)
@@ -267,7 +289,9 @@ def test_a_token_is_labelled_by_the_policy_of_its_labels_update_and_no_other(gri
 def test_a_policy_that_was_not_kept_is_no_target(loaded):
     """Not even where a store is other than its config says: another update's policy would be a wrong label."""
     windows = _rising(loaded, names=["pendulum"], gap=1)
-    with pytest.raises(ConfigError, match=r"no snapshot of the policy of update [13] \(expected the source's snapshot_every 1\)"):
+    with pytest.raises(
+        ConfigError, match=r"no snapshot of the policy of update [13] \(expected the source's snapshot_every 1\)"
+    ):
         windows.batch(0, 20)
 
 
@@ -338,8 +362,12 @@ def _mapped(x):
     return isinstance(getattr(x, "obj", x), mmap.mmap)
 
 
-@pytest.mark.parametrize("kind, labels, gap", [("across_updates", "recorded", 1), ("rising_quality", "later_policy", "max")])
-def test_batches_are_the_same_to_the_byte_where_histories_do_not_fit_into_memory(loaded, manifest, tmp_path, kind, labels, gap):
+@pytest.mark.parametrize(
+    "kind, labels, gap", [("across_updates", "recorded", 1), ("rising_quality", "later_policy", "max")]
+)
+def test_batches_are_the_same_to_the_byte_where_histories_do_not_fit_into_memory(
+    loaded, manifest, tmp_path, kind, labels, gap
+):
     frame, summary = read_manifest(*manifest)
     settings = {"kind": kind, "labels": labels, "gap": gap}
     for split in ("train", "validation"):
@@ -393,13 +421,17 @@ def test_only_one_store_is_in_memory_at_a_time(manifest, monkeypatch):
 def test_a_store_is_read_without_the_arrays_that_no_window_needs(manifest, monkeypatch):
     frame, summary = read_manifest(*manifest)
     names = []
-    monkeypatch.setattr("gla.storage.reading.read", lambda store, digest, wanted: (names.append(wanted), read(store, digest, wanted))[1])
+    monkeypatch.setattr(
+        "gla.storage.reading.read", lambda store, digest, wanted: (names.append(wanted), read(store, digest, wanted))[1]
+    )
     Windows(_agent(), frame, summary, "train")
     assert [{"logits", "mean", "log_std"} & n for n in names] == [{"logits"}, {"mean", "log_std"}]
     assert not any(n.startswith(("policy", "snapshot", "final")) for own in names for n in own)
     names.clear()
     Windows(_agent(labels="later_policy"), frame, summary, "train")
-    assert all({f"policy_{f}" for f in Policy._fields} <= own and not own & {"logits", "mean", "log_std"} for own in names)
+    assert all(
+        {f"policy_{f}" for f in Policy._fields} <= own and not own & {"logits", "mean", "log_std"} for own in names
+    )
 
 
 @pytest.mark.parametrize("noun", ["labels", "windows", "loss"])
@@ -409,7 +441,9 @@ def test_what_a_kind_needs_of_a_source_is_read_whatever_the_loss_wants(manifest,
     needs = {"action": frozenset({"env_steps"})} if noun == "labels" else frozenset({"env_steps"})
     monkeypatch.setattr(type(getattr(agent, noun)), "needs", needs)
     names = []
-    monkeypatch.setattr("gla.storage.reading.read", lambda store, digest, wanted: (names.append(wanted), read(store, digest, wanted))[1])
+    monkeypatch.setattr(
+        "gla.storage.reading.read", lambda store, digest, wanted: (names.append(wanted), read(store, digest, wanted))[1]
+    )
     Windows(agent, *read_manifest(*manifest), "train")
     assert names and all("env_steps" in own and not own & {"logits", "mean", "log_std"} for own in names)
 
@@ -468,7 +502,9 @@ def test_progress_runs_from_zero_to_one(manifest, pendulum_store):
     span = body["return_last"] - body["return_first"]
     if abs(span) < 1e-9:
         span = 1.0
-    np.testing.assert_allclose(rows.progress[seen], (h.mean_return[seen] - body["return_first"]) / span, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        rows.progress[seen], (h.mean_return[seen] - body["return_first"]) / span, rtol=1e-4, atol=1e-5
+    )
     assert np.isfinite(rows.progress).all()
 
 
@@ -503,8 +539,13 @@ def test_a_tabular_batch_is_the_projected_one_of_the_identity_in_other_sizes(tmp
     """The windows are the same ones, drawn alike, but for the seeds of projections, which come last."""
     expected = _encoded(tmp_path, grid_store, projected.Options(projections="identity", standardise=False))
     found = _encoded(tmp_path, grid_store, tabular.Options(states=9, actions=4))
-    assert found.observation.shape[-1] == 9 and found.action.shape[-1] == found.frame.shape[-1] == found.target[0].shape[-1] == 4
-    assert torch.equal(found.observation, expected.observation[..., :9]) and torch.equal(found.action, expected.action[..., :4])
+    assert (
+        found.observation.shape[-1] == 9
+        and found.action.shape[-1] == found.frame.shape[-1] == found.target[0].shape[-1] == 4
+    )
+    assert torch.equal(found.observation, expected.observation[..., :9]) and torch.equal(
+        found.action, expected.action[..., :4]
+    )
     assert torch.equal(found.frame, expected.frame[:, :4, :4])
     for name in ("reward", "end", "eta", "discrete"):
         assert torch.equal(getattr(found, name), getattr(expected, name))

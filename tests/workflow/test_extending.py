@@ -33,7 +33,10 @@ def _entry(title, noun):
 def _extend(folder, title):
     """Add the file and the line of a section. Returns the two files."""
     section = _section(title)
-    path, registry = re.search(r"`(src/gla/\w+/(?!kinds)\w+\.py)`:\n", section)[1], re.search(r"`(src/gla/\w+/kinds\.py)`", section)[1]
+    path, registry = (
+        re.search(r"`(src/gla/\w+/(?!kinds)\w+\.py)`:\n", section)[1],
+        re.search(r"`(src/gla/\w+/kinds\.py)`", section)[1],
+    )
     (folder / path).write_text(_block(title, "python"))
     register(folder / registry, re.search(r"`(\"\w+\": \"gla\.\w+\.\w+\",)`", section)[1])
     return [registry, path]
@@ -89,7 +92,9 @@ def test_an_environment_is_added_by_its_entry_alone(checkout):
     assert _touched(before, checkout) == ["config/smoke.yaml"]
     frame = pd.read_csv(checkout / "results/smoke/figures/walker.csv")
     conditions = {"agent", "rewards_hidden", "rewards_shuffled", "random", "zero_action", "reference"}
-    assert set(frame["environment"]) == {"walker"} and conditions < set(frame["condition"])  # and the best online learner
+    assert set(frame["environment"]) == {"walker"} and conditions < set(
+        frame["condition"]
+    )  # and the best online learner
     runs = pd.read_parquet(checkout / "results/smoke/rollouts/walker/baseline/reference.parquet")["training_seed"]
     assert set(runs) == set(range(walker["reference"]["runs"]))
     # Nothing was collected where nothing is trained.

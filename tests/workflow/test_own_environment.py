@@ -38,9 +38,22 @@ CONFIG = {
 
 
 def _snakemake(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--configfile", "config.yaml", "--cores", "2", *arguments, "histories", "rollouts"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        "config.yaml",
+        "--cores",
+        "2",
+        *arguments,
+        "histories",
+        "rollouts",
+    ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "src"), str(folder)])}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     return done.stdout + done.stderr, done.returncode
 
 
@@ -57,7 +70,10 @@ def test_editing_ones_own_environment_makes_anew_what_it_decides_and_nothing_els
     assert counts == {"collect": "1", "refer": "1", "evaluate_baseline": "2"}, output
     (tmp_path / "mymodule.py").write_text(MODULE.replace("0.5", "'much'"))
     output, status = _snakemake(tmp_path, "--dry-run")
-    assert status == 1 and "environments.mine.id: environment 'mymodule:Mine-v0', step 0: reward 'much' (expected one" in output, output
+    assert (
+        status == 1
+        and "environments.mine.id: environment 'mymodule:Mine-v0', step 0: reward 'much' (expected one" in output
+    ), output
     (tmp_path / "mymodule.py").write_text(MODULE)
     output, status = _snakemake(tmp_path, "--dry-run")
     assert status == 0 and "Nothing to be done" in output, output

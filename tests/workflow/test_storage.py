@@ -18,7 +18,10 @@ DIGEST, AGENT = "results/smoke/histories/grid/0-1.json", "results/smoke/agents/g
 ROLLOUTS = "results/smoke/rollouts/pendulum/baseline/ppo_final.parquet"
 REFERENCE = "results/smoke/references/grid/test.safetensors"
 TARGETS = DIGEST, AGENT, ROLLOUTS, REFERENCE
-FURTHER = "results/smoke/rollouts/grid/baseline/reference.parquet", "results/smoke/rollouts/grid/grid_gap1/agent.parquet"
+FURTHER = (
+    "results/smoke/rollouts/grid/baseline/reference.parquet",
+    "results/smoke/rollouts/grid/grid_gap1/agent.parquet",
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +107,12 @@ def test_a_storage_is_read_through_its_urls(stored, options):
 def test_another_machine_goes_on_from_what_is_in_a_storage_alone(tmp_path, stored, arguments, options):
     (tmp_path / "src").symlink_to(ROOT / "src")
     said = _snakemake(tmp_path, *arguments, targets=FURTHER)
-    assert "evaluate_baseline" in said and "evaluate_agent" in said and "rule refer" not in said and "rule train" not in said
+    assert (
+        "evaluate_baseline" in said
+        and "evaluate_agent" in said
+        and "rule refer" not in said
+        and "rule train" not in said
+    )
     for name in FURTHER:
         assert pd.read_parquet(f"s3://bucket/gla/{name}", storage_options=options)["seed"].nunique() == 8
 

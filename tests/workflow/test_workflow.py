@@ -99,7 +99,14 @@ def test_an_agents_entry_schedules_its_training_and_what_follows(smoke):
         raw["agents"]["grid_gap1"]["training"]["steps"] = 21
 
     # Two networks, in two evaluations under three conditions; drawn in figure3 and training. All cards show the verdicts.
-    assert _scheduled(smoke, edit) == {"train": 2, "evaluate_agent": 12, "card": 3, "verdicts": 1, "tabulate": 2, "plot": 2}
+    assert _scheduled(smoke, edit) == {
+        "train": 2,
+        "evaluate_agent": 12,
+        "card": 3,
+        "verdicts": 1,
+        "tabulate": 2,
+        "plot": 2,
+    }
 
 
 def test_a_sources_entry_schedules_its_histories_and_what_follows(smoke):
@@ -140,7 +147,14 @@ def test_another_agent_keeps_what_is_there(smoke):
         raw["agents"]["another"] = raw["agents"]["grid_gap1"] | {"seed": 1, "seeds": 1}
         raw["evaluations"]["grid"]["agents"].append("another")
 
-    assert _scheduled(smoke, edit) == {"train": 1, "evaluate_agent": 3, "card": 4, "verdicts": 1, "tabulate": 1, "plot": 1}
+    assert _scheduled(smoke, edit) == {
+        "train": 1,
+        "evaluate_agent": 3,
+        "card": 4,
+        "verdicts": 1,
+        "tabulate": 1,
+        "plot": 1,
+    }
 
 
 def test_more_seeds_schedule_rollouts_but_no_training(smoke):
@@ -240,7 +254,13 @@ def _new_figure(raw):
 
 
 def _new_evaluation(raw):
-    raw["evaluations"]["more"] = {"environment": "pendulum", "agents": ["projected_max"], "seeds": 4, "env_steps": 60, "baselines": ["random"]}
+    raw["evaluations"]["more"] = {
+        "environment": "pendulum",
+        "agents": ["projected_max"],
+        "seeds": 4,
+        "env_steps": 60,
+        "baselines": ["random"],
+    }
     raw["figures"]["figure5"]["panels"].append({"evaluation": "more"})
 
 
@@ -366,12 +386,18 @@ def test_a_changed_module_schedules_exactly_the_stages_whose_numbers_it_decides(
 
 def test_comments_docstrings_and_formatting_schedule_nothing(smoke):
     """In every file of the package, and in every script, at once."""
-    texts = {path: path.read_text() for part in ("src/gla", "workflow/scripts") for path in (smoke / part).rglob("*.py")}
+    texts = {
+        path: path.read_text() for part in ("src/gla", "workflow/scripts") for path in (smoke / part).rglob("*.py")
+    }
     try:
         for path, text in texts.items():
             tree = ast.parse(text)
             for node in ast.walk(tree):
-                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+                if (
+                    isinstance(node, ast.Expr)
+                    and isinstance(node.value, ast.Constant)
+                    and isinstance(node.value.value, str)
+                ):
                     node.value.value = "Something else."
             path.write_text(f"# A comment.\n\n\n{ast.unparse(tree)}\n")
         style = smoke / "src/gla/figures/gla.mplstyle"
@@ -412,6 +438,7 @@ def extended(smoke, tmp_path_factory):
 
 def _another_agent(**changes):
     """An edit: one more agent, like the grid's but for these keys."""
+
     def edit(raw):
         if changes.get("dataset") == "signs":
             raw["datasets"]["signs"] = {"sources": ["grid"], "encoding": {"kind": "signs", "projections": "identity"}}
@@ -420,7 +447,13 @@ def _another_agent(**changes):
     return edit
 
 
-TWO_DOORS = {"environment": "two_doors", "agents": ["grid_gap1"], "baselines": ["random", "reference"], "seeds": 4, "episodes": 2}
+TWO_DOORS = {
+    "environment": "two_doors",
+    "agents": ["grid_gap1"],
+    "baselines": ["random", "reference"],
+    "seeds": 4,
+    "episodes": 2,
+}
 NEW_AGENT = {"train new", "card new"}
 
 
@@ -465,9 +498,22 @@ def test_an_entry_of_a_new_kind_schedules_exactly_its_own_jobs(extended, noun):
 def test_new_kinds_work_together(extended):
     """One agent of all of them, in the new environment, under the new condition, and in the new figure."""
     raw = yaml.safe_load((extended / "config/smoke.yaml").read_text())
-    raw["sources"]["idle"] = {"environment": "pendulum", "kind": "idle", "lifetimes": 2, "num_envs": 2, "num_updates": 2, "num_steps": 20}
+    raw["sources"]["idle"] = {
+        "environment": "pendulum",
+        "kind": "idle",
+        "lifetimes": 2,
+        "num_envs": 2,
+        "num_updates": 2,
+        "num_steps": 20,
+    }
     _new_environment(raw)
-    new = {"windows": {"kind": "last_updates", "chunks": 4}, "labels": "uniform", "loss": {"kind": "squared"}, "model": "forgetful", "dataset": "signs"}
+    new = {
+        "windows": {"kind": "last_updates", "chunks": 4},
+        "labels": "uniform",
+        "loss": {"kind": "squared"},
+        "model": "forgetful",
+        "dataset": "signs",
+    }
     _another_agent(**new)(raw)
     raw["evaluations"]["new"] = TWO_DOORS | {"agents": ["new"], "baselines": ["first_action"]}
     raw["figures"]["new"] = {"kind": "episodes", "panels": [{"evaluation": "new"}]}
@@ -542,7 +588,9 @@ def test_what_was_made_is_whole(smoke):
     path.write_bytes(data[:-1])
     done = subprocess.run(command, cwd=smoke, env=environment, capture_output=True, text=True, check=False)
     path.write_bytes(data)
-    assert done.returncode == 1 and done.stdout.startswith("results/smoke/rollouts/grid/baseline/random.parquet: altered")
+    assert done.returncode == 1 and done.stdout.startswith(
+        "results/smoke/rollouts/grid/baseline/random.parquet: altered"
+    )
 
 
 def _content(folder):
@@ -572,11 +620,11 @@ def _obey(folder, messages):
     """Delete what each message says to delete, to the letter."""
     for message in messages:
         subject, _, order = message.rpartition("; ")
-        if deleted := re.fullmatch(r"delete (\S+)( to have it made anew)?", order):
+        if deleted := re.fullmatch(r"delete (\S+)(, and Snakemake makes it again)?", order):
             path = folder / (message.split(": ")[0] if deleted[1] == "it" else deleted[1])
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         else:
-            assert order.startswith("Snakemake makes it anew"), message
+            assert order.startswith("Snakemake makes it again"), message
     output, status = _snakemake(folder, "all")
     assert status == 0, output
 
@@ -674,7 +722,14 @@ def test_a_workflow_that_is_killed_with_all_its_jobs_ends_with_the_same_bytes(sm
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
     rng, kills = random.Random(number), 0
     for _ in range(6):
-        run = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        run = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.wait(rng.uniform(5, 45))
         if run.poll() is None:
@@ -682,7 +737,11 @@ def test_a_workflow_that_is_killed_with_all_its_jobs_ends_with_the_same_bytes(sm
             kills += 1
         run.wait(60)
         time.sleep(2)  # a job may outlive its parent for as long as it saves a checkpoint
-        assert all(": missing (" in line for line in verify(tmp_path / "results")) if (tmp_path / "results").exists() else True
+        assert (
+            all(": missing (" in line for line in verify(tmp_path / "results"))
+            if (tmp_path / "results").exists()
+            else True
+        )
         _snakemake(tmp_path, "--unlock")
     output, status = _snakemake(tmp_path, "all")
     assert status == 0, output
@@ -837,19 +896,42 @@ def test_a_config_without_environments_is_not_mixed_with_the_default(checkout):
 def test_a_value_on_the_command_line_goes_on_top_of_the_default(checkout):
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--config", "colour=1", "--cores", "1"]
     environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode != 0 and "the config cannot be run:\ncolour: unknown key (value 1;" in done.stdout + done.stderr
+    done = subprocess.run(
+        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (
+        done.returncode != 0 and "the config cannot be run:\ncolour: unknown key (value 1;" in done.stdout + done.stderr
+    )
 
 
 def test_memory_is_asked_for_where_jobs_run(checkout):
     """Here; or, where their number is limited instead of cores, on machines of which nothing is known."""
+
     def run(*options):
-        command = [sys.executable, "-m", "snakemake", "--configfile", "large.yaml", "--dry-run", *options, "--cores", "1", "agents"]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--configfile",
+            "large.yaml",
+            "--dry-run",
+            *options,
+            "--cores",
+            "1",
+            "agents",
+        ]
         environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
-        return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(
+            command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
 
     raw = yaml.safe_load((checkout / "config/smoke.yaml").read_text())
-    raw["agents"]["grid_gap1"]["model"] = {"kind": "transformer", "layers": 100, "width": 10_000, "heads": 2}  # 160 GB of weights and moments
+    raw["agents"]["grid_gap1"]["model"] = {
+        "kind": "transformer",
+        "layers": 100,
+        "width": 10_000,
+        "heads": 2,
+    }  # 160 GB of weights and moments
     (checkout / "large.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     assert "agents.grid_gap1: a step of 8 windows" in run().stdout
     assert run("--jobs", "4").returncode == 0

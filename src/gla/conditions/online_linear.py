@@ -14,6 +14,14 @@ def run(entry: Environment, evaluation: Evaluation, label: str, files: list, **s
     envs = environments_of(entry, evaluation)
     try:
         learner = LinearActorCritic(envs.spec, evaluation.seeds, seed_of(evaluation), **settings)
-        return [run_all(envs, evaluation, label, lambda observation, _t: learner.act(observation), lambda step, *_: learner.observe(step))]
+        return [
+            run_all(
+                envs,
+                evaluation,
+                label,
+                lambda observation, _t: learner.act(observation),
+                lambda step, *_: learner.observe(step),
+            )
+        ]
     finally:
         envs.close()

@@ -16,7 +16,9 @@ def run(entry: Environment, evaluation: Evaluation, label: str, files: list[tupl
     sizes = [[tuple(field.shape[1:]) for field in own] for own in last]
     for (store, _), own in zip(files, sizes, strict=True):
         if own != sizes[0]:
-            raise CorruptFile(f"{store}: policies of sizes {own} (expected {sizes[0]}, as in {files[0][0]}); delete {store} to have it made anew")
+            raise CorruptFile(
+                f"{store}: policies of sizes {own} (expected {sizes[0]}, as in {files[0][0]}); delete {store}, and Snakemake makes it again"
+            )
     policies = [torch.cat(field) for field in zip(*last, strict=True)]
     lifetimes, tasks = len(policies[0]), len(entry.tasks) or 1
     usable = lifetimes - lifetimes % tasks or lifetimes  # a multiple of the tasks, so that s % usable keeps s's task

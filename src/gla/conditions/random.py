@@ -15,6 +15,8 @@ def run(entry: Environment, evaluation: Evaluation, label: str, files: list) -> 
     def act(spec, _observation, _t) -> np.ndarray:
         if spec.discrete:
             return rng.integers(0, spec.action_size, n)
-        return rng.uniform(np.maximum(spec.low, -1e3), np.minimum(spec.high, 1e3), (n, spec.action_size)).astype(np.float32)
+        return rng.uniform(np.maximum(spec.low, -1e3), np.minimum(spec.high, 1e3), (n, spec.action_size)).astype(
+            np.float32
+        )
 
     return [run_in(entry, evaluation, label, act)]

@@ -9,4 +9,6 @@ from gla.rollout import EpisodeRows, run_policies
 def run(entry: Environment, evaluation: Evaluation, label: str, files: list[str]) -> list[EpisodeRows]:
     """See gla.conditions."""
     (path,) = files
-    return [run_policies(policies, entry, evaluation, f"{label} run {i}") for i, policies in enumerate(reference.read(path))]
+    return [
+        run_policies(policies, entry, evaluation, f"{label} run {i}") for i, policies in enumerate(reference.read(path))
+    ]

@@ -180,7 +180,11 @@ def _evaluation(c: Config, name: str, v: Evaluation) -> Iterator[str]:
     e = c.environments[v.environment]
     for condition in set(v.baselines) & set(of_role("source")):
         where = f"evaluations.{name}.baselines: {condition}, but"
-        own = {s: entry for s, entry in c.sources.items() if entry.environment == v.environment and "policies" in entry.provides}
+        own = {
+            s: entry
+            for s, entry in c.sources.items()
+            if entry.environment == v.environment and "policies" in entry.provides
+        }
         if len(own) != 1:
             yield f"{where} {len(own)} sources write policies in {v.environment!r} (expected exactly one, or the baseline reference)"
             continue

@@ -82,11 +82,17 @@ def _default(name: str, field: Any, kind: str | None) -> str:
 
 def _section(title: str, model: type[BaseModel], kind: str | None = None) -> str:
     """The table of an entry's keys: its kind first, then what is required. kind: the one that need not be named."""
-    rows = [f"\n## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"]
+    rows = [
+        f"\n## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"
+    ]
     properties = model.model_json_schema()["properties"]
-    for name, field in sorted(model.model_fields.items(), key=lambda item: (item[0] != "kind", not item[1].is_required())):
+    for name, field in sorted(
+        model.model_fields.items(), key=lambda item: (item[0] != "kind", not item[1].is_required())
+    ):
         meaning = "Which kind it is." if name == "kind" else " ".join((field.description or "").split())
-        rows.append(f"| `{name}` | {_type_of(properties[name])} | {_default(name, field, kind)} | {meaning.replace('<', '&lt;')} |\n")
+        rows.append(
+            f"| `{name}` | {_type_of(properties[name])} | {_default(name, field, kind)} | {meaning.replace('<', '&lt;')} |\n"
+        )
     return "".join(rows)
 
 

@@ -51,6 +51,8 @@ class Environment(Options):
                 if bounds[0] >= bounds[1]:
                     raise ValueError(f"{value} is an empty range (expected [low, high] with low < high)")
                 if bounds[1] - bounds[0] > MOST_TASKS:
-                    raise ValueError(f"{shown(value)} are {bounds[1] - bounds[0]} tasks (expected at most {MOST_TASKS})")
+                    raise ValueError(
+                        f"{shown(value)} are {bounds[1] - bounds[0]} tasks (expected at most {MOST_TASKS})"
+                    )
                 return [{key: i} for i in range(*bounds)]
         return value

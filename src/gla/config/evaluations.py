@@ -22,7 +22,14 @@ class Evaluation(Options):
     """What each agent is run under: as it is, and under the controls that tell whether it learns from reward."""
     projections: Literal["unseen", "seen"] = "unseen"
     """unseen: drawn for tests alone; seen: among those of the agent's own training."""
-    baselines: list[Literal[*BASELINES]] = ["random", "zero_action", "online_ppo", "online_linear", "online_ars", "reference"]
+    baselines: list[Literal[*BASELINES]] = [
+        "random",
+        "zero_action",
+        "online_ppo",
+        "online_linear",
+        "online_ars",
+        "reference",
+    ]
     """What is run beside the agents. online_*: learners from scratch with as many steps and with settings of their own;
     ppo_final: the last policies of the environment's histories; reference: PPO that was trained for long on the tasks that
     are evaluated."""
@@ -45,7 +52,9 @@ class Evaluation(Options):
     @model_validator(mode="after")
     def _others_rewards(self):
         if self.seeds < 2 and "rewards_shuffled" in self.conditions:
-            raise ValueError("seeds 1 with rewards_shuffled, which would see its own rewards (expected at least 2 seeds, or no rewards_shuffled)")
+            raise ValueError(
+                "seeds 1 with rewards_shuffled, which would see its own rewards (expected at least 2 seeds, or no rewards_shuffled)"
+            )
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,11 @@ from gla.options import DEEPEST, MOST_VALUES, ConfigError, key_shown, shown
 LARGEST = 2**18  # bytes; reading as many takes seconds
 TAG = "tag:yaml.org,2002:"
 # Of YAML's types, those that a config is made of.
-PLAIN = {yaml.ScalarNode: {"str", "int", "float", "bool", "null"}, yaml.SequenceNode: {"seq"}, yaml.MappingNode: {"map"}}
+PLAIN = {
+    yaml.ScalarNode: {"str", "int", "float", "bool", "null"},
+    yaml.SequenceNode: {"seq"},
+    yaml.MappingNode: {"map"},
+}
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -54,14 +58,18 @@ def _parsed(text: str) -> Any:
         return loader.construct_document(root) if root else None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"line {line}: character U+{error.character:04X} (expected text that can be printed)") from None
+        raise ConfigError(
+            f"line {line}: character U+{error.character:04X} (expected text that can be printed)"
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = ", ".join(filter(None, (error.context, error.problem)))
         raise ConfigError(f"line {mark.line + 1}: {said} (expected one document of YAML, indented by spaces)") from None
 
 
-def _faults(loader: yaml.SafeLoader, node: yaml.Node, where: str, above: tuple[int, ...], sizes: dict[int, int]) -> Iterator[str]:
+def _faults(
+    loader: yaml.SafeLoader, node: yaml.Node, where: str, above: tuple[int, ...], sizes: dict[int, int]
+) -> Iterator[str]:
     """A line for each fault in a node and what it holds.
 
     where: its path from the top. above: the nodes that hold it. sizes: how many keys each node that is done has, merged ones too.

@@ -93,7 +93,12 @@ def _in_span(w: Tensor, a: Tensor, sizes: Sizes) -> Frames:
     basis, r = torch.linalg.qr(a[:, : a.shape[2]])
     basis = basis * r.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)
     rows = torch.linalg.qr(w, mode="r").R
-    return Frames(*(torch.nn.functional.pad(x, (0, 0, 0, n - x.shape[1])) for x, n in ((rows, sizes.observation), (basis, sizes.action))))
+    return Frames(
+        *(
+            torch.nn.functional.pad(x, (0, 0, 0, n - x.shape[1]))
+            for x, n in ((rows, sizes.observation), (basis, sizes.action))
+        )
+    )
 
 
 class Encoding:
@@ -113,7 +118,10 @@ class Encoding:
 
     def check(self, env_id: str, spec: EnvSpec) -> None:
         """Raises UnsupportedEnvironment, in one line that names the limit."""
-        for what, size, most in (("observation dimensions", spec.observation_size, OBSERVATION), ("action dimensions", spec.action_size, ACTION)):
+        for what, size, most in (
+            ("observation dimensions", spec.observation_size, OBSERVATION),
+            ("action dimensions", spec.action_size, ACTION),
+        ):
             if size > most:
                 raise UnsupportedEnvironment(
                     f"environment {env_id!r}: {size} {what} (expected at most {most} for the encoding 'projected')"

@@ -42,12 +42,16 @@ class Encoding:
         """Raises UnsupportedEnvironment, in one line that names the limit."""
         o = self.options
         if not spec.discrete:
-            raise UnsupportedEnvironment(f"environment {env_id!r}: continuous actions (expected discrete ones for the encoding 'tabular')")
+            raise UnsupportedEnvironment(
+                f"environment {env_id!r}: continuous actions (expected discrete ones for the encoding 'tabular')"
+            )
         for what, size, most, key in (
             ("observation dimensions", spec.observation_size, o.states, "states"), ("actions", spec.action_size, o.actions, "actions"),
         ):  # fmt: skip
             if size > most:
-                raise UnsupportedEnvironment(f"environment {env_id!r}: {size} {what} (expected at most {most}, the encoding's {key})")
+                raise UnsupportedEnvironment(
+                    f"environment {env_id!r}: {size} {what} (expected at most {most}, the encoding's {key})"
+                )
 
     def frames(self, seeds: np.ndarray | None, n: int, spec: EnvSpec) -> Frames:
         """Identities, which need no memory: the first columns of A are the actions that the environment has."""

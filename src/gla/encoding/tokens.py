@@ -75,5 +75,7 @@ def tokens(steps: Encoded, eta: Tensor) -> Tensor:
     def later(x: Tensor, first: float) -> Tensor:
         return torch.cat([torch.full_like(x[:, :1], first), x[:, :-1]], 1)
 
-    before = Encoded(later(steps.observation, 0.0), later(steps.action, 0.0), later(steps.reward, 0.0), later(steps.end, True))
+    before = Encoded(
+        later(steps.observation, 0.0), later(steps.action, 0.0), later(steps.reward, 0.0), later(steps.end, True)
+    )
     return token(before, steps.observation, eta)

@@ -32,7 +32,9 @@ def settings(env_id: str, kwargs: dict[str, Any]) -> tuple[EnvSpec, list[str], d
     try:
         import envpool
     except ImportError:
-        raise UnsupportedEnvironment(f"{where}: EnvPool is not installed (expected it after pip install '.[envpool]')") from None
+        raise UnsupportedEnvironment(
+            f"{where}: EnvPool is not installed (expected it after pip install '.[envpool]')"
+        ) from None
     name = envpool_id(env_id)
     if name not in envpool.list_all_envs():
         raise UnsupportedEnvironment(f"{where}: EnvPool has no {name!r} (expected backend gymnasium)")
@@ -50,7 +52,9 @@ def settings(env_id: str, kwargs: dict[str, Any]) -> tuple[EnvSpec, list[str], d
     try:
         spec = envpool.make_spec(name, **arguments)
     except TypeError:
-        raise UnsupportedEnvironment(f"{where}: EnvPool's refuses {arguments} (expected values of other types)") from None
+        raise UnsupportedEnvironment(
+            f"{where}: EnvPool's refuses {arguments} (expected values of other types)"
+        ) from None
     keys = list(getattr(space, "spaces", {}))
     parts, action = spec.gymnasium_observation_space, spec.gymnasium_action_space
     size = sum(int(np.prod(p.shape)) for p in (parts.spaces.values() if keys else [parts]))
@@ -72,14 +76,18 @@ class EnvPoolVector:
     as truncated alone.
     """
 
-    def __init__(self, env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int = 1, names: list[str] | None = None):
+    def __init__(
+        self, env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int = 1, names: list[str] | None = None
+    ):
         """names: of each environment, where a step of its pool fails, or does not return."""
         groups: dict[str, list[int]] = {}
         for i, k in enumerate(kwargs):
             groups.setdefault(json.dumps(k, sort_keys=True), []).append(i)
         self._size, names = len(kwargs), names or [f"environment {env_id!r}, copy {i}" for i in range(len(kwargs))]
         # A pool steps all of its environments at once, and does not say which of them it waits for.
-        self._guard = Guard([names[i] + (f", or another of its pool of {len(own) + 1}" if own else "") for i, *own in groups.values()])
+        self._guard = Guard(
+            [names[i] + (f", or another of its pool of {len(own) + 1}" if own else "") for i, *own in groups.values()]
+        )
         seeds = np.random.SeedSequence(seed).generate_state(self._size, np.uint32) >> 1  # it takes 31 bits
         self._pools = []
         for rows in groups.values():
@@ -87,7 +95,11 @@ class EnvPoolVector:
             import envpool
 
             pool = envpool.make_gymnasium(
-                envpool_id(env_id), num_envs=len(rows), num_threads=min(threads, len(rows)), env_seed=seeds[rows].tolist(), **arguments
+                envpool_id(env_id),
+                num_envs=len(rows),
+                num_threads=min(threads, len(rows)),
+                env_seed=seeds[rows].tolist(),
+                **arguments,
             )
             self._pools.append((np.array(rows), pool))
 
@@ -119,7 +131,9 @@ class EnvPoolVector:
         guard.during, guard.step = "", guard.step + 1
         with guard:
             for guard.at, (rows, pool) in enumerate(self._pools):
-                seen, reward[rows], terminated[rows], truncated[rows], _ = pool.step(actions[rows].astype(pool.action_space.dtype))
+                seen, reward[rows], terminated[rows], truncated[rows], _ = pool.step(
+                    actions[rows].astype(pool.action_space.dtype)
+                )
                 observation[rows] = self._flat(seen)
                 ended = np.flatnonzero(terminated[rows] | truncated[rows]).astype(np.int32)
                 if len(ended):
@@ -132,6 +146,8 @@ class EnvPoolVector:
             pool.close()
 
 
-def stepped(env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int, names: list[str] | None) -> EnvPoolVector:
+def stepped(
+    env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int, names: list[str] | None
+) -> EnvPoolVector:
     """The backend "envpool", which cannot return another shape or type than it says."""
     return EnvPoolVector(env_id, kwargs, seed, threads, names)

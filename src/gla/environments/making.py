@@ -58,7 +58,9 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
     try:
         check_supported(env_id, env)
         if env.spec is None:
-            raise UnsupportedEnvironment(f"environment {env_id!r}: spec None (expected what gymnasium.make sets, its time limit among it)")
+            raise UnsupportedEnvironment(
+                f"environment {env_id!r}: spec None (expected what gymnasium.make sets, its time limit among it)"
+            )
     except UnsupportedEnvironment:
         with contextlib.suppress(Exception):
             env.close()

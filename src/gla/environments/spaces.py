@@ -44,7 +44,9 @@ def real_array(observation: Any, shape: tuple[int, ...]) -> np.ndarray:
     """
     array = observation if type(observation) is np.ndarray else _array(observation)
     if array.shape != shape or array.dtype.kind not in REAL:
-        raise WrongValue(f"observation {_short(observation)} (expected {int(np.prod(shape))} finite numbers, of shape {shape})")
+        raise WrongValue(
+            f"observation {_short(observation)} (expected {int(np.prod(shape))} finite numbers, of shape {shape})"
+        )
     return array
 
 
@@ -77,7 +79,9 @@ def flatten(space: gym.Space, observation: Any) -> np.ndarray:
         try:
             values = [observation[key] for key in space.spaces]
         except (TypeError, LookupError):
-            raise WrongValue(f"observation {_short(observation)} (expected a dictionary with {', '.join(map(str, space.spaces))})") from None
+            raise WrongValue(
+                f"observation {_short(observation)} (expected a dictionary with {', '.join(map(str, space.spaces))})"
+            ) from None
         return np.concatenate([flatten(own, value) for own, value in zip(space.spaces.values(), values, strict=True)])
     if isinstance(space, gym.spaces.Tuple):
         if not isinstance(observation, tuple | list) or len(observation) != len(space.spaces):
@@ -138,7 +142,9 @@ def check_supported(env_id: str, env: gym.Env) -> None:
     the encoding's to say."""
     for name in ("observation_space", "action_space"):
         if not isinstance(getattr(env, name, None), gym.Space):
-            raise UnsupportedEnvironment(f"environment {env_id!r}: {name} {getattr(env, name, None)!r} (expected a space of Gymnasium's)")
+            raise UnsupportedEnvironment(
+                f"environment {env_id!r}: {name} {getattr(env, name, None)!r} (expected a space of Gymnasium's)"
+            )
     space = env.observation_space
     for part in _parts(space):
         if isinstance(part, gym.spaces.Box):
@@ -163,14 +169,18 @@ def check_supported(env_id: str, env: gym.Env) -> None:
         room = (action.low <= action.high) & (action.low < np.inf) & (action.high > -np.inf)  # NaN compares false
         if not room.all():
             bounds = f"actions between {action.low.tolist()} and {action.high.tolist()}"
-            raise UnsupportedEnvironment(f"environment {env_id!r}: {bounds} (expected bounds with numbers between them)")
+            raise UnsupportedEnvironment(
+                f"environment {env_id!r}: {bounds} (expected bounds with numbers between them)"
+            )
     else:
         raise UnsupportedEnvironment(
             f"environment {env_id!r}: action space {action} is not supported "
             "(expected Discrete, MultiDiscrete, or a Box with one axis, of real numbers)"
         )
     if not 1 <= size <= MOST_ACTIONS:
-        raise UnsupportedEnvironment(f"environment {env_id!r}: {size} action dimensions, or discrete actions (expected 1 to {MOST_ACTIONS})")
+        raise UnsupportedEnvironment(
+            f"environment {env_id!r}: {size} action dimensions, or discrete actions (expected 1 to {MOST_ACTIONS})"
+        )
 
 
 def counted(space: gym.Space, action: int) -> Any:
@@ -187,7 +197,9 @@ class Counted(gym.ActionWrapper, gym.utils.RecordConstructorArgs):
         gym.utils.RecordConstructorArgs.__init__(self)  # so that Gymnasium, and so Minari, can make it again
         gym.ActionWrapper.__init__(self, env)
         own = env.action_space
-        self.action_space = gym.spaces.Discrete(int(own.n if isinstance(own, gym.spaces.Discrete) else np.prod(own.nvec)))
+        self.action_space = gym.spaces.Discrete(
+            int(own.n if isinstance(own, gym.spaces.Discrete) else np.prod(own.nvec))
+        )
 
     def action(self, action: int) -> Any:
         return counted(self.env.action_space, action)

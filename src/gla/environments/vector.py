@@ -54,7 +54,9 @@ class Guard(Wait):
         for (what, before), now in zip(self.process.items(), _process().values(), strict=True):
             if now != before:
                 self._set_back()
-                raise UnsupportedEnvironment(f"{self}: {what} is now {str(now)!r} (expected it left as it was, {str(before)!r})")
+                raise UnsupportedEnvironment(
+                    f"{self}: {what} is now {str(now)!r} (expected it left as it was, {str(before)!r})"
+                )
 
     def _set_back(self) -> None:
         folder, dtype, device = self.process.values()
@@ -169,7 +171,10 @@ class VectorEnv:
                 guard.at = i
                 with contextlib.suppress(Exception):  # nothing is asked of it any more
                     env.close()
-            guard.at, guard.during = 0, f"or another of {len(self)}, up to its end" if len(self) > 1 else "up to its end"
+            guard.at, guard.during = (
+                0,
+                f"or another of {len(self)}, up to its end" if len(self) > 1 else "up to its end",
+            )
             guard.check_process()
 
 

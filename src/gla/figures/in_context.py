@@ -59,7 +59,11 @@ def _online(frame: pd.DataFrame) -> str | None:
 
 
 def table(
-    entry: Options, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list | None = None
+    entry: Options,
+    rollouts: list[list[str]],
+    optimal: list[float | None],
+    tasks: list[int],
+    projections: list | None = None,
 ) -> pd.DataFrame:
     """Columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds. Of the online learners it has the best.
 
@@ -99,8 +103,17 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> No
             if own.empty:
                 continue
             name = label if condition == "agent" else (CONDITIONS[condition].label if len(labels) == 1 else "_")
-            ax.plot(own["x"], own["mean"], style, color=colours[number % len(colours)], label=name, linewidth=1.3 if style == "-" else 0.9)
-            ax.fill_between(own["x"], own["low"], own["high"], color=colours[number % len(colours)], alpha=0.2, linewidth=0)
+            ax.plot(
+                own["x"],
+                own["mean"],
+                style,
+                color=colours[number % len(colours)],
+                label=name,
+                linewidth=1.3 if style == "-" else 0.9,
+            )
+            ax.fill_between(
+                own["x"], own["low"], own["high"], color=colours[number % len(colours)], alpha=0.2, linewidth=0
+            )
     for condition in TAKEN:
         style, name = CONDITIONS[condition].dashes, CONDITIONS[condition].label
         if len(labels) > 1 and (frame["condition"] == condition).any():
@@ -108,7 +121,13 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> No
     for condition in ONLINE:
         own = frame[frame["condition"] == condition]
         if not own.empty:
-            ax.plot(own["x"], own["mean"], linestyle=CONDITIONS[condition].dashes, color=learner, label=f"best from scratch: {CONDITIONS[condition].label}")
+            ax.plot(
+                own["x"],
+                own["mean"],
+                linestyle=CONDITIONS[condition].dashes,
+                color=learner,
+                label=f"best from scratch: {CONDITIONS[condition].label}",
+            )
             ax.fill_between(own["x"], own["low"], own["high"], color=learner, alpha=0.2, linewidth=0)
     for condition, (label, colour, style) in STEADY.items():
         own = frame[frame["condition"] == condition]

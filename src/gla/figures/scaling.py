@@ -30,7 +30,11 @@ class Options(FigureOptions):
 
 
 def table(
-    entry: Options, rollouts: list[list[str]], optimal: list[float | None], tasks: list[int], projections: list[dict[str, int]]
+    entry: Options,
+    rollouts: list[list[str]],
+    optimal: list[float | None],
+    tasks: list[int],
+    projections: list[dict[str, int]],
 ) -> pd.DataFrame:
     """Columns panel, evaluation, agent, condition, x, mean, low, high, seeds.
 

@@ -47,7 +47,9 @@ def distribution(options: Options, rows: Rows, drawn: Drawn, raw: Tensor) -> tup
     # The config was refused otherwise.
     if (rows.snapshot_update[snapshot] != update).any():
         missing = update[rows.snapshot_update[snapshot] != update][0]
-        raise ConfigError(f"labels: no snapshot of the policy of update {missing} (expected the source's snapshot_every 1)")
+        raise ConfigError(
+            f"labels: no snapshot of the policy of update {missing} (expected the source's snapshot_every 1)"
+        )
     fields = [rows.lifetimes[f"policy_{field}"] for field in Policy._fields]
     k = np.repeat(rows.stream_lifetime[drawn.stream][:, None], m, 1)
     k, s = (torch.from_numpy(x.reshape(-1)).to(fields[0].device) for x in (k, snapshot))

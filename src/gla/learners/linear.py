@@ -20,7 +20,16 @@ class LinearActorCritic:
     deviation is learned too; or they are drawn from a softmax over linear logits.
     """
 
-    def __init__(self, spec: EnvSpec, n: int, seed: int, actor: float | None = None, critic: float = CRITIC, gamma: float = GAMMA, trace: float = TRACE):
+    def __init__(
+        self,
+        spec: EnvSpec,
+        n: int,
+        seed: int,
+        actor: float | None = None,
+        critic: float = CRITIC,
+        gamma: float = GAMMA,
+        trace: float = TRACE,
+    ):
         self.spec, self.n, self.rng = spec, n, np.random.default_rng(seed)
         self.actor = actor or (ACTOR_DISCRETE if spec.discrete else ACTOR)
         self.critic, self.gamma, self.trace = critic, gamma, trace

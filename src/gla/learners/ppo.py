@@ -97,9 +97,7 @@ class RunningMoments:
         mean, variance = batch.mean(1), batch.var(1, correction=0)
         total = self.count + n
         delta = mean - self.mean
-        self.variance = (
-            self.variance * self.count + variance * n + delta.square() * self.count * n / total
-        ) / total
+        self.variance = (self.variance * self.count + variance * n + delta.square() * self.count * n / total) / total
         self.mean = self.mean + delta * n / total
         self.count = total
 
@@ -224,7 +222,11 @@ class Population:
             action = sample_action(mean, log_std, self.generator).flatten(0, 1).numpy()
             step = self.envs.step(action)
             rollout.observation[t], rollout.action[t], rollout.mean[t] = self._observation, action, mean.flatten(0, 1)
-            rollout.reward[t], rollout.terminated[t], rollout.truncated[t] = step.reward, step.terminated, step.truncated
+            rollout.reward[t], rollout.terminated[t], rollout.truncated[t] = (
+                step.reward,
+                step.terminated,
+                step.truncated,
+            )
             rollout.final_observation[t] = step.final_observation
             self._observation = step.observation
         rollout = Rollout(*(np.ascontiguousarray(x.swapaxes(0, 1)).reshape(k, e, t_max, *x.shape[2:]) for x in rollout))
@@ -294,7 +296,9 @@ class Population:
         for _ in range(ppo.update_epochs):
             order = torch.rand(k, n, generator=self.generator).argsort(1) + first
             order = order.view(k, ppo.num_minibatches, -1).transpose(0, 1)
-            shuffled = data.view(k * n, -1).index_select(0, order.flatten()).view(*order.shape, -1)  # (M, K, B, d + a + 4)
+            shuffled = (
+                data.view(k * n, -1).index_select(0, order.flatten()).view(*order.shape, -1)
+            )  # (M, K, B, d + a + 4)
             for minibatch in shuffled.unbind():
                 self._differentiate(*minibatch.split([d, a, 1, 1, 1, 1], -1))
                 self._clip_gradients()

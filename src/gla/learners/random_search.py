@@ -18,7 +18,9 @@ class RandomSearch:
     of them where they are discrete. A perturbation is tried forwards in one episode and backwards in the next.
     """
 
-    def __init__(self, spec: EnvSpec, n: int, seed: int, noise: float = NOISE, step: float = STEP, directions: int = DIRECTIONS):
+    def __init__(
+        self, spec: EnvSpec, n: int, seed: int, noise: float = NOISE, step: float = STEP, directions: int = DIRECTIONS
+    ):
         self.spec, self.n, self.rng = spec, n, np.random.default_rng(seed)
         self.noise, self.step, self.directions = noise, step, directions
         shape = spec.action_size, spec.observation_size + 1

@@ -29,7 +29,9 @@ def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     return log_p.exp() * (log_p - log_q)
 
 
-def divergence(direction: str, mean_p: Tensor, log_std_p: Tensor | None, mean_q: Tensor, log_std_q: Tensor | None) -> Tensor:
+def divergence(
+    direction: str, mean_p: Tensor, log_std_p: Tensor | None, mean_q: Tensor, log_std_q: Tensor | None
+) -> Tensor:
     """Equation 1's D between the source p and the model q, (..., a) to (...).
 
     direction: forward KL(p || q), reverse KL(q || p), or their sum. Categorical where log_std_p is None, with the means as logits.

@@ -2,4 +2,6 @@
 
 from gla.kinds import Kinds
 
-LOSSES = Kinds("loss.kind", {"divergence": "gla.losses.divergence", "action_likelihood": "gla.losses.action_likelihood"})
+LOSSES = Kinds(
+    "loss.kind", {"divergence": "gla.losses.divergence", "action_likelihood": "gla.losses.action_likelihood"}
+)

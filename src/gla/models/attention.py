@@ -37,7 +37,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     if kind == "cpu" and not torch.cpu._is_amx_tile_supported():
         with torch.autocast(kind, enabled=False):
             query, key, value = query.float(), key.float(), value.float()
-            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, is_causal=causal, enable_gqa=grouped
+            )
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
 
 

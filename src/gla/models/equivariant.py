@@ -148,13 +148,19 @@ class SequenceModel(nn.Module):
         h = self.embed(torch.cat([reward, end, eta], -1)).float()  # the residual stream, under autocast too
         seen = torch.stack([before, observation], 2).flatten(0, 1)
         with torch.autocast(x.device.type, enabled=False):
-            return h, self.embed_o.weight.expand(len(seen), -1, -1) @ seen, self.embed_u.weight * action.reshape(-1, 1, self.sizes.action)
+            return (
+                h,
+                self.embed_o.weight.expand(len(seen), -1, -1) @ seen,
+                self.embed_u.weight * action.reshape(-1, 1, self.sizes.action),
+            )
 
     def _output(self, h: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         features = self.norm(h)
         weights, log_std = self.head(features).float().split([self.options.channels, 1], -1)
         with torch.autocast(h.device.type, enabled=False):
-            mean = (weights.reshape(len(u), 1, -1) * _measure(u, self.sizes.dimensions[1])[0] @ u).view(*h.shape[:2], -1)
+            mean = (weights.reshape(len(u), 1, -1) * _measure(u, self.sizes.dimensions[1])[0] @ u).view(
+                *h.shape[:2], -1
+            )
         return features, torch.cat([mean, log_std.expand_as(mean)], -1)  # isotropic, hence equivariant
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

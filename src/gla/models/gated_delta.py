@@ -61,7 +61,9 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, b: Tensor, log_a: Tensor) -> Tensor
     system = (k @ k.transpose(-1, -2) * decay * b.unsqueeze(-1)).tril(-1)
     grown = total.exp().unsqueeze(-1)
     sides = torch.cat([v, grown * k], -1) * b.unsqueeze(-1)
-    from_values, from_state = torch.linalg.solve_triangular(system, sides, upper=False, unitriangular=True).split(head, -1)
+    from_values, from_state = torch.linalg.solve_triangular(system, sides, upper=False, unitriangular=True).split(
+        head, -1
+    )
     scores, asked = (q @ k.transpose(-1, -2)) * decay, grown * q
     kept, stored = total[..., -1, None, None].exp(), k * (total[..., -1:] - total).exp().unsqueeze(-1)
     state, outputs = q.new_zeros(batch, heads, head, head), []
@@ -87,7 +89,11 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads, self.head = heads, width // heads
-        self.memory_norm, self.mlp_norm, self.read_norm = nn.RMSNorm(width), nn.RMSNorm(width), nn.RMSNorm(width // heads)
+        self.memory_norm, self.mlp_norm, self.read_norm = (
+            nn.RMSNorm(width),
+            nn.RMSNorm(width),
+            nn.RMSNorm(width // heads),
+        )
         self.qkvg = nn.Linear(width, 4 * width, bias=False)  # queries, keys, values and the gate of what is read
         self.rates = nn.Linear(width, 2 * heads)  # of strengths and decays
         self.out = nn.Linear(width, width, bias=False)

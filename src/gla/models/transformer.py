@@ -70,7 +70,9 @@ class SequenceModel(nn.Module):
         width, layers = options.width, options.layers
         self.options = options
         self.embed = nn.Linear(sizes.token, width)
-        self.blocks = nn.ModuleList(Block(width, options.heads, options.key_heads or options.heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            Block(width, options.heads, options.key_heads or options.heads) for _ in range(layers)
+        )
         self.norm = nn.RMSNorm(width)
         for name, p in self.blocks.named_parameters():
             if p.dim() == 2 and not p.is_meta:  # there it would do nothing, in seconds

@@ -55,11 +55,15 @@ class Run:
             for _ in range(self.options.num_steps):
                 action = self.rng.integers(0, spec.action_size, n) if spec.discrete else self._uniform(n)
                 step = self.envs.step(action)
-                steps.append((observation, step.final_observation, action, step.reward, step.terminated, step.truncated))
+                steps.append(
+                    (observation, step.final_observation, action, step.reward, step.terminated, step.truncated)
+                )
                 observation = step.observation
             names = ("observation", "final_observation", "action", "reward", "terminated", "truncated")
             together = (np.stack(values, 1) for values in zip(*steps, strict=True))  # (N, T, ...)
-            yield {name: x.reshape(len(self.lifetimes), -1, *x.shape[1:]) for name, x in zip(names, together, strict=True)}
+            yield {
+                name: x.reshape(len(self.lifetimes), -1, *x.shape[1:]) for name, x in zip(names, together, strict=True)
+            }
 
     def _uniform(self, n: int) -> np.ndarray:
         low, high = np.maximum(self.spec.low, -1e3), np.minimum(self.spec.high, 1e3)

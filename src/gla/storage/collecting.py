@@ -38,7 +38,9 @@ def collect(
         _collect(source, environment, name, lifetimes, store, digest)
 
 
-def _collect(source: SourceOptions, environment: Environment, name: str, lifetimes: range, store: Path, digest: Path) -> None:
+def _collect(
+    source: SourceOptions, environment: Environment, name: str, lifetimes: range, store: Path, digest: Path
+) -> None:
     digest.unlink(missing_ok=True)
     if store.is_dir():
         shutil.rmtree(store)
@@ -86,7 +88,9 @@ def _curves(source: SourceOptions, lifetimes: range) -> dict[str, Array]:
     }
 
 
-def _write(source: SourceOptions, run: Run, layout: dict[str, Array], lifetimes: range, store: Path, label: str) -> np.ndarray:
+def _write(
+    source: SourceOptions, run: Run, layout: dict[str, Array], lifetimes: range, store: Path, label: str
+) -> np.ndarray:
     """Write a store. Returns the mean returns, (K, U)."""
     from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed here alone
 

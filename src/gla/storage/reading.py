@@ -79,7 +79,7 @@ class History:
 
 def _anew(store: str | Path) -> str:
     """What mends a store, of which no part is made alone."""
-    return f"delete {store} to have it made anew"
+    return f"delete {store}, and Snakemake makes it again"
 
 
 def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str | None]]:
@@ -89,7 +89,9 @@ def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str 
     """
     store, expected = Path(store), read_digest(digest)["files"]
     if not store.is_dir():
-        raise CorruptFile(f"{store}: missing (expected a history store; its digest is {digest}); Snakemake makes it anew")
+        raise CorruptFile(
+            f"{store}: missing (expected a history store; its digest is {digest}); Snakemake makes it again"
+        )
     # A link could lead out of the store; none is ever written. Snakemake stamps the folders that it made.
     inside = (p for p in store.rglob("*") if (p.is_symlink() or p.is_file()) and p != store / ".snakemake_timestamp")
     present = {p.relative_to(store).as_posix(): p.is_symlink() for p in inside}
@@ -101,8 +103,11 @@ def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str 
         elif name not in expected or present[name]:
             yield path, f"{path}: not one of the store's files (see {digest}); delete it"
         elif (found := sha256(path)) != expected[name]:
-            yield path, (
-                f"{path}: altered or cut off (sha256 {found[:12]}..., expected {str(expected[name])[:12]}...); {anew}"
+            yield (
+                path,
+                (
+                    f"{path}: altered or cut off (sha256 {found[:12]}..., expected {str(expected[name])[:12]}...); {anew}"
+                ),
             )
         else:
             yield path, None
@@ -144,12 +149,22 @@ def arrays(store: str | Path, digest: dict[str, Any]) -> dict[str, zarr.Array]:
 def _expected(digest: dict[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
     """The arrays that a store must have, and what it has of distributions and snapshots where its source writes them, with the
     sizes that its digest says."""
-    lifetimes, updates, action = {"lifetime": len(digest["lifetimes"])}, {"update": digest["updates"]}, {"action": digest["action_size"]}
+    lifetimes, updates, action = (
+        {"lifetime": len(digest["lifetimes"])},
+        {"update": digest["updates"]},
+        {"action": digest["action_size"]},
+    )
     axes = lifetimes | {"stream": digest["num_envs"], "step": digest["updates"] * digest["steps_per_update"]}
     spec = EnvSpec(digest["observation_size"], digest["action_size"], digest["discrete"], None, None)
-    always = transitions(axes, spec) | {"mean_return": Array("float32", lifetimes | updates), "env_steps": Array("int64", updates)}
+    always = transitions(axes, spec) | {
+        "mean_return": Array("float32", lifetimes | updates),
+        "env_steps": Array("int64", updates),
+    }
     snapshots = digest["arrays"].get("snapshot_update", {}).get("axes", {}).get("snapshot", 0)
-    often = {"logits" if spec.discrete else "mean": Array("float32", axes | action), "log_std": Array("float32", lifetimes | updates | action)}
+    often = {
+        "logits" if spec.discrete else "mean": Array("float32", axes | action),
+        "log_std": Array("float32", lifetimes | updates | action),
+    }
     return always, often | {"snapshot_update": Array("int64", {"snapshot": snapshots})}
 
 
@@ -166,9 +181,13 @@ def _check_chunks(path: Path, array: zarr.Array) -> None:
         if per_file:
             frames = np.array(data[max(0, len(data) - 16 * per_file - CHECKSUM) : -CHECKSUM])
             frames = frames.view("<u8").reshape(-1, 2) if len(frames) == 16 * per_file else np.empty((0, 2), np.uint64)
-            frames = frames[(frames != np.iinfo(np.uint64).max).any(1) | (len(frames) == 0)]  # past the array's end there are none
+            frames = frames[
+                (frames != np.iinfo(np.uint64).max).any(1) | (len(frames) == 0)
+            ]  # past the array's end there are none
         fits = len(data) > 0 and (not per_file or len(frames) > 0)
-        fits = fits and bool((frames <= len(data)).all() and (frames.sum(1) <= len(data)).all() and frames[:, 1].sum() <= len(data))
+        fits = fits and bool(
+            (frames <= len(data)).all() and (frames.sum(1) <= len(data)).all() and frames[:, 1].sum() <= len(data)
+        )
         if fits and (frames[:, 1] >= 16 + CHECKSUM).all():
             # A frame of Blosc says in its header how long it is unpacked and packed.
             said = np.array(data[frames[:, :1].astype(np.int64) + np.arange(16)]).view("<u4")
@@ -176,7 +195,9 @@ def _check_chunks(path: Path, array: zarr.Array) -> None:
                 continue
         raise CorruptFile(f"{file}: not a chunk of {size} bytes, packed (expected as in {path}/zarr.json); {anew}")
     if array.nbytes > MOST_COMPRESSED * held:
-        raise CorruptFile(f"{path}: {held} bytes claim to hold {array.nbytes} (expected at most {MOST_COMPRESSED} times); {anew}")
+        raise CorruptFile(
+            f"{path}: {held} bytes claim to hold {array.nbytes} (expected at most {MOST_COMPRESSED} times); {anew}"
+        )
 
 
 def read(store: str | Path, digest: str | Path, names: Collection[str] | None = None) -> History:
@@ -188,24 +209,34 @@ def read(store: str | Path, digest: str | Path, names: Collection[str] | None = 
     body, anew = read_digest(digest), _anew(store)
     found, values = arrays(store, body), {}
     if missing := sorted(set(names or ()) - found.keys()):
-        raise CorruptFile(f"{Path(store) / missing[0]}: missing (expected the arrays {', '.join(sorted(names))}); {anew}")
+        raise CorruptFile(
+            f"{Path(store) / missing[0]}: missing (expected the arrays {', '.join(sorted(names))}); {anew}"
+        )
     for name, array in found.items():
         if names is not None and name not in names:
             continue
         path = Path(store) / name
         chunks = math.prod(-(-n // m) for n, m in zip(array.shape, array.shards or array.chunks, strict=True))
         if chunks > len(body["files"]):
-            raise CorruptFile(f"{path}: {chunks} chunks (expected no more than the {len(body['files'])} files in {digest}); {anew}")
+            raise CorruptFile(
+                f"{path}: {chunks} chunks (expected no more than the {len(body['files'])} files in {digest}); {anew}"
+            )
         _check_chunks(path, array)
         try:
             values[name] = np.asarray(array[...])
         except (ValueError, RuntimeError) as error:
             raise CorruptFile(f"{path}: not readable ({error}); {anew}") from None
     update, action = values.get("snapshot_update"), values.get("action")
-    if update is not None and (not len(update) or update[0] < 0 or update[-1] >= body["updates"] or (np.diff(update) <= 0).any()):
-        raise CorruptFile(f"{store}/snapshot_update: {update[:5]} ... (expected rising numbers of {body['updates']} updates); {anew}")
+    if update is not None and (
+        not len(update) or update[0] < 0 or update[-1] >= body["updates"] or (np.diff(update) <= 0).any()
+    ):
+        raise CorruptFile(
+            f"{store}/snapshot_update: {update[:5]} ... (expected rising numbers of {body['updates']} updates); {anew}"
+        )
     if action is not None and body["discrete"] and (action.min() < 0 or action.max() >= body["action_size"]):
-        raise CorruptFile(f"{store}/action: {action.min()} to {action.max()} (expected 0 to {body['action_size'] - 1}); {anew}")
+        raise CorruptFile(
+            f"{store}/action: {action.min()} to {action.max()} (expected 0 to {body['action_size'] - 1}); {anew}"
+        )
     history = History(Path(store), body["discrete"], body["action_size"], body["steps_per_update"], values)
     if {"observation", *POLICIES} <= values.keys():
         _ = history.policy  # checked now, whatever of it is used

@@ -84,7 +84,9 @@ def starts(rows: Rows, stream: np.ndarray, update: np.ndarray, steps: int, rng: 
     return np.where(start >= low, start, np.where(first <= high, first, np.minimum(any_step, high)))
 
 
-def drawn(options: ChunkOptions, rows: Rows, stream: np.ndarray, update: np.ndarray, gap: np.ndarray, rng: np.random.Generator) -> Drawn:
+def drawn(
+    options: ChunkOptions, rows: Rows, stream: np.ndarray, update: np.ndarray, gap: np.ndarray, rng: np.random.Generator
+) -> Drawn:
     """The windows of chunks (n, M) of these updates."""
     start = starts(rows, stream, update, options.chunk_steps, rng)
     row = (stream[:, None] * rows.length + start)[..., None] + np.arange(options.chunk_steps)

@@ -2,4 +2,6 @@
 
 from gla.kinds import Kinds
 
-WINDOWS = Kinds("windows.kind", {"across_updates": "gla.windows.across_updates", "rising_quality": "gla.windows.rising_quality"})
+WINDOWS = Kinds(
+    "windows.kind", {"across_updates": "gla.windows.across_updates", "rising_quality": "gla.windows.rising_quality"}
+)

@@ -30,8 +30,16 @@ def _extend(descriptor: int, _offset: int, size: int) -> None:
 
 def _alike(history: "History") -> tuple:
     """What the stores of one source have in common: types and sizes, and which updates have snapshots."""
-    arrays = {name: (x.dtype, x.shape[2 if name in (*STEP_ARRAYS, "mean", "logits") else 1 :]) for name, x in history.arrays.items()}
-    return history.discrete, history.steps_per_update, *sorted(arrays.items()), *history.arrays.get("snapshot_update", ())
+    arrays = {
+        name: (x.dtype, x.shape[2 if name in (*STEP_ARRAYS, "mean", "logits") else 1 :])
+        for name, x in history.arrays.items()
+    }
+    return (
+        history.discrete,
+        history.steps_per_update,
+        *sorted(arrays.items()),
+        *history.arrays.get("snapshot_update", ()),
+    )
 
 
 class Rows:
@@ -48,8 +56,14 @@ class Rows:
         # Zarr is slow to import, and whoever acts reads no more than the options of windows.
         from gla.storage.reading import read
 
-        store, names = [table["store"].iloc[0], table["digest"].iloc[0]], {*STEP_ARRAYS, "terminated", "truncated", "mean_return", *needs}
-        digest, history = read_digest(store[1]), read(store[0], store[1], names)  # before memory is taken for what they claim
+        store, names = (
+            [table["store"].iloc[0], table["digest"].iloc[0]],
+            {*STEP_ARRAYS, "terminated", "truncated", "mean_return", *needs},
+        )
+        digest, history = (
+            read_digest(store[1]),
+            read(store[0], store[1], names),
+        )  # before memory is taken for what they claim
         self.spec = EnvSpec(digest["observation_size"], digest["action_size"], digest["discrete"], None, None)
         self.per_update, self.updates = digest["steps_per_update"], digest["updates"]
         self.streams, self.length, self.folder = len(table), self.updates * self.per_update, folder
@@ -57,8 +71,14 @@ class Rows:
         self.mapped: list[tuple[mmap.mmap, int]] = []  # files, and bytes of a step in each
         layout, alike, filled, number = arrays_of(digest), _alike(history), 0, -1
         kept = [name for name in names if name in layout and (name in STEP_ARRAYS or name in needs)]
-        step_arrays = {name: self._array(layout[name].dtype, *tuple(layout[name].axes.values())[3:]) for name in kept if "step" in layout[name].axes}
-        others: dict[str, list] = {name: [] for name in kept if "step" not in layout[name].axes and "lifetime" in layout[name].axes}
+        step_arrays = {
+            name: self._array(layout[name].dtype, *tuple(layout[name].axes.values())[3:])
+            for name in kept
+            if "step" in layout[name].axes
+        }
+        others: dict[str, list] = {
+            name: [] for name in kept if "step" not in layout[name].axes and "lifetime" in layout[name].axes
+        }
         done, lifetimes, returns = self._array("bool"), [], []
         # Steps at which the episode that step s belongs to began, and at which the first at or after s begins.
         self.episode_start, self.next_episode_start = self._array("int32"), self._array("int32")

@@ -24,7 +24,9 @@ class Options(FigureOptions):
 
 def table(entry: Options, rollouts, optimal, tasks, projections) -> pd.DataFrame:
     """COLUMNS."""
-    frames = [read_evaluation(paths).assign(evaluation=p.evaluation) for p, paths in zip(entry.panels, rollouts, strict=True)]
+    frames = [
+        read_evaluation(paths).assign(evaluation=p.evaluation) for p, paths in zip(entry.panels, rollouts, strict=True)
+    ]
     groups = pd.concat(frames).groupby(list(COLUMNS[:3]), sort=False)
     return groups.size().rename("episodes").reset_index()
 
