@@ -11,10 +11,12 @@ from gla.config.evaluations import Evaluation
 from gla.config.whole import Config
 from gla.encoding.tokens import Sizes
 from gla.learners.ppo import PPO
+from gla.reference import STEPS
 from gla.sources.options import SourceOptions
 from gla.splits import tasks_of
 
 Facts = dict[str, Any]
+HIDDEN = PPO.model_fields["hidden"].default  # units of learners and references, which have no key of their own for it
 PACKED = 25  # times that histories are packed at most: as often as one of nine states through which a policy walks the same way for ever
 COUNTED = 8  # numbers of a step's observation, and of its distribution, that count: of many states, one-hot, the others take next to nothing
 
@@ -130,7 +132,7 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
             yield (
                 f"evaluations.{name}",
                 f"online_ppo in {v.seeds} seeds",
-                population(v.seeds, 1, 1, 64, known),
+                population(v.seeds, 1, 1, HIDDEN, known),
                 "fewer seeds",
             )
         if "reference" in v.baselines:
@@ -140,6 +142,6 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
             yield (
                 f"environments.{v.environment}.reference",
                 what,
-                population(runs, copies, 128, 64, known),
+                population(runs, copies, STEPS, HIDDEN, known),
                 "fewer runs or num_envs",
             )

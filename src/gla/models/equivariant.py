@@ -1,10 +1,10 @@
 """A Transformer whose outputs turn with its observations and actions.
 
-Under dense random projections a plain Transformer has to learn, from examples, to undo 64 x d and
-16 x a unknown numbers. This one is built so that there is little to undo: it never looks at the
+Under dense random projections to n and m dimensions a plain Transformer has to learn, from examples, to undo n x d and
+m x a unknown numbers. This one is built so that there is little to undo: it never looks at the
 coordinates of an observation or an action, only at inner products between them, and its mean action
 is a combination of actions in its context. Rotate all observations by Q and all actions by R, and
-its attention is the same, and its mean is rotated by R: it is O(64) x O(16) equivariant, and a
+its attention is the same, and its mean is rotated by R: it is O(n) x O(m) equivariant, and a
 projection with orthogonal columns changes nothing at all. So it is told vectors by coordinates in the span of what its context can
 show, which has the environment's few dimensions (gla.encoding.projected), and it computes with those. The symmetry is that of the paper's
 augmentation made exact, as permutation symmetry was in SymLA (Kirsch et al., 2022); the layers follow
