@@ -38,9 +38,8 @@ check: env site
 	$(BIN)/mypy
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md Snakefile benchmarks config docs src tests workflow
 
-# Two processes: tests of one file stay together, since they share what is slow to make.
 test: env
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 test-slow: env
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[s3]' 'moto[s3]' flask flask-cors

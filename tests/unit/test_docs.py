@@ -116,7 +116,8 @@ def test_a_command_is_known(page, line):
         assert set(a.targets) <= RULES | _made(config)
     elif program == "python":
         script = words[1].replace(".", "/") if words[0] == "-m" else words[0]
-        assert (ROOT / script).exists() or (ROOT / f"src/{script}.py").exists() or words[0] == "-c"
+        known = (ROOT / script).exists() or (ROOT / f"src/{script}.py").exists() or words[0] == "-c"
+        assert known or (words[:2] == ["-m", "pytest"] and all((ROOT / path).exists() for path in words[2:]))
     elif program == "pip":
         assert words[0] == "install"
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]

@@ -76,7 +76,7 @@ def _obey():
         rounds += 1
         for line in lines:
             subject, order = line.split(": ")[0], line.rpartition("; ")[2]
-            (what,) = re.search(r"delete (\S+)", order).groups()
+            (what,) = re.search(r"delete (\S+?)(?:,|\s|$)", order).groups()
             path = subject if what == "it" else what
             shutil.rmtree(path) if os.path.isdir(path) else os.path.exists(path) and os.unlink(path)
         assert rounds < 10, lines
