@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import itertools
 import json
+import math
 import os
 import shutil
 import sys
@@ -172,10 +173,10 @@ def _no_room(found: Checked, memory: int | None, disk: float | None) -> Iterator
     yield from too_large_for_a_disk(found.disk, _disk(found.config["pathvars"]["results"]) if disk is None else disk)
 
 
-def _disk(results: str) -> int:
-    """Bytes of the file system that a folder of results is on, or will be."""
+def _disk(results: str) -> float:
+    """Bytes of the file system that a folder of results is on, or will be; infinite for one that does not tell its size."""
     folder = Path(results).absolute()
-    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if os.path.isdir(p))).total
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if os.path.isdir(p))).total or math.inf
 
 
 def _check(raw: dict[str, Any], memory: int | None, disk: float | None, cache: Path) -> Checked:
