@@ -270,7 +270,8 @@ def test_a_checkpoint_of_other_data_is_ignored(tmp_path, manifest, grid_store, m
 def test_a_checkpoint_knows_all_code_that_decides_the_weights(tmp_path, manifest, kind, labels, loss):
     """Every function of the package that is called in training is in a module that is known, or that decides no number."""
     config = Agent(**_with(_of_kind(kind), steps=1).model_dump() | {"labels": labels, "loss": loss})
-    known = Code(scan()).training(config.model_dump(), {"encoding": {"kind": "projected"}})
+    scripts = Path(__file__).parents[2] / "workflow/scripts"
+    known = Code(scan() | scan_scripts(scripts)).training(config.model_dump(), {"encoding": {"kind": "projected"}})
     called = set()
     sys.setprofile(lambda frame, event, _: event == "call" and called.add(frame.f_globals.get("__name__", "")))
     try:
