@@ -5,6 +5,7 @@ import signal
 import sys
 import zipfile
 from itertools import pairwise
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from gla import agent
 from gla import train as train_module
-from gla.code import Code, neutral, scan
+from gla.code import Code, neutral, scan, scan_scripts
 from gla.config.agents import Agent
 from gla.config.datasets import Dataset
 from gla.config.environments import Environment
