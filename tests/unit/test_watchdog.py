@@ -1,6 +1,7 @@
 """What is said of a call that does not return, and what ends it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,9 +19,14 @@ class _Call(watchdog.Wait):
 
 @pytest.fixture
 def quick(monkeypatch):
+    """Short waits, in a process that heeds interruptions, whoever started it, and that goes on."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(watchdog, "ends", False)
     monkeypatch.setattr(watchdog, "EVERY", 0.02)
     monkeypatch.setattr(watchdog, "FIRST", 0.1)
     monkeypatch.setenv("GLA_STEP_SECONDS", "0.4")
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 def test_what_is_waited_for_is_said_and_then_interrupted(quick, capsys):
