@@ -38,8 +38,9 @@ check: env site
 	$(BIN)/mypy
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md Snakefile benchmarks config docs src tests workflow
 
+# By file, since tests of one file share what their fixtures make.
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: env
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[s3]' 'moto[s3]' flask flask-cors

@@ -1,0 +1,71 @@
+"""Snakemake without the seconds that it takes to import: a process that has imported it, and forks for each call.
+
+It has imported nothing of gla: a call sees the code of the checkout that it runs in.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+class Snakemake:
+    """Called with a folder and arguments, as ``python -m snakemake`` in that folder; output and exit status. For one thread.
+
+    Its process ends when this one does.
+    """
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, folder: Path, *arguments: str) -> tuple[str, int]:
+        output = folder / "output.txt"
+        self.process.stdin.write(json.dumps([str(folder), str(output), arguments]) + "\n")
+        self.process.stdin.flush()
+        status = int(self.process.stdout.readline())
+        said = output.read_text()
+        output.unlink()
+        return said, status
+
+
+def _call(folder: str, output: str, arguments: list[str]) -> None:
+    """In a process of its own, which it ends."""
+    status = 1
+    with contextlib.suppress(BaseException), open(output, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.chdir(folder)
+        os.environ["PYTHONPATH"] = f"{folder}/src"
+        sys.path[0] = f"{folder}/src"  # in the place of this file's folder
+        sys.argv = ["snakemake", *arguments]
+        try:
+            main(arguments)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    import traceback
+
+    import pandas  # noqa: F401 - main imports these only when it runs
+    import requests  # noqa: F401
+    import snakemake.api
+    import snakemake.persistence  # noqa: F401
+    from snakemake.cli import main, parse_args
+
+    parse_args([])  # which imports plugins
+
+    for line in sys.stdin:
+        if (child := os.fork()) == 0:
+            _call(*json.loads(line))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
