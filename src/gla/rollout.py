@@ -4,6 +4,7 @@ Whoever acts is a function; the conditions of an evaluation (gla.conditions) are
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,19 @@ def run_in(
     envs = environments_of(entry, evaluation)
     try:
         return run_all(envs, evaluation, label, lambda observation, t: act(envs.spec, observation, t))
+    finally:
+        envs.close()
+
+
+def run_learner(make: Callable, entry: Environment, evaluation: Evaluation, label: str, **settings: Any) -> EpisodeRows:
+    """A learner from scratch, each seed alone. ``make(spec, seeds, seed, **settings)`` has ``act(observation)``, which returns
+    actions, and ``observe(step)``."""
+    envs = environments_of(entry, evaluation)
+    try:
+        learner = make(envs.spec, evaluation.seeds, seed_of(evaluation), **settings)
+        return run_all(
+            envs, evaluation, label, lambda seen, _t: learner.act(seen), lambda step, *_: learner.observe(step)
+        )
     finally:
         envs.close()
 
