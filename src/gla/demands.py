@@ -1,6 +1,7 @@
 """How much memory the jobs of a config surely take, and how much of a disk its histories.
 
-Estimates, in bytes, count what is surely held at the same time and nothing else: what they say is too much is.
+Estimates, in bytes, count only what is held at the same time in any case. They are lower bounds: what they reject could not
+have run.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,8 +18,8 @@ from gla.splits import tasks_of
 
 Facts = dict[str, Any]
 HIDDEN = PPO.model_fields["hidden"].default  # units of learners and references, which have no key of their own for it
-PACKED = 25  # times that histories are packed at most: as often as one of nine states through which a policy walks the same way for ever
-COUNTED = 8  # numbers of a step's observation, and of its distribution, that count: of many states, one-hot, the others take next to nothing
+PACKED = 25  # the most that histories are compressed, as where a policy walks the same way through nine states for ever
+COUNTED = 8  # how many numbers of an observation and of a distribution are counted; of large one-hot vectors the rest takes next to no space
 
 
 def population(k: int, num_envs: int, steps: int, hidden: int, facts: Facts) -> int:

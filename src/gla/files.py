@@ -152,7 +152,7 @@ def _places(path: str | Path) -> list[str]:
 def check_place(path: str | Path, what: str, own: str) -> None:
     """Raises CorruptFile where a file that says that it is ``what`` (a copy, a digest) of ``own`` lies in another's place.
 
-    What lies in no place, and what does not say where it belongs, passes. A folder of results that was called ``agents`` is
+    A file outside of any folder of results passes, and so does one that does not say where it belongs. A folder of results that was called ``agents`` is
     moved with ``agents/manifests/x.json`` in it, which is ``manifests/x.json`` as well: one place in common is enough.
     """
     here = _places(os.path.abspath(path))

@@ -64,7 +64,7 @@ class InContext:
         output = (
             self.model.step(token(self.previous, seen, eta).squeeze(1).to(self.device), self.state).cpu().unsqueeze(1)
         )
-        # An integer that was drawn from what is no number would look like any other.
+        # Checked before sampling: an integer drawn from NaN logits would look like any other.
         check_finite(f"environment {evaluation.environment!r}", "the agent's output", output.numpy(), self.t)
         mean, log_std = (x.squeeze(1) for x in encoding.distribution(output, self.frames.a))
         action = sample_action(mean, None if self.spec.discrete else log_std, self.generator, evaluation.temperature)

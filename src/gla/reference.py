@@ -1,6 +1,6 @@
 """What a score of 1 stands for: PPO that was trained for long on the very tasks that agents are evaluated on.
 
-A source's end is none: its histories are made to rise slowly, and to be distilled. A reference is one file of
+The end of a source cannot serve as one: its histories are made to rise slowly, so that they can be distilled. A reference is one file of
 policies (safetensors), with a description beside it (JSON) that holds its learning curve and the file's hash.
 """
 

@@ -11,8 +11,8 @@ Second version, column ``verdict``:
   more above its first episode than every control does above the control's own. The largest of these probabilities, Holm-corrected
   over all rows of the same split, is below 2.5 %. An agent that is done within the first fifth passes; one that ends below its
   control does not, however much the control fell.
-- ``controls harmed``: all of that holds, but every control was shown to end below its own first episode. What harms the
-  controls may be the strange rewards, and not the want of true ones: nothing is told.
+- ``controls harmed``: all of that holds, but every control was shown to end below its own first episode. The strange rewards
+  may have harmed the controls, rather than the lack of true ones, so that no conclusion is drawn.
 - ``improves without reward``: the last fifth is above the first episode (uncorrected), and something else of the above does not hold.
 - ``does not improve``: the last fifth is not shown to be above the first episode.
 - ``no control``: it is, and no control was run, or rewards never differ, so that neither hiding nor shuffling them takes anything away.
@@ -88,8 +88,8 @@ def verdict_v1(gain_low: float, excess_low: list[float]) -> str:
 def probability(
     first: np.ndarray, last: np.ndarray, controls: Mapping[str, tuple[np.ndarray, np.ndarray]], tasks: int
 ) -> float:
-    """Of the second version's claim, before any correction: the largest of its tests', NaN without a control, or where one of the
-    tests could not be made.
+    """The probability of the second version's claim before any correction: the largest of its tests' probabilities. NaN if there is
+    no control, or if one of the tests could not be made.
 
     first, last: (R, S), first episode and last fifth. controls: the same of each control.
     """
@@ -98,7 +98,9 @@ def probability(
     differences = [last - first]
     for control_first, control_last in controls.values():
         differences += [last - control_last, (last - first) - (control_last - control_first)]
-    return float(np.max([crossed_test(x, tasks) for x in differences]))  # NaN, no test, is no pass
+    return float(
+        np.max([crossed_test(x, tasks) for x in differences])
+    )  # NaN means that there was no test, and does not pass
 
 
 def harmed(first: np.ndarray, last: np.ndarray, tasks: int) -> bool:

@@ -15,7 +15,7 @@ from gla.windows.rows import Rows
 
 
 class Options(LabelOptions):
-    """What the policy would have done that came ``windows.gap`` updates after the one that acted, or the last one."""
+    """What the policy ``windows.gap`` updates after the acting one would have done, or the last policy where there is no such update."""
 
     kind: Literal["later_policy"] = "later_policy"
 

@@ -116,7 +116,7 @@ class Rows:
         self.progress = (curves - summary["return_first"]) / (span if abs(span) > 1e-9 else 1.0)
 
     def announce(self, index: np.ndarray) -> None:
-        """Have the disk read steps (n, T) that are mapped, all of them side by side; a page that is only looked at is read alone."""
+        """Ask the disk for the mapped steps (n, T) ahead, all at once; otherwise each page is read by itself when it is first touched."""
         ends = np.diff(index, append=-1) != 1  # of runs of consecutive steps
         last = index[ends]
         first = index[np.concatenate([np.ones((len(index), 1), bool), ends[:, :-1]], 1)]
