@@ -1,4 +1,4 @@
-"""Snakemake without the seconds that it takes to import: a process that has imported it, and forks for each call.
+"""Snakemake without the seconds that it takes to import: a process that has imported it, and PyTorch, and forks for each call.
 
 It has imported nothing of gla: a call sees the code of the checkout that it runs in.
 """
@@ -33,15 +33,15 @@ class Snakemake:
 
 
 def _call(folder: str, output: str, arguments: list[str]) -> None:
-    """In a process of its own, which it ends."""
+    """In a process of its own, which it ends. Modules are found in the folder's src, and in the folder."""
     status = 1
     with contextlib.suppress(BaseException), open(output, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(folder)
-        os.environ["PYTHONPATH"] = f"{folder}/src"
-        sys.path[0] = f"{folder}/src"  # in the place of this file's folder
+        sys.path[:1] = [f"{folder}/src", folder]  # in the place of this file's folder
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
         sys.argv = ["snakemake", *arguments]
         try:
             main(arguments)
@@ -57,10 +57,14 @@ def _call(folder: str, output: str, arguments: list[str]) -> None:
 if __name__ == "__main__":
     import traceback
 
-    import pandas  # noqa: F401 - main imports these only when it runs
+    # What it, and the check of a config, import only when they run.
+    import gymnasium  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
+    import mujoco  # noqa: F401
     import requests  # noqa: F401
     import snakemake.api
     import snakemake.persistence  # noqa: F401
+    import torch  # noqa: F401
     from snakemake.cli import main, parse_args
 
     parse_args([])  # which imports plugins

@@ -224,10 +224,13 @@ def test_an_environment_of_ones_own_that_was_edited_is_asked_again(tmp_path):
         ("import numpy as np", "raise SystemExit(0)", "SystemExit: 0 (expected one that can be made)"),
     ],
 )
-def test_an_environment_of_ones_own_is_tried_before_any_job(tmp_path, found, made, said):
-    done = _check_mine(tmp_path, MODULE.replace("LIMIT", "9").replace(found, made))
-    line = done.stderr.splitlines()[-1]
-    assert line.startswith("gla.options.ConfigError: environments.mine.") and said in line, done.stderr
+def test_an_environment_of_ones_own_is_tried_before_any_job(tmp_path, monkeypatch, cache, found, made, said):
+    module = f"tried_{tmp_path.name}"  # imported by no other test
+    (tmp_path / f"{module}.py").write_text(MODULE.replace("LIMIT", "9").replace(found, made))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as error:
+        checked.checked({"environments": {"mine": {"id": f"{module}:Mine-v0"}}}, cache=cache)
+    assert str(error.value).startswith("environments.mine.") and said.replace("mymodule", module) in str(error.value)
 
 
 def test_an_environment_of_ones_own_is_found_and_not_imported(tmp_path, monkeypatch):

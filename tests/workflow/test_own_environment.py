@@ -1,12 +1,10 @@
 """An environment of the user's own under Snakemake: what an edit of its module schedules."""
 
-import os
 import re
-import subprocess
-import sys
 
 import yaml
 from checkouts import copied
+from warm import Snakemake
 
 MODULE = """
 import gymnasium as gym
@@ -37,24 +35,11 @@ CONFIG = {
 }  # fmt: skip
 
 
+SNAKEMAKE = Snakemake()
+
+
 def _snakemake(folder, *arguments):
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--configfile",
-        "config.yaml",
-        "--cores",
-        "2",
-        *arguments,
-        "histories",
-        "rollouts",
-    ]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "src"), str(folder)])}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
-    return done.stdout + done.stderr, done.returncode
+    return SNAKEMAKE(folder, "--configfile", "config.yaml", "--cores", "2", *arguments, "histories", "rollouts")
 
 
 def test_editing_ones_own_environment_makes_anew_what_it_decides_and_nothing_else(tmp_path):

@@ -612,15 +612,15 @@ def _content(folder):
 
 # One file of each kind: all of them take a quarter of an hour.
 KINDS = [
-    "agents/projected_max/weights.safetensors",
+    "tables/verdicts.csv",
     *(
         pytest.param(path, marks=pytest.mark.slow)
         for path in (
             "histories/grid/0-1/history.zarr/reward/c/0/0/0", "histories/grid/0-1/history.zarr/zarr.json", "manifests/grid.csv",
             "histories/grid/0-1.json", "manifests/grid.json", "references/grid/test.safetensors", "references/grid/test.json",
-            "agents/grid_gap1/agent.json", "agents/grid_gap1/metrics.jsonl", "agents/grid_gap1/by_position.csv",
+            "agents/projected_max/weights.safetensors", "agents/grid_gap1/agent.json", "agents/grid_gap1/metrics.jsonl", "agents/grid_gap1/by_position.csv",
             "agents/grid_gap1/README.md", "rollouts/grid/grid_gap1/agent.parquet", "rollouts/grid/baseline/reference.parquet",
-            "tables/verdicts.csv", "figures/figure3.csv", "figures/figure3.png", "figures/figure3.pdf", "software.csv",
+            "figures/figure3.csv", "figures/figure3.png", "figures/figure3.pdf", "software.csv",
         )
     ),
 ]  # fmt: skip
@@ -904,53 +904,21 @@ def test_a_config_without_environments_is_not_mixed_with_the_default(checkout):
 
 
 def test_a_value_on_the_command_line_goes_on_top_of_the_default(checkout):
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--config", "colour=1", "--cores", "1"]
-    environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
-    done = subprocess.run(
-        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert (
-        done.returncode != 0 and "the config cannot be run:\ncolour: unknown key (value 1;" in done.stdout + done.stderr
-    )
+    output, status = _warm()(checkout, "--dry-run", "--config", "colour=1", "--cores", "1")
+    assert status != 0 and "the config cannot be run:\ncolour: unknown key (value 1;" in output
 
 
 def test_memory_is_asked_for_where_jobs_run(checkout):
     """Here; or, where their number is limited instead of cores, on machines of which nothing is known."""
-
-    def run(*options):
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--configfile",
-            "large.yaml",
-            "--dry-run",
-            *options,
-            "--cores",
-            "1",
-            "agents",
-        ]
-        environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
-        return subprocess.run(
-            command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-
     raw = yaml.safe_load((checkout / "config/smoke.yaml").read_text())
-    raw["agents"]["grid_gap1"]["model"] = {
-        "kind": "transformer",
-        "layers": 100,
-        "width": 10_000,
-        "heads": 2,
-    }  # 160 GB of weights and moments
+    model = {"kind": "transformer", "layers": 100, "width": 10_000, "heads": 2}  # 160 GB of weights and moments
+    raw["agents"]["grid_gap1"]["model"] = model
     (checkout / "large.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
-    assert "agents.grid_gap1: a step of 8 windows" in run().stdout
-    assert run("--jobs", "4").returncode == 0
+    arguments = "--configfile", "large.yaml", "--dry-run", "--cores", "1", "agents"
+    assert "agents.grid_gap1: a step of 8 windows" in _warm()(checkout, *arguments)[0]
+    assert _warm()(checkout, "--jobs", "4", *arguments)[1] == 0
 
 
 def test_the_default_config_can_be_scheduled(checkout):
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all"]
-    environment = os.environ | {"PYTHONPATH": str(checkout / "src")}
-    done = subprocess.run(
-        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    output, status = _warm()(checkout, "--dry-run", "--quiet", "all")
+    assert status == 0, output
