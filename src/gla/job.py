@@ -46,9 +46,9 @@ def _waiting() -> bool:
 def _end(status: int) -> None:
     """End this process where its script is over and threads keep it alive."""
     time.sleep(LEFT)
-    while not _waiting():
+    while not (_waiting() and (left := _left())):  # without any left it ends by itself
         time.sleep(LEFT)
-    names = ", ".join(repr(t.name) for t in _left())
+    names = ", ".join(repr(t.name) for t in left)
     print(
         f"warning: the job is over, and threads are left: {names} (expected none, or daemons); its process is ended",
         file=sys.stderr,

@@ -45,7 +45,7 @@ def _snakemake(folder, *arguments, config="config/smoke.yaml"):
     command = [sys.executable, "-m", "snakemake", *arguments]
     environment = os.environ | {"PYTHONPATH": str(folder / "src")}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800, check=False
     )
     return done.stdout + done.stderr, done.returncode
 
