@@ -152,8 +152,9 @@ def _places(path: str | Path) -> list[str]:
 def check_place(path: str | Path, what: str, own: str) -> None:
     """Raises CorruptFile where a file that says that it is ``what`` (a copy, a digest) of ``own`` lies in another's place.
 
-    A file outside of any folder of results passes, and so does one that does not say where it belongs. A folder of results that was called ``agents`` is
-    moved with ``agents/manifests/x.json`` in it, which is ``manifests/x.json`` as well: one place in common is enough.
+    A file outside of any folder of results passes, and so does one that does not say where it belongs. A folder of results that was
+    called ``agents`` is moved with ``agents/manifests/x.json`` in it, which is ``manifests/x.json`` as well: one place in common is
+    enough.
     """
     here = _places(os.path.abspath(path))
     if here and own and not set(here) & {own, *_places(own)}:

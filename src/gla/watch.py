@@ -74,7 +74,8 @@ def video(
         limit = time_limit(made)
         if limit is None or settings.get("env_steps") is not None:
             raise ConfigError(
-                f"video of {env!r}: the number of steps is not bounded by episodes (expected episodes instead of env_steps, and max_episode_steps in kwargs)"
+                f"video of {env!r}: the number of steps is not bounded by episodes "
+                "(expected episodes instead of env_steps, and max_episode_steps in kwargs)"
             )
         policy = agent.policy(made, **settings | {"env_steps": episodes * limit})
         observation, _ = made.reset(seed=settings.get("seed", 0))

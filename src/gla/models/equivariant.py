@@ -45,8 +45,7 @@ class Options(AttentionOptions):
     encodings: ClassVar[frozenset[str] | None] = frozenset({"projected"})
 
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
-        head = self.width // self.heads
-        numbers = (head + sizes.observation + sizes.action + padding(head, sizes)) * self.heads
+        numbers = self.heads * head_size(self.width // self.heads, sizes)
         return batch * min(length, self.window or length) * self.layers * 2 * numbers * 4
 
     def parameters(self, sizes: Sizes) -> int:
@@ -56,14 +55,14 @@ class Options(AttentionOptions):
         return self.layers * (10 * 2 * self.width + 2 * 4 * (sizes.observation + sizes.action) * self.channels)
 
 
-def padding(head: int, sizes: Sizes) -> int:
-    """Zeros that fill the numbers that a head attends with up to a multiple of 8: PyTorch's attention on CPUs takes up to a third
-    longer for other widths."""
-    return -(head + sizes.observation + sizes.action) % 8
+def head_size(head: int, sizes: Sizes) -> int:
+    """How many numbers a head attends with: its scalars and vectors, and zeros up to a multiple of 8, since PyTorch's attention on
+    CPUs takes up to a third longer for other widths."""
+    return -(-(head + sizes.observation + sizes.action) // 8) * 8
 
 
 def _scale(x: Tensor, n: int) -> Tensor:
-    """One over the root mean square of vectors (N, C, any) in n dimensions, (N, 1, 1)."""
+    """The first of what ``_measure`` gives, where the inner products are not needed."""
     return (x.square().sum((1, 2), keepdim=True) / (n * x.shape[1]) + 1e-4).rsqrt()
 
 
@@ -81,7 +80,8 @@ class Block(nn.Module):
         super().__init__()
         self.dimensions = sizes.dimensions
         self.heads, self.head, self.channels = heads, width // heads, channels
-        self.padding = padding(width // heads, sizes)
+        self.head_size = head_size(self.head, sizes)
+        self.padding = self.head_size - self.head - sizes.observation - sizes.action
         self.attention_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.gates = nn.Linear(width, 6 * heads)  # of observation and action queries, keys and values
@@ -96,12 +96,12 @@ class Block(nn.Module):
         nn.init.ones_(self.gates.bias)
 
     def project(self, h: Tensor, o: Tensor, u: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, H, T, head + o + u + padding), scaled as attention's own scale expects."""
+        """Queries, keys and values (B, H, T, head_size), scaled as attention's own scale expects."""
         b, t, _ = h.shape
         x = self.attention_norm(h)
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.head).unbind(2)
         gates = self.gates(x).float().view(b * t, 2, 3 * self.heads, 1).unbind(1)
-        whole = (self.head + o.shape[2] + u.shape[2] + self.padding) ** 0.5
+        whole = self.head_size**0.5
         q, k = (rotate(z.transpose(1, 2), position).transpose(1, 2) for z in (q, k))
         parts = [torch.stack([q * (whole / self.head**0.5), k, v], 2)]
         for z, n, mix, gate in zip((o, u), self.dimensions, (self.mix_o, self.mix_u), gates, strict=True):
@@ -115,7 +115,7 @@ class Block(nn.Module):
         return query, key, value
 
     def finish(self, h: Tensor, o: Tensor, u: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The residual streams after attention's output (B, H, T, head + o + u + padding) and the MLP."""
+        """The residual streams after attention's output (B, H, T, head_size) and the MLP."""
         b, t, d = h.shape
         c = self.channels
         x, *moved, _ = attended.transpose(1, 2).split([self.head, o.shape[2], u.shape[2], self.padding], -1)
@@ -187,8 +187,8 @@ class SequenceModel(nn.Module):
 
     def initial_state(self, batch: int, length: int) -> Cache:
         o = self.options
-        head = o.width // o.heads + self.sizes.observation + self.sizes.action + self.blocks[0].padding
-        return Cache(o.layers, batch, o.heads, min(length, o.window or length), head, self.blocks[0].qkv.weight)
+        block = self.blocks[0]
+        return Cache(o.layers, batch, o.heads, min(length, o.window or length), block.head_size, block.qkv.weight)
 
     def step(self, x: Tensor, state: Cache) -> Tensor:
         streams = self._embed(x.unsqueeze(1))
