@@ -4,36 +4,37 @@ It has imported nothing of gla: a call sees the code of the checkout that it run
 """
 
 import contextlib
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+LIMIT = 600  # seconds, after which a call is killed
 
-class Snakemake:
-    """Called with a folder and arguments, as ``python -m snakemake`` in that folder; output and exit status. For one thread.
 
-    Its process ends when this one does.
-    """
+@functools.cache
+def _process() -> subprocess.Popen:
+    """The one that forks. It ends when this process does."""
+    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
 
-    def __call__(self, folder: Path, *arguments: str) -> tuple[str, int]:
-        output = folder / "output.txt"
-        self.process.stdin.write(json.dumps([str(folder), str(output), arguments]) + "\n")
-        self.process.stdin.flush()
-        status = int(self.process.stdout.readline())
-        said = output.read_text()
-        output.unlink()
-        return said, status
+def snakemake(folder: Path, *arguments: str) -> tuple[str, int]:
+    """Output and exit status of ``python -m snakemake`` in a folder; -SIGALRM after LIMIT. For one thread."""
+    output, process = folder / "output.txt", _process()
+    process.stdin.write(json.dumps([str(folder), str(output), arguments]) + "\n")
+    process.stdin.flush()
+    status = int(process.stdout.readline())
+    said = output.read_text()
+    output.unlink()
+    return said, status
 
 
 def _call(folder: str, output: str, arguments: list[str]) -> None:
     """In a process of its own, which it ends. Modules are found in the folder's src, and in the folder."""
+    signal.alarm(LIMIT)
     status = 1
     with contextlib.suppress(BaseException), open(output, "w") as file:
         os.dup2(file.fileno(), 1)

@@ -178,7 +178,7 @@ def test_a_step_that_does_not_return_is_told_and_given_up():
         env=os.environ | {"GLA_STEP_SECONDS": "0.5"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=60,
         check=False,
     )
     said, *_, last = done.stderr.splitlines()

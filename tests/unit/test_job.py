@@ -22,7 +22,7 @@ SAID = "warning: the job is over, and threads are left: 'simulator' (expected no
 
 def _ended(last, after=""):
     code = SCRIPT.format(last=last, after=after)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
 
 

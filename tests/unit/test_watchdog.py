@@ -63,7 +63,7 @@ def test_a_job_that_heeds_no_interruption_is_ended_with_one_line():
         env=os.environ | {"GLA_STEP_SECONDS": "0.3"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=20,
         check=False,
     )
     assert done.returncode == 1

@@ -22,7 +22,7 @@ def _snakemake(checkout, *arguments):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
     environment = os.environ | {"PYTHONPATH": str(checkout / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=900, check=False
+        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     return done.stdout + done.stderr, done.returncode
 

@@ -66,7 +66,7 @@ def _make(folder, raw, target):
     command = [sys.executable, "-m", "snakemake", "--configfile", "config/smoke.yaml", "--cores", "2", target]
     environment = os.environ | {"PYTHONPATH": str(folder / "src")}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

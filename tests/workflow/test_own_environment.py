@@ -4,7 +4,7 @@ import re
 
 import yaml
 from checkouts import copied
-from warm import Snakemake
+from warm import snakemake
 
 MODULE = """
 import gymnasium as gym
@@ -35,11 +35,8 @@ CONFIG = {
 }  # fmt: skip
 
 
-SNAKEMAKE = Snakemake()
-
-
 def _snakemake(folder, *arguments):
-    return SNAKEMAKE(folder, "--configfile", "config.yaml", "--cores", "2", *arguments, "histories", "rollouts")
+    return snakemake(folder, "--configfile", "config.yaml", "--cores", "2", *arguments, "histories", "rollouts")
 
 
 def test_editing_ones_own_environment_makes_anew_what_it_decides_and_nothing_else(tmp_path):

@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import functools
 import itertools
 import os
 import random
@@ -18,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from checkouts import ROOT, SOURCES, copied, register
-from warm import Snakemake
+from warm import snakemake
 
 from gla.files import writing
 from gla.verify import verify
@@ -32,16 +31,11 @@ def checkout(tmp_path_factory):
     return copied(tmp_path_factory.mktemp("checkout"))
 
 
-@functools.cache
-def _warm():
-    return Snakemake()
-
-
 def _snakemake(folder, *arguments, config="config/smoke.yaml"):
     """Output and exit status. --configfile takes any number of values, so an option follows it."""
     arguments = "--configfile", str(config), "--cores", "2", *arguments
     if "--dry-run" in arguments:  # of which there are more than a hundred
-        return _warm()(folder, *arguments)
+        return snakemake(folder, *arguments)
     command = [sys.executable, "-m", "snakemake", *arguments]
     environment = os.environ | {"PYTHONPATH": str(folder / "src")}
     done = subprocess.run(
@@ -612,15 +606,15 @@ def _content(folder):
 
 # One file of each kind: all of them take a quarter of an hour.
 KINDS = [
-    "tables/verdicts.csv",
+    "agents/projected_max/weights.safetensors",
     *(
         pytest.param(path, marks=pytest.mark.slow)
         for path in (
             "histories/grid/0-1/history.zarr/reward/c/0/0/0", "histories/grid/0-1/history.zarr/zarr.json", "manifests/grid.csv",
             "histories/grid/0-1.json", "manifests/grid.json", "references/grid/test.safetensors", "references/grid/test.json",
-            "agents/projected_max/weights.safetensors", "agents/grid_gap1/agent.json", "agents/grid_gap1/metrics.jsonl", "agents/grid_gap1/by_position.csv",
+            "agents/grid_gap1/agent.json", "agents/grid_gap1/metrics.jsonl", "agents/grid_gap1/by_position.csv",
             "agents/grid_gap1/README.md", "rollouts/grid/grid_gap1/agent.parquet", "rollouts/grid/baseline/reference.parquet",
-            "figures/figure3.csv", "figures/figure3.png", "figures/figure3.pdf", "software.csv",
+            "tables/verdicts.csv", "figures/figure3.csv", "figures/figure3.png", "figures/figure3.pdf", "software.csv",
         )
     ),
 ]  # fmt: skip
@@ -904,7 +898,7 @@ def test_a_config_without_environments_is_not_mixed_with_the_default(checkout):
 
 
 def test_a_value_on_the_command_line_goes_on_top_of_the_default(checkout):
-    output, status = _warm()(checkout, "--dry-run", "--config", "colour=1", "--cores", "1")
+    output, status = snakemake(checkout, "--dry-run", "--config", "colour=1", "--cores", "1")
     assert status != 0 and "the config cannot be run:\ncolour: unknown key (value 1;" in output
 
 
@@ -915,10 +909,10 @@ def test_memory_is_asked_for_where_jobs_run(checkout):
     raw["agents"]["grid_gap1"]["model"] = model
     (checkout / "large.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     arguments = "--configfile", "large.yaml", "--dry-run", "--cores", "1", "agents"
-    assert "agents.grid_gap1: a step of 8 windows" in _warm()(checkout, *arguments)[0]
-    assert _warm()(checkout, "--jobs", "4", *arguments)[1] == 0
+    assert "agents.grid_gap1: a step of 8 windows" in snakemake(checkout, *arguments)[0]
+    assert snakemake(checkout, "--jobs", "4", *arguments)[1] == 0
 
 
 def test_the_default_config_can_be_scheduled(checkout):
-    output, status = _warm()(checkout, "--dry-run", "--quiet", "all")
+    output, status = snakemake(checkout, "--dry-run", "--quiet", "all")
     assert status == 0, output
