@@ -12,7 +12,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: all env dev report site check test test-slow test-slurm reliability bench bench-ppo smoke docs-results docs-numbers clean
 
@@ -22,8 +22,7 @@ all: env
 env: .venv/pipeline
 dev: .venv/development
 
-# Stamps are written last, so that an interrupted installation is taken up again. Python compiles a module when it is first
-# imported; to compile all that is installed would take as long as the installation.
+# Stamps are written last, so that an interrupted installation is taken up again.
 .venv/pipeline: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --editable .
