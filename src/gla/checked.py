@@ -198,6 +198,7 @@ def _check(raw: dict[str, Any], memory: int | None, disk: float | None, cache: P
                 f"evaluations.{name}.episodes: {v.episodes} of up to {limit} steps in {v.environment!r} "
                 f"(expected at most {MOST_STEPS} steps in all)"
             )
+    problems += preflight.sources(config, facts)
     problems += preflight.encodings(config, facts)
     normalised = ordered(config)
     contexts = {

@@ -97,6 +97,7 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
             "action_size": spec.action_size,
             "discrete": spec.discrete,
             "states": spec.states,
+            "tables": hasattr(envs.envs[0].unwrapped, "tables"),
         }
         first, bounds = (
             first or facts | {"time_limit": limit},
@@ -111,7 +112,7 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
 
 
 def all_facts(config: Config, cache: str | Path = CACHE) -> dict[str, Facts]:
-    """Each environment's observation_size, action_size, discrete, states and time_limit (None where it has none).
+    """Each environment's observation_size, action_size, discrete, states, tables and time_limit (None where it has none).
 
     cache: a JSON file of what was found before, since making environments takes seconds. Raises ConfigError with a line for each
     environment that cannot be used.
@@ -135,6 +136,15 @@ def all_facts(config: Config, cache: str | Path = CACHE) -> dict[str, Facts]:
     if faults:
         raise ConfigError("\n".join(faults))
     return {name: known[key] for name, key in keys.items()}
+
+
+def sources(config: Config, facts: dict[str, Facts]) -> list[str]:
+    """A line for each source that cannot act in its environment."""
+    return [
+        f"sources.{name}.{problem}"
+        for name, source in config.sources.items()
+        for problem in source.problems_in(source.environment, facts[source.environment])
+    ]
 
 
 def encodings(config: Config, facts: dict[str, Facts]) -> list[str]:

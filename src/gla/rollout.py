@@ -15,7 +15,7 @@ from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.environments.making import time_limit
 from gla.environments.spaces import EnvSpec
-from gla.environments.vector import VectorEnv
+from gla.environments.vector import vector_env
 from gla.files import CorruptFile
 from gla.options import ConfigError
 from gla.policies import NumericalError, Policy, sample_action
@@ -61,16 +61,17 @@ class EpisodeRows:
         return frame[list(COLUMNS)]
 
 
-def environments_of(entry: Environment, evaluation: Evaluation) -> VectorEnv:
+def environments_of(entry: Environment, evaluation: Evaluation) -> Any:
+    """One environment for each seed, side by side."""
     tasks, seeds = tasks_of(entry, evaluation.split), range(evaluation.seeds)
     kwargs, names = (
         [entry.kwargs | tasks[s % len(tasks)] for s in seeds],
         [f"environment {entry.id!r}, seed {s}" for s in seeds],
     )
-    return VectorEnv(entry.id, kwargs, seed_of(evaluation), names)
+    return vector_env("gymnasium", entry.id, kwargs, seed_of(evaluation), names=names)
 
 
-def most_steps(envs: VectorEnv, evaluation: Evaluation) -> int:
+def most_steps(envs: Any, evaluation: Evaluation) -> int:
     """Steps of a seed after which a rollout surely ends."""
     if evaluation.env_steps is not None:
         return evaluation.env_steps
@@ -91,7 +92,7 @@ def check_finite(where: str, what: str, value: np.ndarray, t: int) -> None:
         raise NumericalError(f"evaluate: {where}, seed {int(np.flatnonzero(bad)[0])}, step {t}: {what} is not finite")
 
 
-def run_all(envs: VectorEnv, evaluation: Evaluation, label: str, act, observe=lambda *_: None) -> EpisodeRows:
+def run_all(envs: Any, evaluation: Evaluation, label: str, act, observe=lambda *_: None) -> EpisodeRows:
     """Step all seeds with ``act(observation, t) -> actions``; ``observe(step, actions, t)`` sees what followed."""
     rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), most_steps(envs, evaluation)
     progress = Progress(label, total, "steps of each seed")

@@ -12,6 +12,7 @@ Several processes share each batch (gla.processes); each has the whole state, an
 """
 
 import contextlib
+import copy
 import io
 import json
 import math
@@ -104,6 +105,7 @@ class _Losses(nn.Module):
             LOSSES[config.loss.kind].policy,
         )
         self.model = AgentModel(config, encoding.sizes)
+        self.slow = copy.deepcopy(self.model).requires_grad_(False) if config.loss.slow else None
         self.constant = nn.Parameter(torch.zeros(encoding.sizes.output))
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,7 +117,21 @@ class _Losses(nn.Module):
         if self.model.auxiliary is not None:
             auxiliary = prediction(self.model.auxiliary, features.float(), batch).mean()
         constant = self.policy(self.options, self.encoding, self.constant.expand_as(output), batch)
-        return self.policy(self.options, self.encoding, output, batch), constant, auxiliary
+        slow = [] if self.slow is None else [self._slow(batch)]
+        return self.policy(self.options, self.encoding, output, batch, *slow), constant, auxiliary
+
+    @torch.no_grad()
+    def _slow(self, batch: Batch) -> Tensor:
+        """Outputs of the slow copy, (B, T, sizes.output)."""
+        with torch.autocast(batch.reward.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.slow(tokens(Encoded(*batch[:4]), batch.eta))[1]
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """The slow copy goes a part of the way to the model."""
+        if self.slow is not None:
+            for own, other in zip(self.slow.parameters(), self.model.parameters(), strict=True):
+                own.lerp_(other, self.options.slow)
 
 
 class _Trainer:
@@ -131,6 +147,7 @@ class _Trainer:
         torch.manual_seed(config.seed)
         losses = _Losses(config, encoding, self.dtype).to(own.device)
         self.model, self.constant, self.losses = losses.model, losses.constant, own.parallel(losses)
+        self.whole = losses
         decay = [p for p in self.model.parameters() if p.dim() >= 2]
         others = [p for p in self.model.parameters() if p.dim() < 2]
         self.optimizer = torch.optim.AdamW(
@@ -146,6 +163,7 @@ class _Trainer:
         return {
             "model": self.model.state_dict(),
             "constant": self.constant.data,
+            "slow": self.whole.slow.state_dict() if self.whole.slow else {},
             "optimizer": self.optimizer.state_dict(),
             "constant_optimizer": self.constant_optimizer.state_dict(),
             "step": self.step,
@@ -156,6 +174,8 @@ class _Trainer:
     def restore(self, state: dict) -> None:
         self.model.load_state_dict(state["model"])
         self.constant.data.copy_(state["constant"])
+        if self.whole.slow:
+            self.whole.slow.load_state_dict(state["slow"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.constant_optimizer.load_state_dict(state["constant_optimizer"])
         self.step, self.rows, self.metrics = state["step"], state["rows"], state["metrics"]
@@ -182,6 +202,7 @@ class _Trainer:
             raise NumericalError(f"step {self.step}: {row} holds a number that is not finite")
         self.optimizer.step()
         self.constant_optimizer.step()
+        self.whole.follow()
         self.step += 1
         self.rows.append(row)
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,14 +7,17 @@ from hypothesis import strategies as st
 from torch.distributions import Categorical, Normal, kl_divergence
 from torch.nn.functional import one_hot
 
+from gla.config.agents import Agent
 from gla.encoding import projected, tabular
 from gla.encoding.projected import ACTION
 from gla.encoding.tokens import LOG_STD_MIN, NO_ACTION
-from gla.losses import action_likelihood
+from gla.environments.spaces import EnvSpec
+from gla.losses import action_likelihood, q_values
 from gla.losses import divergence as divergence_module
 from gla.losses.divergence import categorical_kl, divergence, gaussian_kl
 from gla.losses.kinds import LOSSES
 from gla.losses.options import prediction, prediction_head
+from gla.options import ConfigError
 from gla.windows.batches import Batch
 
 SEEDS, SIZES, DIRECTIONS = st.integers(0, 1000), st.integers(1, ACTION), ("forward", "reverse", "sum")
@@ -64,7 +69,8 @@ def test_the_sum_is_forward_plus_reverse_and_zero_where_both_agree(discrete):
 def _batch(a, discrete, seed, target, encoding=ENCODING, frame=None):
     """Two windows of three steps, padded to all actions of the encoding as gla.windows.batches does."""
     frame, empty = _frame(a, seed).expand(2, -1, -1) if frame is None else frame, torch.zeros(2, 3)
-    return Batch(*(empty,) * 5, target=target, frame=encoding.pad(frame), discrete=torch.full((2,), discrete))
+    steps = (empty, empty, empty, empty.bool(), empty)
+    return Batch(*steps, target=target, frame=encoding.pad(frame), discrete=torch.full((2,), discrete))
 
 
 def _labelled(a, discrete, seed):
@@ -213,6 +219,60 @@ def test_the_best_constant_output_is_the_actions_own_distribution(discrete):
     torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-5, rtol=0)
 
 
+# Values
+
+
+@pytest.mark.parametrize("conservative", [0.0, 0.3])
+def test_values_are_drawn_to_reward_and_the_best_that_follows(conservative):
+    """Written out token by token, of an environment with three of the four actions that the encoding holds."""
+    encoding = tabular.Encoding(tabular.Options(states=2, actions=4))
+    options = q_values.Options(gamma=0.7, conservative=conservative, temperature=0.5)
+    output, slow, reward = _normal(2, 3, 4, seed=0), _normal(2, 3, 4, seed=1), _normal(2, 3, seed=2)
+    action = torch.tensor([[0, 2, 1], [1, 1, 2]])
+    end = torch.tensor([[False, True, True], [False, False, True]])
+    frames = encoding.frames(None, 2, EnvSpec(2, 3, True, None, None))
+    target = encoding.pad(one_hot(action, 3).float(), NO_ACTION)
+    batch = Batch(
+        reward, reward, reward, end, reward, (target,), encoding.pad(frames.a), torch.ones(2, dtype=torch.bool)
+    )
+    found = q_values.policy(options, encoding, output, batch, slow)
+    for b in range(2):
+        for t in range(3):
+            q = [0.5 * float(x) for x in output[b, t, :3]]
+            taken = q[action[b, t]]
+            lowered = conservative * (math.log(sum(math.exp(x) for x in q)) - taken)
+            if t == 2:
+                expected = lowered
+            else:
+                after = 0.0 if end[b, t] else 0.7 * 0.5 * float(slow[b, t + 1, :3].max())
+                expected = (taken - float(reward[b, t]) - after) ** 2 + lowered
+            assert float(found[b, t]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_values_of_one_state_become_those_of_its_arms():
+    """Two arms that pay 1 and 0 with no discount: the least loss without the conservative term is the arms' means."""
+    encoding = tabular.Encoding(tabular.Options(states=1, actions=2))
+    options = q_values.Options(gamma=0.0, conservative=0.0, temperature=1.0)
+    action = torch.tensor([[0, 1, 0, 1, 0]])
+    reward, end = (action == 0).float(), torch.ones(1, 5, dtype=torch.bool)
+    frames = encoding.frames(None, 1, EnvSpec(1, 2, True, None, None))
+    batch = Batch(*(reward,) * 3, end, reward, (one_hot(action, 2).float(),), frames.a, torch.ones(1, dtype=torch.bool))
+    q = torch.zeros(2, requires_grad=True)
+    for _ in range(300):
+        loss = q_values.policy(options, encoding, q.expand(1, 5, 2), batch).mean()
+        (gradient,) = torch.autograd.grad(loss, q)
+        q = (q - 0.5 * gradient).detach().requires_grad_()
+    torch.testing.assert_close(q.detach(), torch.tensor([1.0, 0.0]), atol=1e-3, rtol=0)
+
+
+def test_values_want_actions_that_were_taken_and_discrete_ones():
+    agent = Agent(dataset="d", loss="q_values", labels="optimal_action")
+    assert [p for p in agent.loss.problems_of(agent) if "recorded" in p]
+    batch = _acted(3, False, 0)[0]
+    with pytest.raises(ConfigError, match="discrete"):
+        q_values.policy(q_values.Options(), ENCODING, _normal(2, 3, 2 * ACTION, seed=1), batch)
+
+
 # All kinds
 
 
@@ -220,6 +280,8 @@ def test_the_best_constant_output_is_the_actions_own_distribution(discrete):
 @pytest.mark.parametrize("discrete", [False, True])
 @pytest.mark.parametrize("size", [0.0, 1.0, 1e3, 1e6])
 def test_losses_of_any_output_are_finite_and_so_are_their_gradients(kind, discrete, size):
+    if kind == "q_values" and not discrete:
+        return
     batch = _labelled(5, discrete, 0) if LOSSES.options(kind)().wants == "distribution" else _acted(5, discrete, 0)[0]
     output = (size * _normal(2, 3, 2 * ACTION, seed=1)).requires_grad_()
     loss = LOSSES[kind].policy(LOSSES.options(kind)(), ENCODING, output, batch)

@@ -177,6 +177,126 @@ def test_what_a_source_provides_is_what_it_writes():
 
 
 def test_kinds_are_a_list_of_names_and_an_unknown_one_is_named():
-    assert list(SOURCES) == ["ppo", "random"]
+    assert list(SOURCES) == ["ppo", "random", "q_learning", "noisy_oracle", "ucb", "thompson"]
     with pytest.raises(ConfigError, match="sources.kind: 'sac' .expected one of ppo, random"):
         SOURCES["sac"]
+
+
+# Learners in tabular worlds
+
+
+def _act(kind, environment, lifetimes=range(1), **options):
+    """The transitions of a source, (K, E, T, ...), and its run."""
+    own = SOURCES[kind]
+    made = SOURCES.options(kind)(environment="e", **options)
+    run = own.Run(made, environment, lifetimes, "e")
+    parts = list(run.updates())
+    run.close()
+    assert set(parts[0]) <= set(own.arrays(made, run.spec, lifetimes))
+    return {name: np.concatenate([p[name] for p in parts], 2) for name in parts[0]}, run
+
+
+def test_q_learning_reaches_the_values_of_value_iteration():
+    """In a deterministic world, all actions at random and a step size of 1: Watkins' fixed point, Q = r + gamma max Q'."""
+    room = Environment(id="gla/DarkRoomEnds-v0", kwargs={"goal": [0, 0], "size": 3, "start": "random"})
+    _, run = _act("q_learning", room, num_updates=1, num_steps=4000, learning_rate=1.0, epsilon=[1.0, 1.0], gamma=0.8)
+    t, values = run.envs.tables[0], np.zeros(9)
+    for _ in range(50):
+        values = t.expected(values, 0.8).max(1)
+    expected = t.expected(values, 0.8)
+    expected[0] = 0  # nobody acts at the goal
+    np.testing.assert_allclose(np.delete(run.values[0], 0, 0), np.delete(expected, 0, 0), atol=1e-6)
+
+
+def test_q_learning_learns_each_goal_alone():
+    tasks = [{"task": t} for t in range(6)]
+    room = Environment(id="gla/DarkRoomEnds-v0", tasks=tasks)
+    values, _ = _act("q_learning", room, range(12), num_updates=4, num_steps=1000)
+    reached = values["terminated"].reshape(12, 4, 1000).sum(2)
+    assert (reached[:, 3] > 80).all() and reached[
+        :, 0
+    ].mean() < 40  # as epsilon falls, from nearly never to every 12 steps or less
+
+
+def test_q_learning_tells_states_apart_that_look_alike():
+    """With the key and without it every cell looks the same; the learner is told which it is (Tarasov et al., 2025)."""
+    rooms = Environment(id="gla/DarkKeyToDoorEnds-v0", kwargs={"key": [0, 0], "door": [2, 2], "size": 3})
+    values, run = _act("q_learning", rooms, num_updates=1, num_steps=6000)
+    assert run.values.shape == (1, 27, 5)
+    over = values["terminated"] | values["truncated"]
+    assert values["reward"][0, 0, -1000:].sum() / over[0, 0, -1000:].sum() > 1.95
+
+
+@pytest.mark.parametrize("kind", ["ucb", "thompson"])
+def test_regret_of_bandit_learners_grows_with_the_logarithm(kind):
+    """Ten times the pulls, far less than ten times the regret; uniform pulls lose half of what there is."""
+    bandit = Environment(id="gla/Bandit-v0", kwargs={"arms": 2, "means": [0.3, 0.7]})
+    values, _ = _act(kind, bandit, range(64), num_updates=1, num_steps=2000)
+    regret = 0.4 * (values["action"][:, 0] == 0).cumsum(-1).mean(0)
+    assert regret[199] < 20 and regret[1999] < 3 * regret[199]
+    # Auer et al. (2002), Theorem 1: at most 8 ln n / 0.4 + (1 + pi^2 / 3) 0.4.
+    assert regret[1999] < 8 * np.log(2000) / 0.4 + (1 + np.pi**2 / 3) * 0.4
+
+
+def test_thompson_sampling_pulls_an_arm_as_often_as_it_is_likely_to_be_best():
+    """Two arms after one reward each, 1 and 0: Beta(2, 1) is above Beta(1, 2) with probability 5/6."""
+    bandit = Environment(id="gla/Bandit-v0", kwargs={"arms": 2})
+    options = SOURCES.options("thompson")(environment="e", num_envs=20_000)
+    run = SOURCES["thompson"].Run(options, bandit, range(1), "e")
+    run.pulls[:], run.total_reward[:, 0] = 1, 1
+    assert (run.act(None) == 0).mean() == pytest.approx(5 / 6, abs=0.01)
+
+
+def test_thompson_sampling_refuses_rewards_that_are_not_its_kind():
+    bandit = Environment(id="gla/Bandit-v0", kwargs={"rewards": "gaussian"})
+    with pytest.raises(Exception, match="expected 0 or 1"):
+        _act("thompson", bandit)
+    values, _ = _act("thompson", bandit, range(32), rewards="gaussian", num_steps=300)
+    best = [gym.make("gla/Bandit-v0").unwrapped.means.argmax()]
+    assert (values["action"][:, 0, -50:] == best).mean() > 0.7
+
+
+def test_an_oracle_reaches_the_optimum_and_labels_random_steps():
+    room = Environment(id="gla/DarkRoom-v0", tasks=[{"task": t} for t in range(10)])
+    values, run = _act("noisy_oracle", room, range(10), epsilon=[0.0, 0.0], num_steps=40)
+    best = [t.start @ t.optimal_values(20)[-1] for t in run.envs.tables]
+    np.testing.assert_allclose(values["reward"][:, 0].reshape(10, 2, 20).sum(2), np.repeat(best, 2).reshape(10, 2))
+    assert (values["action"] == values["optimal_action"]).all()
+    noisy, _ = _act("noisy_oracle", room, range(10), epsilon=[1.0, 1.0], num_steps=2000)
+    counts = np.bincount(noisy["action"].ravel(), minlength=5) / noisy["action"].size
+    np.testing.assert_allclose(counts, 0.2, atol=0.01)
+    # Labels are those of the states that were seen: up or down where the goal is another row, first.
+    falling, _ = _act("noisy_oracle", room, range(10), num_steps=2000)
+    same = (falling["action"] == falling["optimal_action"]).reshape(10, 4, 500).mean((0, 2))
+    assert (np.diff(same) > 0.15).all() and same[0] < 0.4 and same[3] > 0.85
+
+
+@pytest.mark.parametrize(
+    "kind, facts, said",
+    [
+        ("q_learning", {"discrete": False, "states": 0}, "Discrete"),
+        ("ucb", {"discrete": True, "states": 9}, "bandit"),
+        ("noisy_oracle", {"discrete": True, "states": 9}, "tabular"),
+    ],
+)
+def test_sources_are_refused_where_they_cannot_act(kind, facts, said):
+    source = SOURCES.options(kind)(environment="e")
+    (problem,) = source.problems_in("e", {"tables": False, "time_limit": 10} | facts)
+    assert said in problem and "'e'" in problem
+    assert not list(random.Options(environment="e").problems_in("e", {"tables": False, "time_limit": 1} | facts))
+
+
+@pytest.mark.parametrize("kind", ["q_learning", "noisy_oracle", "ucb", "thompson"])
+def test_stores_of_learners_are_the_same_twice(tmp_path, kind):
+    entry = Environment(id="gla/Bandit-v0" if kind in ("ucb", "thompson") else "gla/DarkRoom-v0", tasks=[{"task": 1}])
+    if kind == "noisy_oracle" or kind == "q_learning":
+        entry = entry.model_copy(update={"kwargs": {"size": 3}})
+    found = []
+    for i in range(2):
+        paths = tmp_path / f"{i}/history.zarr", tmp_path / f"{i}/digest.json"
+        made = SOURCES.options(kind)(environment="e", lifetimes=3, num_updates=2, num_steps=50)
+        collect(made, entry, "e", range(3), *paths)
+        verify(*paths)
+        found.append(_bytes(paths[0]))
+        assert read(*paths).observation.shape[:3] == (3, 1, 100)
+    assert found[0] == found[1]

@@ -131,7 +131,7 @@ def test_the_folder_is_what_is_documented(undisturbed, manifest):
     assert not (undisturbed / "scratch/checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("loss", list(LOSSES))
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if not LOSSES.options(loss)().slow])
 def test_the_losses_that_are_written_are_those_of_the_agent_that_was_written(tmp_path, manifest, loss):
     """by_position.csv, beside what the loaded agent says of the first batches of each split."""
     labels = "later_policy" if "distribution" in LOSSES.options(loss)().wants else "recorded"
@@ -535,3 +535,23 @@ def test_uniform_actions_are_labels_under_projections_too(tmp_path, id, kwargs):
     entropy = np.log(4) if "Grid" in id else 0.5 * np.log(2 * np.pi * np.e * 3)
     assert facts["constant_loss"] == pytest.approx(entropy, abs=0.1)
     assert facts["validation_loss"] < entropy + 0.3
+
+
+# A copy of the model that follows it slowly
+
+
+def test_a_run_with_a_slow_copy_that_dies_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
+    paths = _random(tmp_path, RING, tabular.Options(states=300, actions=20))
+    config = Agent(**TINY.model_dump() | {"windows": {"kind": "consecutive", "steps": 12}, "labels": "recorded", "loss": "q_values", "eta": "none"})  # fmt: skip
+    undisturbed = _bytes(_train(config, paths, tmp_path / "undisturbed"))
+    _after(monkeypatch, 5, _die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(config, paths, tmp_path / "dies")
+    monkeypatch.undo()
+    assert _bytes(_train(config, paths, tmp_path / "dies")) == undisturbed
+    # The copy decides the weights, and is no part of them.
+    at_once = _with(config, "loss", follows=1.0)
+    assert (
+        _bytes(_train(at_once, paths, tmp_path / "other"))["weights.safetensors"] != undisturbed["weights.safetensors"]
+    )
+    assert not [name for name in agent.load(tmp_path / "dies").model.state_dict() if "slow" in name]

@@ -13,31 +13,38 @@ from hypothesis import strategies as st
 
 from gla.config.agents import Agent
 from gla.config.datasets import Dataset
+from gla.config.environments import Environment
 from gla.encoding import projected, tabular
 from gla.encoding.standardise import Standardiser
 from gla.encoding.tokens import NO_ACTION
+from gla.environments.making import make
 from gla.labels.kinds import LABELS
 from gla.manifests import read_manifest, write_manifest
 from gla.memory import memory_limit
 from gla.options import ConfigError
 from gla.policies import Policy
+from gla.sources import noisy_oracle
+from gla.storage.collecting import collect
 from gla.storage.reading import read
 from gla.windows.batches import Windows
-from gla.windows.chunks import starts
+from gla.windows.chunks import ChunkOptions, starts
 from gla.windows.kinds import WINDOWS
 
 UPDATES, STEPS, STREAMS = {"grid": 6, "pendulum": 5}, {"grid": 20, "pendulum": 64}, 2  # see conftest.py
 TRAINED = {"grid": 3, "pendulum": 2}  # lifetimes that are not held out
 GAPS = st.one_of(st.integers(1, 4), st.just("max"), st.sampled_from([[1, 1], [1, 4], [2, 3]]))
-KINDS, LABELLED = st.sampled_from(list(WINDOWS)), st.sampled_from(list(LABELS))
+CHUNKED = [kind for kind in WINDOWS if issubclass(WINDOWS.options(kind), ChunkOptions)]
+POLICIES = [kind for kind in LABELS if "distribution" in LABELS.options(kind).needs]
+KINDS, LABELLED = st.sampled_from(CHUNKED), st.sampled_from(POLICIES)
 
 
 def _agent(
     kind="across_updates", labels="recorded", loss="divergence", eta="none", seed=0, log_std_floor=-3.0, **windows
 ):
     """An agent by the kinds of its windows, its labels and its loss, and further options of its windows."""
+    own = {} if kind == "consecutive" else {"chunks": 4, "chunk_steps": 5}
     return Agent(
-        dataset="d", eta=eta, seed=seed, windows={"kind": kind, "chunks": 4, "chunk_steps": 5, **windows},
+        dataset="d", eta=eta, seed=seed, windows={"kind": kind, **own, **windows},
         labels={"kind": labels, "log_std_floor": log_std_floor}, loss=loss,
     )  # fmt: skip
 
@@ -49,7 +56,7 @@ def loaded(manifest):
     return {
         (split, labels): Windows(_agent(labels=labels), frame, summary, split)
         for split in ("train", "validation")
-        for labels in LABELS
+        for labels in POLICIES
     }
 
 
@@ -199,8 +206,8 @@ def test_every_episode_of_an_update_is_drawn(loaded):
 
 @pytest.mark.parametrize("name", ["grid", "pendulum"])
 @pytest.mark.parametrize("split", ["train", "validation"])
-@pytest.mark.parametrize("kind", list(WINDOWS))
-@pytest.mark.parametrize("labels", list(LABELS))
+@pytest.mark.parametrize("kind", CHUNKED)
+@pytest.mark.parametrize("labels", POLICIES)
 def test_rows_and_targets_are_the_histories(request, loaded, monkeypatch, name, split, kind, labels):
     """Everything in a batch, beside the histories as they are read back."""
     h = read(*request.getfixturevalue(f"{name}_store"))
@@ -243,6 +250,120 @@ def test_rows_and_targets_are_the_histories(request, loaded, monkeypatch, name, 
         np.testing.assert_allclose(batch.target[0][i, :, :a], mean, rtol=1e-4, atol=1e-5)
         if not h.discrete:
             np.testing.assert_allclose(batch.target[1][i, :, :a], np.maximum(log_std, -0.01), rtol=1e-6)
+
+
+# Windows without gaps
+
+
+def _drawn(loaded, name, n, seed=0, **kwargs):
+    """n windows of one source: its rows, what was drawn, and streams and steps of each token, (n, T)."""
+    windows = _windows(loaded, names=[name], **kwargs)
+    (rows,) = windows.sources
+    drawn = windows.windows.draw(windows.agent.windows, rows, n, np.random.default_rng(seed))
+    stream, step = np.divmod(drawn.index, rows.length)
+    assert (stream == drawn.stream[:, None]).all()
+    np.testing.assert_array_equal(
+        drawn.update.repeat(drawn.index.shape[1] // drawn.update.shape[1], 1), step // STEPS[name]
+    )
+    return rows, drawn, stream, step
+
+
+@pytest.mark.parametrize("name", ["grid", "pendulum"])
+def test_consecutive_steps_are_a_stretch_of_the_history_that_begins_with_an_episode(loaded, name):
+    rows, drawn, stream, step = _drawn(loaded, name, 200, kind="consecutive", steps=30)
+    assert (np.diff(step, axis=1) == 1).all() and not drawn.cut
+    assert (rows.episode_start[stream[:, 0], step[:, 0]] == step[:, 0]).all()
+    every = {int(s) for s in np.unique(rows.episode_start) if s + 30 <= rows.length}
+    assert set(step[:, 0]) <= every and len(set(step[:, 0])) > len(every) / 2
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_of_so_many_episodes_one_is_kept(loaded, every):
+    """The grid's episodes have ten steps: those of a window are ``every`` episodes apart, and begin with any."""
+    _, _, _, step = _drawn(loaded, "grid", 300, kind="consecutive", steps=30, every=every)
+    episode = step[:, ::10] // 10
+    np.testing.assert_array_equal(step % 10, np.tile(np.arange(10), 3)[None].repeat(300, 0))
+    assert (np.diff(episode, axis=1) == every).all() and set(episode[:, 0] % every) == set(range(every))
+
+
+def test_a_part_of_the_lifetime_is_all_that_windows_are_cut_from(loaded):
+    _, _, _, step = _drawn(loaded, "grid", 200, kind="consecutive", steps=20, part=[0.5, 0.9])
+    assert step.min() == 60 and step.max() == 107 or step.max() == 99  # whole episodes that begin at 60 or later
+
+
+def test_more_steps_than_are_kept_are_refused_where_the_history_is_read(loaded):
+    with pytest.raises(ConfigError, match=r"windows.steps: 70, but one of every 2 episodes leaves 60 steps"):
+        _drawn(loaded, "grid", 1, kind="consecutive", steps=70, every=2)
+
+
+def test_only_an_episodes_end_and_the_windows_are_marked(loaded):
+    windows = _windows(loaded, names=["grid"], kind="consecutive", steps=25)
+    end = windows.batch(0, 8).end
+    expected = (torch.arange(25) % 10 == 9) | (torch.arange(25) == 24)
+    assert torch.equal(end, expected.expand(8, -1))
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_shuffled_chunks_come_from_anywhere_and_in_no_order(loaded, steps):
+    rows, drawn, _, step = _drawn(loaded, "grid", 500, kind="shuffled", chunks=20, chunk_steps=steps)
+    chunks = step.reshape(500, 20, steps)
+    assert (np.diff(chunks, axis=2) == 1).all() and drawn.cut
+    first = chunks[..., 0]
+    assert set(first.ravel()) == {s for s in range(rows.length) if s % 20 <= 20 - steps}
+    assert abs(np.corrcoef(first[:, 0], first[:, 1])[0, 1]) < 0.15 and (
+        np.diff(first, axis=1) < 0
+    ).mean() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "windows, said",
+    [
+        ({"kind": "consecutive", "part": [0.9, 0.1]}, "part"),
+        ({"kind": "consecutive", "steps": 100, "every": 2}, "steps: 100 is longer"),
+        ({"kind": "shuffled", "chunk_steps": 21}, "chunk_steps: 21 is longer"),
+    ],
+)
+def test_windows_that_no_history_holds_are_refused_before(windows, said):
+    agent = Agent(dataset="d", windows=windows, loss="action_likelihood")
+    source = type("Source", (), {"updates": 6, "steps": 20})()
+    problems = [*agent.windows.problems_of(agent), *agent.windows.problems_with(agent, "grid", source)]
+    assert len(problems) == 1 and problems[0].startswith(said)
+
+
+def test_later_policies_want_windows_that_have_a_gap():
+    agent = Agent(dataset="d", windows="consecutive", labels="later_policy")
+    assert [p for p in agent.labels.problems_of(agent) if "gap" in p]
+    assert not list(agent.labels.problems_with(agent, "grid", None))
+
+
+# Optimal actions
+
+
+def test_an_oracles_actions_are_labels_of_the_states_they_were_best_in(tmp_path):
+    entry = Environment(id="gla/DarkRoom-v0", kwargs={"size": 3}, tasks=[{"task": 2}, {"task": 3}])
+    source = noisy_oracle.Options(environment="e", lifetimes=4, num_updates=2, num_steps=40, epsilon=[1.0, 1.0])
+    store, paths = (
+        (str(tmp_path / "h.zarr"), str(tmp_path / "d.json")),
+        (str(tmp_path / "m.csv"), str(tmp_path / "m.json")),
+    )
+    collect(source, entry, "e", range(4), *store)
+    write_manifest(
+        Dataset(sources=["e"], encoding=tabular.Options(states=9, actions=5), held_out_lifetimes=0.25), [store], *paths
+    )
+    agent = Agent(
+        dataset="d", windows={"kind": "shuffled", "chunks": 10}, labels="optimal_action", loss="action_likelihood"
+    )
+    batch = Windows(agent, *read_manifest(*paths), "train").batch(0, 50)
+    rooms = [make(entry.id, size=3, **task).unwrapped.tables for task in entry.tasks]
+    plans = [room.optimal_actions(20, 0.99) for room in rooms]
+    assert batch.end.all()
+    found, state = batch.target[0].argmax(-1), batch.observation.argmax(-1)
+    # Each window is of one goal. With no more than a step or two to go some goals are out of reach, and anything is best.
+    fits = [np.mean([f == plan[19, s] for f, s in zip(found.numpy(), state.numpy(), strict=True)], 1) for plan in plans]
+    best = np.max(fits, 0)
+    assert best.shape == (50,) and best.mean() > 0.85
+    h = read(*store)
+    np.testing.assert_array_equal(np.sort(np.unique(found)), np.unique(h.optimal_action))
 
 
 @pytest.mark.parametrize("name", ["grid", "pendulum"])

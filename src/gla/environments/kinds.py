@@ -19,6 +19,14 @@ ENVIRONMENTS = {
     "gla/LinearControl-v0": Own("gla.environments.linear_control", "LinearControl", 20),
     "gla/RandomControl-v0": Own("gla.environments.random_control", "RandomControl", 40),
     "gla/AntDir-v0": Own("gla.environments.ant_dir", "AntDir", 200),
+    "gla/DarkRoom-v0": Own("gla.environments.dark_room", "DarkRoom", 20),
+    "gla/DarkRoomHard-v0": Own("gla.environments.dark_room", "DarkRoomHard", 20),
+    "gla/DarkRoomEnds-v0": Own("gla.environments.dark_room", "DarkRoomEnds", 20),
+    "gla/DarkRoomCorner-v0": Own("gla.environments.dark_room", "DarkRoomCorner", 100),
+    "gla/DarkKeyToDoor-v0": Own("gla.environments.dark_room", "DarkKeyToDoor", 50),
+    "gla/DarkKeyToDoorEnds-v0": Own("gla.environments.dark_room", "DarkKeyToDoorEnds", 50),
+    "gla/Bandit-v0": Own("gla.environments.bandit", "Bandit", 1),
+    "gla/TabularMDP-v0": Own("gla.environments.bandit", "TabularMDP", 10),
 }
 
 BACKENDS = Kinds("backend", {"gymnasium": "gla.environments.vector", "envpool": "gla.environments.envpool"})

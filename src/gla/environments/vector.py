@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-from gla.environments.kinds import BACKENDS
+from gla.environments.kinds import BACKENDS, ENVIRONMENTS
 from gla.environments.making import make, text
 from gla.environments.spaces import UnsupportedEnvironment, WrongValue, _short, env_spec, flag, real_array, real_number
 from gla.watchdog import Wait
@@ -188,6 +189,10 @@ def vector_env(
     return BACKENDS[backend].stepped(env_id, kwargs, seed, threads, names)
 
 
-def stepped(env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int, names: list[str] | None) -> VectorEnv:
-    """The backend "gymnasium"."""
+def stepped(env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int, names: list[str] | None):
+    """The backend "gymnasium": one environment after another, or, of our own, all at once where its class can do that."""
+    if own := ENVIRONMENTS.get(env_id):
+        kind = getattr(import_module(own.module), own.name)
+        if hasattr(kind, "vector"):
+            return kind.vector(env_id, kwargs, seed)
     return VectorEnv(env_id, kwargs, seed, names)

@@ -2,4 +2,11 @@
 
 from gla.kinds import Kinds
 
-LABELS = Kinds("labels.kind", {"recorded": "gla.labels.recorded", "later_policy": "gla.labels.later_policy"})
+LABELS = Kinds(
+    "labels.kind",
+    {
+        "recorded": "gla.labels.recorded",
+        "later_policy": "gla.labels.later_policy",
+        "optimal_action": "gla.labels.optimal_action",
+    },
+)

@@ -10,7 +10,7 @@ from torch import Tensor
 from gla.labels.options import LabelOptions
 from gla.options import ConfigError
 from gla.policies import Policy
-from gla.windows.chunks import Drawn
+from gla.windows.chunks import ChunkOptions, Drawn
 from gla.windows.rows import Rows
 
 
@@ -21,9 +21,15 @@ class Options(LabelOptions):
 
     needs: ClassVar[Mapping[str, frozenset[str]]] = {"distribution": frozenset({"policies"})}
 
+    def problems_of(self, agent: Any) -> Iterator[str]:
+        """What is wrong with these options for an agent's other options."""
+        yield from super().problems_of(agent)
+        if not isinstance(agent.windows, ChunkOptions):
+            yield f"kind: 'later_policy' for windows of kind {agent.windows.kind!r} (expected windows that have a gap)"
+
     def problems_with(self, agent: Any, name: str, source: Any) -> Iterator[str]:
         """A line where some update that a label asks for has no snapshot of its policy."""
-        if agent.windows.bounds is None:
+        if not isinstance(agent.windows, ChunkOptions) or agent.windows.bounds is None:
             return
         last, kept = source.updates - 1, set(source.snapshots())
         missing = next((u for u in range(min(agent.windows.bounds[0], last), last) if u not in kept), None)

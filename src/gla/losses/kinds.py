@@ -3,5 +3,10 @@
 from gla.kinds import Kinds
 
 LOSSES = Kinds(
-    "loss.kind", {"divergence": "gla.losses.divergence", "action_likelihood": "gla.losses.action_likelihood"}
+    "loss.kind",
+    {
+        "divergence": "gla.losses.divergence",
+        "action_likelihood": "gla.losses.action_likelihood",
+        "q_values": "gla.losses.q_values",
+    },
 )

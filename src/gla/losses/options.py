@@ -20,6 +20,11 @@ class LossOptions(Options):
     """What it is computed from: the label's distribution, or its action."""
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    @property
+    def slow(self) -> float:
+        """How much of the way to the model a copy of it goes in each step, whose outputs the loss is told; 0: there is none."""
+        return 0.0
+
     def problems_of(self, agent: Any) -> Iterator[str]:
         """What is wrong with these options for an agent's other options."""
         if self.prediction_weight and not agent.model.predicts:

@@ -2,4 +2,14 @@
 
 from gla.kinds import Kinds
 
-SOURCES = Kinds("sources.kind", {"ppo": "gla.sources.ppo", "random": "gla.sources.random"})
+SOURCES = Kinds(
+    "sources.kind",
+    {
+        "ppo": "gla.sources.ppo",
+        "random": "gla.sources.random",
+        "q_learning": "gla.sources.q_learning",
+        "noisy_oracle": "gla.sources.noisy_oracle",
+        "ucb": "gla.sources.ucb",
+        "thompson": "gla.sources.thompson",
+    },
+)

@@ -1,7 +1,7 @@
 """What all sources share: their common options, and how they hand over what they write."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -36,6 +36,10 @@ class SourceOptions(Options):
     @abstractmethod
     def steps(self) -> int:
         """Steps of each copy of the environment in one part."""
+
+    def problems_in(self, name: str, facts: Mapping[str, Any]) -> Iterator[str]:
+        """What is wrong with acting in an environment. name: its key; facts: what gla.preflight.all_facts says of it."""
+        yield from ()
 
     def snapshots(self) -> list[int]:
         """Updates whose policies are kept."""

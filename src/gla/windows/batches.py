@@ -104,7 +104,9 @@ class Windows:
         index = torch.from_numpy(drawn.index).to(rows.done.device)  # (n, T)
         raw, action, reward = (rows.steps[name][index].to(device) for name in ("observation", "action", "reward"))
         end = rows.done[index].to(device).view(n, drawn.update.shape[1], -1)
-        end[..., -1] = True
+        if drawn.cut:
+            end[..., -1] = True
+        end[:, -1, -1] = True
         seen = encoding.seen()
         return Batch(
             observation=encoding.observe(raw, frames, seen),

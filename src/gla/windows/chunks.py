@@ -15,14 +15,15 @@ Gap = Steps | Annotated[list[Steps], Field(min_length=2, max_length=2)] | Litera
 class Drawn(NamedTuple):
     """n windows of one source: which rows they have, and which policies acted there.
 
-    stream: (n,). index: (n, T), rows of the source's step arrays. update: (n, M), of each chunk. gap: (n,), updates between a chunk
-    and what it should become.
+    stream: (n,). index: (n, T), rows of the source's step arrays. update: (n, M), of each of M chunks of T / M steps. gap: (n,), updates
+    between a chunk and what it should become. cut: whether what follows a chunk's last step is another chunk, and not its next step.
     """
 
     stream: np.ndarray
     index: np.ndarray
     update: np.ndarray
     gap: np.ndarray
+    cut: bool = True
 
 
 class ChunkOptions(Options):

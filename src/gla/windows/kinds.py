@@ -3,5 +3,11 @@
 from gla.kinds import Kinds
 
 WINDOWS = Kinds(
-    "windows.kind", {"across_updates": "gla.windows.across_updates", "rising_quality": "gla.windows.rising_quality"}
+    "windows.kind",
+    {
+        "across_updates": "gla.windows.across_updates",
+        "rising_quality": "gla.windows.rising_quality",
+        "consecutive": "gla.windows.consecutive",
+        "shuffled": "gla.windows.shuffled",
+    },
 )

@@ -1,0 +1,197 @@
+"""Worlds of finitely many states and actions, as tables: one engine for all of them, one at a time or thousands side by side.
+
+A family of tasks is a subclass of ``TabularEnv`` that fills ``Tables``. Gymnasium's interface is for one task; ``TabularVector``
+steps many as arrays, and is what the pipeline uses wherever an environment has tables.
+"""
+
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
+from gla.environments.vector import VectorStep
+
+MOST_ENTRIES = 2**27  # of all tables that are stepped side by side
+
+
+class Tables(NamedTuple):
+    """A Markov decision process of S states and A actions, with K states at most that can follow on one action.
+
+    successor: (S, A, K) int, the states that can follow. probability: (S, A, K), which sum to 1 over K. reward: (S, A, K), its mean
+    there. deviation: of the normal noise that is added to every reward. start: (S,), probabilities of the first state. terminal:
+    (S,) bool, whether entering the state ends the episode. seen: (S,) int, the observation of each state, from 0 to observations - 1.
+    """
+
+    successor: np.ndarray
+    probability: np.ndarray
+    reward: np.ndarray
+    start: np.ndarray
+    terminal: np.ndarray
+    seen: np.ndarray
+    observations: int
+    deviation: float = 0.0
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """S, A and K."""
+        return self.successor.shape
+
+    def expected(self, value: np.ndarray, discount: float = 1.0) -> np.ndarray:
+        """Of each state and action, (S, A): the mean reward, and the value (S,) of what follows."""
+        return (self.probability * (self.reward + discount * (value * ~self.terminal)[self.successor])).sum(-1)
+
+    def optimal_values(self, steps: int, discount: float = 1.0) -> np.ndarray:
+        """Highest expected returns with 0 to ``steps`` steps to go, (steps + 1, S), by backward induction."""
+        values = np.zeros((steps + 1, len(self.start)))
+        for left in range(1, steps + 1):
+            values[left] = self.expected(values[left - 1], discount).max(-1)
+        return values
+
+    def optimal_actions(self, steps: int, discount: float = 1.0) -> np.ndarray:
+        """The first best action with 1 to ``steps`` steps to go, (steps, S) int; row i has i + 1 steps to go."""
+        values = self.optimal_values(steps - 1, discount)
+        expected = np.stack([self.expected(v, discount) for v in values])
+        best = expected.max(-1, keepdims=True)
+        return (expected >= best - 1e-9 * (1 + np.abs(best))).argmax(-1)
+
+
+class TabularEnv(gym.Env):
+    """One task that is tables. Observation: an integer. Action: an integer. Episodes end in terminal states, or at the time limit."""
+
+    metadata: ClassVar = {"render_modes": []}
+
+    def __init__(self, tables: Tables):
+        self.tables, self.state = tables, 0
+        self.observation_space = gym.spaces.Discrete(tables.observations)
+        self.action_space = gym.spaces.Discrete(tables.sizes[1])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        self.state = int(self.np_random.choice(len(self.tables.start), p=self.tables.start))
+        return int(self.tables.seen[self.state]), {}
+
+    def step(self, action: int):
+        t, before = self.tables, (self.state, int(action))
+        chosen = 0 if t.sizes[2] == 1 else int(self.np_random.choice(t.sizes[2], p=t.probability[before]))
+        reward = float(t.reward[before][chosen])
+        if t.deviation:
+            reward += t.deviation * float(self.np_random.standard_normal())
+        self.state = int(t.successor[before][chosen])
+        return int(t.seen[self.state]), reward, bool(t.terminal[self.state]), False, {}
+
+    @classmethod
+    def vector(cls, env_id: str, kwargs: list[dict[str, Any]], seed: int) -> "TabularVector":
+        """Many tasks side by side."""
+        return TabularVector(env_id, kwargs, seed)
+
+    def optimal_return(self, steps: int) -> float:
+        """Highest expected return of an episode of at most this many steps, for whoever knows the task."""
+        return float(self.tables.start @ self.tables.optimal_values(steps)[-1])
+
+
+class TabularVector:
+    """N tasks side by side, as arrays: what ``gla.environments.vector.VectorEnv`` is for other environments.
+
+    Observations are one-hot. All random numbers come from one generator, so that what happens in one copy depends on how many there
+    are. ``state``: (N,), where each is, and ``entered`` where its last step led, before any reset; ``left``: (N,), steps to go until its
+    time limit; ``states``: how many there are at most.
+    """
+
+    def __init__(self, env_id: str, kwargs: list[dict[str, Any]], seed: int):
+        """Raises UnsupportedEnvironment where a task cannot be made, or where tasks differ in what is seen or done."""
+        from gla.environments.making import make, time_limit
+
+        names = [repr(sorted(k.items(), key=str)) for k in kwargs]
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        self.task = np.array([numbers[name] for name in names])  # (N,), the table of each
+        first = {name: k for name, k in zip(reversed(names), reversed(kwargs), strict=True)}
+        self.envs = [make(env_id, **first[name]) for name in numbers]
+        self.tables: list[Tables] = [env.unwrapped.tables for env in self.envs]
+        one = self.tables[0]
+        if any((t.sizes[1], t.observations) != (one.sizes[1], one.observations) for t in self.tables):
+            raise UnsupportedEnvironment(
+                f"environment {env_id!r}: tasks of different sizes (expected as many observations and actions in all)"
+            )
+        self.limit = time_limit(self.envs[0])
+        self.spec = EnvSpec(one.observations, one.sizes[1], True, None, None, one.observations)
+        self.rng = np.random.default_rng(seed)
+        self._stack()
+
+    def _stack(self) -> None:
+        """The tables of all tasks, padded to the largest."""
+        s, a, k = (max(sizes) for sizes in zip(*(t.sizes for t in self.tables), strict=True))
+        n, self.states = len(self.tables), s
+        if n * s * a * k > MOST_ENTRIES:
+            raise UnsupportedEnvironment(
+                f"{n} tasks of {s} states, {a} actions and {k} successors (expected at most {MOST_ENTRIES} entries)"
+            )
+        self._successor = np.zeros((n, s, a, k), np.int32)
+        self._cumulative, self._reward = np.ones((n, s, a, k)), np.zeros((n, s, a, k))
+        self._start, self._terminal, self._seen = np.ones((n, s)), np.zeros((n, s), bool), np.zeros((n, s), np.int32)
+        self._deviation = np.array([t.deviation for t in self.tables])
+        for i, t in enumerate(self.tables):
+            rows, _, own = t.sizes
+            self._successor[i, :rows, :, :own], self._reward[i, :rows, :, :own] = t.successor, t.reward
+            self._cumulative[i, :rows, :, :own] = np.cumsum(t.probability, -1)
+            self._start[i, :rows], self._terminal[i, :rows], self._seen[i, :rows] = (
+                np.cumsum(t.start),
+                t.terminal,
+                t.seen,
+            )
+        # Sums that round to less than 1 would let the last entry, which may be padding, be drawn.
+        self._cumulative[self._cumulative > 1 - 1e-9] = 1.0
+        self._start[self._start > 1 - 1e-9] = 1.0
+        self._one_hot = np.eye(self.spec.observation_size, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    @cached_property
+    def _always_starts_in(self) -> np.ndarray | None:
+        """The first state of each task, where it is always the same."""
+        certain = all((t.start == 1).any() for t in self.tables)
+        return np.array([t.start.argmax() for t in self.tables]) if certain else None
+
+    def _first(self, task: np.ndarray) -> np.ndarray:
+        """First states of tasks (n,)."""
+        if self._always_starts_in is not None:
+            return self._always_starts_in[task]
+        return (self._start[task] <= self.rng.random((len(task), 1))).sum(1)
+
+    def _observation(self, state: np.ndarray) -> np.ndarray:
+        return self._one_hot[self._seen[self.task, state]]
+
+    def reset(self) -> np.ndarray:
+        """First observations, (N, d) float32."""
+        self.state = self._first(self.task)
+        self.left = np.full(len(self), np.iinfo(np.int64).max if self.limit is None else self.limit)
+        return self._observation(self.state)
+
+    def step(self, actions: np.ndarray) -> VectorStep:
+        """Act once in each. actions: (N,) integers."""
+        where = (self.task, self.state, actions)
+        if self._successor.shape[-1] == 1:
+            chosen = 0
+        else:
+            chosen = (self._cumulative[where] <= self.rng.random((len(self), 1))).sum(1)
+        reward = self._reward[(*where, chosen)]
+        if self._deviation.any():
+            reward = reward + self._deviation[self.task] * self.rng.standard_normal(len(self))
+        state = self._successor[(*where, chosen)]
+        self.entered, self.left = state.copy(), self.left - 1
+        terminated = self._terminal[self.task, state]
+        truncated = self.left <= 0
+        final = np.zeros((len(self), self.spec.observation_size), np.float32)
+        over = np.flatnonzero(terminated | truncated)
+        if len(over):
+            final[over] = self._one_hot[self._seen[self.task[over], state[over]]]
+            state[over] = self._first(self.task[over])
+            self.left[over] = self.limit if self.limit is not None else np.iinfo(np.int64).max
+        self.state = state
+        return VectorStep(self._observation(state), reward, terminated, truncated, final)
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()

@@ -1,0 +1,31 @@
+"""What is best in each state, as an oracle wrote it down beside the action that was taken (Lee et al., 2023)."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gla.labels.options import LabelOptions
+from gla.windows.chunks import Drawn
+from gla.windows.rows import Rows
+
+
+class Options(LabelOptions):
+    """The optimal action of each state, for sources that write it down."""
+
+    kind: Literal["optimal_action"] = "optimal_action"
+
+    needs: ClassVar[Mapping[str, frozenset[str]]] = {"action": frozenset({"optimal_action"})}
+
+
+def updates(drawn: Drawn, last: int) -> np.ndarray:
+    """See gla.labels. An oracle is as good as a source ever gets."""
+    return np.full_like(drawn.update, last)
+
+
+def action(options: Options, rows: Rows, drawn: Drawn) -> Tensor:
+    """See gla.labels."""
+    best = rows.steps["optimal_action"]
+    return best[torch.from_numpy(drawn.index).to(best.device)]

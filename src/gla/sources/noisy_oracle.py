@@ -1,0 +1,48 @@
+"""The optimal policy of a tabular world, disturbed ever less (Zisman et al., 2024, ADε): histories without any learner.
+
+With all actions at random, [1, 1], it is a uniform policy whose every step is labelled with the optimal action, which is what
+decision-pretrained transformers are trained on (Lee et al., 2023).
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from gla.options import Count, Fraction
+from gla.sources import acting
+from gla.sources.acting import ActingOptions, arrays, epsilon_at  # noqa: F401
+
+
+class Options(ActingOptions):
+    """Optimal actions, or random ones. It writes the optimal action of each step beside the one that was taken."""
+
+    kind: Literal["noisy_oracle"] = "noisy_oracle"
+    num_envs: Count = 1
+    """Copies of the environment in each lifetime."""
+    epsilon: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [1.0, 0.0]
+    """Share of random actions in the first step and in the last; it changes linearly."""
+    gamma: Fraction = 0.99
+    """Discount of the rewards that are optimal to reach before the time limit; below 1, so that none is put off."""
+
+    provides: ClassVar[frozenset[str]] = frozenset({"optimal_action"})
+    needs: ClassVar[str] = "tables"
+
+
+class Run(acting.Run):
+    """See gla.sources.acting. ``plans``: of each table, its optimal actions by steps to go and state."""
+
+    def begin(self) -> None:
+        tables, limit = self.envs.tables, self.envs.limit
+        self.plans = np.zeros((len(tables), limit, self.envs.states), np.int64)
+        for plan, own in zip(self.plans, tables, strict=True):
+            plan[:, : own.sizes[0]] = own.optimal_actions(limit, self.options.gamma)
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        n, envs = len(self.envs), self.envs
+        self.best = self.plans[envs.task, envs.left - 1, envs.state]
+        explores = self.rng.random(n) < epsilon_at(self.options.epsilon, self.step, self.total)
+        return np.where(explores, self.rng.integers(0, self.spec.action_size, n), self.best)
+
+    def labels(self) -> tuple[np.ndarray, ...]:
+        return (self.best,)
