@@ -647,7 +647,7 @@ def test_labels_of_later_policies_have_their_snapshots():
             "tabular",
             "projected",
         ),
-        ((*SOURCE,), {"environment": "grid", "kind": "random", "gamma": 0.9}, "sources.grid.gamma", "ppo", "random"),
+        ((*SOURCE,), {"environment": "grid", "kind": "random", "clip": 0.2}, "sources.grid.clip", "ppo", "random"),
         (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "training", "sources"),
         (("figures", "training", "x"), "episode", "figures.training.x", "in_context", "training"),
     ],
