@@ -10,9 +10,10 @@ from gla.encoding import projected, tabular
 from gla.encoding.kinds import ENCODINGS
 from gla.encoding.projected import ACTION, OBSERVATION, identity, projection
 from gla.encoding.standardise import CLIP, Standardiser
-from gla.encoding.tokens import LOG_STD_MAX, LOG_STD_MIN, Encoded, tokens
+from gla.encoding.tokens import LOG_STD_MAX, LOG_STD_MIN, Encoded, Sizes, tokens
 from gla.environments.making import make
 from gla.environments.spaces import EnvSpec, UnsupportedEnvironment, env_spec
+from gla.models import equivariant
 from gla.options import ConfigError
 
 SEEDS, SIZES = st.integers(0, 2**42), st.integers(1, ACTION)
@@ -351,6 +352,59 @@ def test_contexts_of_tabular_worlds_are_all_alike():
     encoding = _tabular()
     assert not encoding.varies and encoding.seen() is None
     assert encoding.options.pool(True) == encoding.options.pool(False) == 1
+
+
+def _permuted(states=9, actions=5):
+    return tabular.Encoding(tabular.Options(states=states, actions=actions, permuted=True))
+
+
+def test_permuted_contexts_count_states_and_actions_in_orders_of_their_own():
+    encoding, n = _permuted(), 200
+    frames = encoding.frames(np.arange(n), n, _spec(9, 5))
+    one_hot = torch.eye(9).expand(n, -1, -1)
+    seen, acted = encoding.observe(one_hot, frames, None), encoding.act(torch.arange(5).expand(n, -1), frames)
+    for x, size in ((seen, 9), (acted, 5)):  # each row is one state, or action, and no two are the same
+        assert torch.equal(x.sum(1), torch.ones(n, size)) and torch.equal(x.sum(2), torch.ones(n, size))
+        np.testing.assert_allclose(x.mean(0), 1 / size, atol=0.12)
+    assert encoding.varies and encoding.options.pool(True) == 16384 and encoding.options.pool(False) == 1024
+    again = encoding.frames(np.arange(n), n, _spec(9, 5))
+    assert torch.equal(frames.w, again.w) and torch.equal(frames.a, again.a)
+
+
+@given(seed=st.integers(0, 1000), states=st.integers(1, 9), actions=st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_logits_of_permuted_actions_are_those_of_the_environments_own(seed, states, actions):
+    """Also where the environment has fewer of both than there is room for, and where frames are padded as in a batch."""
+    encoding, output = _permuted(), _normal(2, 3, 5, seed=seed)
+    frames = encoding.frames(np.array([seed, seed + 1]), 2, _spec(states, actions))
+    logits, _ = encoding.distribution(output, frames.a)
+    assert logits.shape == (2, 3, actions)
+    for b in range(2):
+        for action in range(actions):
+            (place,) = encoding.act(torch.full((2, 1), action), frames)[b, 0].nonzero()
+            assert torch.equal(logits[b, :, action], output[b, :, place.item()])
+    padded, _ = encoding.distribution(output, encoding.pad(frames.a))
+    assert torch.equal(padded[..., :actions], logits)
+
+
+def test_models_that_turn_are_the_same_function_of_tabular_contexts_in_every_order():
+    """The equivariant model, of a window of a world with seven states and three actions."""
+    options = equivariant.Options(layers=2, width=16, heads=2)
+    plain = tabular.Encoding(tabular.Options(states=20, actions=6)).spanned([(7, 3)])
+    permuted = _permuted(20, 6).spanned([(7, 3)])
+    assert plain.sizes == permuted.sizes == Sizes(7, 3, 6)
+    torch.manual_seed(0)
+    model = equivariant.SequenceModel(options, plain.sizes)
+    torch.nn.init.normal_(model.head.weight)
+    state, action, reward = torch.randint(7, (2, 12)), torch.randint(3, (2, 12)), torch.randn(2, 12)
+    found = []
+    for encoding in (plain, permuted):
+        frames = encoding.frames(np.array([3, 4]), 2, _spec(7, 3))
+        seen = encoding.observe(torch.nn.functional.one_hot(state, 7).float(), frames, None)
+        steps = Encoded(seen, encoding.act(action, frames), reward, torch.zeros(2, 12, dtype=torch.bool))
+        output = model(tokens(steps, torch.zeros(2, 12)))[1]
+        found.append(encoding.distribution(output, frames.a)[0])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,14 @@ def test_contexts_that_are_all_alike_have_one_frame_each(tmp_path):
         *_manifest(tmp_path, [_digest(tmp_path, "e", "e", 4)], encoding=tabular.Options(states=4, actions=2))
     )
     assert (frame["projection_high"] - frame["projection_low"] == 1).all()
-    assert summary["encoding"] == {"kind": "tabular", "states": 4, "actions": 2}
+    assert summary["encoding"] == {
+        "kind": "tabular",
+        "states": 4,
+        "actions": 2,
+        "permuted": False,
+        "train": 16384,
+        "validation": 1024,
+    }
 
 
 def test_shares_are_rounded_up_as_written(tmp_path):

@@ -37,7 +37,6 @@ ENCODED = {"projected": {"kind": "projected"}, "tabular": {"kind": "tabular", "s
 
 FRESH = [
     (model, encoding, name) for model in MODELS for encoding, name in (("projected", "pendulum"), ("projected", "grid"), ("tabular", "grid"))
-    if encoding in (MODELS.options(model).encodings or ENCODED)
 ]  # fmt: skip
 
 

@@ -126,11 +126,6 @@ def _agent(c: Config, name: str, a: Agent) -> Iterator[str]:
     if a.dataset not in c.datasets:
         return
     dataset = c.datasets[a.dataset]
-    if a.model.encodings is not None and dataset.encoding.kind not in a.model.encodings:
-        yield (
-            f"agents.{name}.model.kind: {a.model.kind!r} for dataset {a.dataset!r}, whose encoding is {dataset.encoding.kind!r} "
-            f"(expected one that is {' or '.join(sorted(a.model.encodings))}, or a model of another kind)"
-        )
     labelled = a.labels.needs.get(a.loss.wants, frozenset().union(*a.labels.needs.values()))
     nouns = {"windows": a.windows.needs, "labels": labelled, "loss": a.loss.needs}
     for s in dataset.sources:

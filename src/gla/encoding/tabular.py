@@ -1,9 +1,15 @@
-"""States and discrete actions as they are, one-hot: for tabular worlds, whose states have no geometry to project."""
+"""States and discrete actions, one-hot: for tabular worlds, whose states have no geometry to project.
 
-from typing import Literal
+Under permutations each context counts states and actions in an order of its own, so that a model cannot know beforehand which cell is
+where and what an action does. A model whose outputs turn with what it sees (``turns``) is the same function in every order.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from gla.encoding.tokens import Frames, Sizes
@@ -11,32 +17,53 @@ from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 from gla.options import Count
 from gla.options import Options as Base
 
+Pool = Annotated[int, Field(ge=1, le=2**40)]
+
 
 class Options(Base):
-    """Observations and discrete actions are taken as they are, padded with zeros; rewards too."""
+    """Observations, discrete actions and rewards are taken as they are, the first two padded with zeros."""
 
     kind: Literal["tabular"] = "tabular"
     states: Count
     """Observation dimensions that a token has room for; an integer observation counts its values."""
     actions: Count
     """Discrete actions that a token has room for."""
+    permuted: bool = False
+    """Whether each context has states and actions in an order of its own, drawn from a seed."""
+    train: Pool = 16384
+    """Orders to train with."""
+    validation: Pool = 1024
+    """Orders for the held-out loss, disjoint from the training ones."""
 
     @property
     def sizes(self) -> Sizes:
         return Sizes(self.states, self.actions, self.actions)
 
+    def spanned(self, environments: Iterable[tuple[int, int]]) -> Sizes:
+        """Sizes of tokens for models whose outputs turn with what they see. environments: observation and action dimensions of each
+        that contexts may be of."""
+        observation, action = (max(sizes) for sizes in zip(*environments, strict=True))
+        return Sizes(observation, action, 2 * action)
+
     def pool(self, training: bool) -> int:
-        """How many frames there are to draw from: all contexts are alike."""
-        return 1
+        """How many frames there are to draw from, in training or for the held-out loss; one, where all contexts are alike."""
+        return (self.train if training else self.validation) if self.permuted else 1
 
 
 class Encoding:
     """See the package for the interface."""
 
-    varies = False  # all contexts are alike
+    def __init__(self, options: Options, sizes: Sizes | None = None):
+        self.options, self.sizes = options, sizes or options.sizes
 
-    def __init__(self, options: Options):
-        self.options, self.sizes = options, options.sizes
+    def spanned(self, environments: Iterable[tuple[int, int]]) -> "Encoding":
+        """The same for models whose outputs turn with what they see: no room is left empty. environments: as of ``Options.spanned``."""
+        return Encoding(self.options, self.options.spanned(environments))
+
+    @property
+    def varies(self) -> bool:
+        """Whether contexts differ in their frames, which are then drawn from seeds."""
+        return self.options.permuted
 
     def check(self, env_id: str, spec: EnvSpec) -> None:
         """Raises UnsupportedEnvironment, in one line that names the limit."""
@@ -54,28 +81,42 @@ class Encoding:
                 )
 
     def frames(self, seeds: np.ndarray | None, n: int, spec: EnvSpec) -> Frames:
-        """Identities, which need no memory: the first columns of A are the actions that the environment has."""
-        own = torch.eye(self.options.actions, spec.action_size)
-        return Frames(torch.empty(n, 0, 0), own.expand(n, -1, -1))
+        """Columns of identities, in orders that are drawn from seeds (n,) where contexts differ: w (n, sizes.observation, d), which is
+        left empty where they do not, and a (n, sizes.action, a)."""
+        sizes = self.sizes
+        if not self.varies:
+            return Frames(torch.empty(n, 0, 0), torch.eye(sizes.action, spec.action_size).expand(n, -1, -1))
+        w, a = np.eye(sizes.observation, dtype=np.float32), np.eye(sizes.action, dtype=np.float32)
+        drawn = [np.random.Generator(np.random.Philox(key=int(s))) for s in seeds]
+        pairs = [
+            (w[:, rng.permutation(sizes.observation)[: spec.observation_size]], a[:, rng.permutation(sizes.action)[: spec.action_size]])
+            for rng in drawn
+        ]  # fmt: skip
+        return Frames(*(torch.from_numpy(np.stack(x)) for x in zip(*pairs, strict=True)))
 
     def seen(self) -> None:
         return None
 
     def observe(self, x: Tensor, frames: Frames, seen: None) -> Tensor:
-        """(B, T, d) to (B, T, states)."""
-        return torch.nn.functional.pad(x, (0, self.options.states - x.shape[-1]))
+        """(B, T, d) to (B, T, sizes.observation)."""
+        if self.varies:
+            return x @ frames.w.transpose(1, 2)
+        return torch.nn.functional.pad(x, (0, self.sizes.observation - x.shape[-1]))
 
     def act(self, action: Tensor, frames: Frames) -> Tensor:
-        """Integers (B, T) to (B, T, actions)."""
-        return torch.nn.functional.one_hot(action, self.options.actions).float()
+        """Integers (B, T) to (B, T, sizes.action)."""
+        if self.varies:
+            return frames.a.transpose(1, 2)[torch.arange(len(action), device=action.device)[:, None], action]
+        return torch.nn.functional.one_hot(action, self.sizes.action).float()
 
     def reward(self, reward: Tensor, seen: None) -> Tensor:
         return reward
 
     def distribution(self, output: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs (B, T, actions) to logits of the environment's own actions; log-deviations are there for the shape alone."""
-        logits = output[..., : a.shape[-1]]
+        """Outputs (B, T, sizes.output) to logits of the environment's own actions; log-deviations are there for the shape alone."""
+        logits = output[..., : self.sizes.action]
+        logits = logits @ a if self.varies else logits[..., : a.shape[-1]]
         return logits, torch.zeros_like(logits)
 
     def pad(self, x: Tensor, value: float = 0.0) -> Tensor:
-        return torch.nn.functional.pad(x, (0, self.options.actions - x.shape[-1]), value=value)
+        return torch.nn.functional.pad(x, (0, self.sizes.action - x.shape[-1]), value=value)

@@ -42,7 +42,6 @@ class Options(AttentionOptions):
 
     predicts: ClassVar[bool] = False
     turns: ClassVar[bool] = True
-    encodings: ClassVar[frozenset[str] | None] = frozenset({"projected"})
 
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
         numbers = self.heads * head_size(self.width // self.heads, sizes)

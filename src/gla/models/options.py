@@ -23,8 +23,6 @@ class ModelOptions(Options):
     turns: ClassVar[bool] = False
     """Whether its outputs turn with observations and actions, whatever basis those are told in: it is then told no more than their
     coordinates in the span of what a context can show."""
-    encodings: ClassVar[frozenset[str] | None] = None
-    """Kinds of encodings whose tokens it takes; None: of all."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """What is wrong with these options for an agent's other options."""
