@@ -38,6 +38,8 @@ def _methods():
             source = {"kind": "noisy_oracle"} | (
                 yaml.safe_load("{epsilon: [1.0, 1.0]}") if "[1.0, 1.0]" in windows else {}
             )
+        elif "`random`" in windows:
+            source = {"kind": "random"}
         (windows, *_), (labels,), (loss,) = (re.findall("`([^`]*)`", x) for x in (windows, labels, loss))
         yield name, {"windows": yaml.safe_load(windows), "labels": labels, "loss": loss}, source
 
@@ -74,4 +76,4 @@ def test_a_method_is_one_entry_and_runs_from_histories_to_a_rollout(tmp_path, na
 
 
 def test_all_methods_of_the_page_are_tried():
-    assert [name for name, *_ in _methods()][:2] == ["AD", "AD with thinned histories"] and len(list(_methods())) == 6
+    assert [name for name, *_ in _methods()][:2] == ["AD", "AD with thinned histories"] and len(list(_methods())) == 8

@@ -18,14 +18,17 @@ from gla.encoding import projected, tabular
 from gla.encoding.standardise import Standardiser
 from gla.encoding.tokens import NO_ACTION
 from gla.environments.making import make
+from gla.labels import trust_horizon
 from gla.labels.kinds import LABELS
 from gla.manifests import read_manifest, write_manifest
 from gla.memory import memory_limit
 from gla.options import ConfigError
 from gla.policies import Policy
 from gla.sources import noisy_oracle
+from gla.sources import random as uniform
 from gla.storage.collecting import collect
 from gla.storage.reading import read
+from gla.windows import consecutive
 from gla.windows.batches import Windows
 from gla.windows.chunks import ChunkOptions, starts
 from gla.windows.kinds import WINDOWS
@@ -334,6 +337,87 @@ def test_later_policies_want_windows_that_have_a_gap():
     agent = Agent(dataset="d", windows="consecutive", labels="later_policy")
     assert [p for p in agent.labels.problems_of(agent) if "gap" in p]
     assert not list(agent.labels.problems_with(agent, "grid", None))
+
+
+def _histories(folder, returns, tasks):
+    """Rows of lifetimes whose episodes have these returns, (K, episodes), of so many tasks in turn."""
+    folder.mkdir()
+    entry = Environment(id="gla/Bandit-v0", kwargs={"arms": 2}, tasks=[{"task": t} for t in range(tasks)])
+    source = uniform.Options(environment="e", lifetimes=len(returns), num_envs=1, num_steps=len(returns[0]))
+    store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
+    collect(source, entry, "e", range(len(returns)), *store)
+    write_manifest(
+        Dataset(sources=["e"], encoding=tabular.Options(states=1, actions=2), held_out_lifetimes=1e-6), [store], *paths
+    )
+    windows = Windows(
+        Agent(dataset="d", windows="consecutive", loss="action_likelihood"), *read_manifest(*paths), "train"
+    )
+    (rows,) = windows.sources
+    rows.steps["reward"] = torch.tensor(returns[: rows.streams], dtype=torch.float32).view(-1)
+    return rows
+
+
+def test_histories_are_weighed_by_how_much_and_how_steadily_they_improve(tmp_path):
+    """Of one task: rising, up and down, falling, and one that is held out; R is 4."""
+    rows = _histories(tmp_path / "one", [[0, 2, 4], [4, 0, 4], [4, 2, 0], [0, 0, 0]], 1)
+    # Improvement (2 + 4) / 8, (8/3 + 4) / 8 and (2 + 4) / 8; steadiness 1, 1 - 2 / 4 and 1 - 2 / 4.
+    value = np.array([0.75 + 1, 20 / 24 + 0.5, 0.75 + 0.5])
+    expected = (value - value.min()) / (value.max() - value.min())
+    np.testing.assert_allclose(consecutive.improvement(rows, 1.0), expected / expected.sum(), rtol=1e-6)
+    # Without steadiness the rising and the falling one are alike, and the least.
+    np.testing.assert_allclose(consecutive.improvement(rows, 0.0), [0, 1, 0], atol=1e-9)
+
+
+def test_histories_are_weighed_among_those_of_their_own_task(tmp_path):
+    """Tasks in turn: 0 and 2 are of one task, 1 of another, alone there; the fourth is held out."""
+    rows = _histories(tmp_path / "two", [[0, 2, 4], [0, 0, 0], [4, 0, 4], [0, 0, 0]], 2)
+    assert rows.stream_task.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(consecutive.improvement(rows, 1.0), [0.5, 0.5, 0])
+    options = consecutive.Options(steps=2, by_improvement=True)
+    drawn = consecutive.draw(options, rows, 400, np.random.default_rng(0))
+    np.testing.assert_allclose(np.bincount(drawn.stream, minlength=3) / 400, [0.5, 0.5, 0], atol=0.08)
+
+
+# Actions that random ones speak for
+
+
+def test_what_comes_soon_is_added_up_to_the_episodes_end_or_the_horizon():
+    reward = np.array([[1.0, 2, 4, 8, 16, 32]])
+    done = np.array([[False, True, False, False, False, False]])
+    total, known = trust_horizon.soon(reward, done, 3)
+    np.testing.assert_array_equal(total, [[3, 2, 28, 56, 48, 32]])
+    np.testing.assert_array_equal(known, [[True, True, True, True, False, False]])
+
+
+def test_random_actions_tell_which_are_best_where_rewards_are_near(tmp_path):
+    """In a small room whose goal is a step or two away: the labels are those of the oracle, or as good."""
+    entry = Environment(id="gla/DarkRoom-v0", kwargs={"size": 3, "goal": [1, 2], "start": "random"})
+    source = noisy_oracle.Options(environment="e", lifetimes=4, num_steps=4000, epsilon=[1.0, 1.0])
+    store, paths = (
+        (str(tmp_path / "h.zarr"), str(tmp_path / "d.json")),
+        (str(tmp_path / "m.csv"), str(tmp_path / "m.json")),
+    )
+    collect(source, entry, "e", range(4), *store)
+    write_manifest(
+        Dataset(sources=["e"], encoding=tabular.Options(states=9, actions=5), held_out_lifetimes=0.25), [store], *paths
+    )
+    agent = Agent(
+        dataset="d", windows="shuffled", labels={"kind": "trust_horizon", "horizon": 4}, loss="action_likelihood"
+    )
+    batch = Windows(agent, *read_manifest(*paths), "train").batch(0, 30)
+    tables = make(entry.id, **entry.kwargs).unwrapped.tables
+    values = tables.expected(tables.optimal_values(20, 0.9)[-1], 0.9)
+    label, state = batch.target[0].argmax(-1), batch.observation.argmax(-1)
+    good = values[state.numpy(), label.numpy()] > values.max(1)[state.numpy()] - 1e-6
+    assert good.mean() > 0.9
+
+
+def test_labels_of_a_trust_horizon_need_states_that_are_counted(loaded):
+    windows = _windows(loaded, names=["pendulum"], loss="action_likelihood", labels="recorded")
+    windows.agent = windows.agent.model_copy(update={"labels": trust_horizon.Options()})
+    windows.labels = trust_horizon
+    with pytest.raises(ConfigError, match="counted"):
+        windows.batch(0, 2)
 
 
 # Optimal actions

@@ -8,5 +8,6 @@ LABELS = Kinds(
         "recorded": "gla.labels.recorded",
         "later_policy": "gla.labels.later_policy",
         "optimal_action": "gla.labels.optimal_action",
+        "trust_horizon": "gla.labels.trust_horizon",
     },
 )

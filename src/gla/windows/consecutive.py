@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from gla.options import ConfigError, Count, Fraction
+from gla.options import ConfigError, Count, Fraction, Weight
 from gla.options import Options as Base
 from gla.windows.chunks import Drawn
 from gla.windows.rows import Rows
@@ -22,6 +22,11 @@ class Options(Base):
     """Of so many episodes one is kept, so that a window shows faster learning than the source's."""
     part: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.0, 1.0]
     """Of each lifetime, the part that windows are cut from: [0.9, 1.0] shows no more than what it ended with."""
+
+    by_improvement: bool = False
+    """Whether histories are drawn by how much and how steadily they improve (Chen et al., 2025), and not all alike."""
+    stability: Weight = 1.0
+    """How much steadiness counts beside improvement."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
@@ -48,9 +53,38 @@ class Options(Base):
 
 def draw(options: Options, rows: Rows, n: int, rng: np.random.Generator) -> Drawn:
     """See gla.windows."""
-    stream, first, last = rng.integers(0, rows.streams, n), *options.rows_of(rows.length)
+    first, last = options.rows_of(rows.length)
+    if options.by_improvement:
+        weights = rows.derived(("improvement", options.stability), lambda: improvement(rows, options.stability))
+        stream = rng.choice(rows.streams, n, p=weights)
+    else:
+        stream = rng.integers(0, rows.streams, n)
     index = np.stack([_window(options, rows, int(s), first, last, rng) for s in stream])
     return Drawn(stream, stream[:, None] * rows.length + index, index // rows.per_update, np.zeros(n, int), cut=False)
+
+
+def improvement(rows: Rows, stability: float) -> np.ndarray:
+    """Probabilities of histories, (streams,): linear in improvement + ``stability`` * steadiness, from 0 for the least of each task's to
+    its greatest (Chen et al., 2025, filtered learning histories).
+
+    Of a history's episode returns, with R the highest of all: improvement is (mean + highest - lowest) / 2R, and steadiness 1 + the mean
+    of its negative changes from one episode to the next / R.
+    """
+    reward, done = (x.cpu().numpy().reshape(rows.streams, rows.length) for x in (rows.steps["reward"], rows.done))
+    returns = [
+        np.diff(np.cumsum(r)[d], prepend=0.0) if d.any() else np.zeros(1) for r, d in zip(reward, done, strict=True)
+    ]
+    best = max(1e-9, max(float(r.max()) for r in returns))
+    change = [np.minimum(np.diff(r), 0) for r in returns]
+    value = np.array([
+        (r.mean() + r.max() - r.min()) / (2 * best) + stability * (1 + (c.mean() if len(c) else 0.0) / best)
+        for r, c in zip(returns, change, strict=True)
+    ])  # fmt: skip
+    for task in np.unique(rows.stream_task):
+        own = rows.stream_task == task
+        low, high = value[own].min(), value[own].max()
+        value[own] = (value[own] - low) / (high - low) if high > low else 1.0
+    return value / value.sum()
 
 
 def _window(options: Options, rows: Rows, stream: int, first: int, last: int, rng: np.random.Generator) -> np.ndarray:

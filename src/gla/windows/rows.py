@@ -4,9 +4,9 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ class Rows:
     the arrays that are read beside transitions. folder: where the files are that its rows are mapped from; None: they are in memory.
 
     steps: each step array, (streams * steps, ...). lifetimes: each other array, (K, ...). stream_lifetime: (streams,), which lifetime
-    a stream belongs to. done: whether an episode ended, (streams * steps,).
+    a stream belongs to. stream_task: (streams,), its number among the environment's tasks. done: whether an episode ended, (streams * steps,).
     """
 
     def __init__(self, table: pd.DataFrame, summary: dict, needs: set[str], device: torch.device, folder: Path | None):
@@ -69,6 +69,7 @@ class Rows:
         self.streams, self.length, self.folder = len(table), self.updates * self.per_update, folder
         self.projection_range = int(table["projection_low"].iloc[0]), int(table["projection_high"].iloc[0])
         self.mapped: list[tuple[mmap.mmap, int]] = []  # files, and bytes of a step in each
+        self._derived: dict[Any, Any] = {}
         layout, alike, filled, number = arrays_of(digest), _alike(history), 0, -1
         kept = [name for name in names if name in layout and (name in STEP_ARRAYS or name in needs)]
         step_arrays = {
@@ -79,13 +80,13 @@ class Rows:
         others: dict[str, list] = {
             name: [] for name in kept if "step" not in layout[name].axes and "lifetime" in layout[name].axes
         }
-        done, lifetimes, returns = self._array("bool"), [], []
+        done, lifetimes, tasks, returns = self._array("bool"), [], [], []
         # Steps at which the episode that step s belongs to began, and at which the first at or after s begins.
         self.episode_start, self.next_episode_start = self._array("int32"), self._array("int32")
         for number, ((*paths, k), group) in enumerate(table.groupby(["store", "digest", "lifetime"], sort=False)):
             if paths != store:
                 history = None  # one at a time in memory
-                store, history = paths, read(paths[0], paths[1], names)
+                store, history, digest = paths, read(paths[0], paths[1], names), read_digest(paths[1])
             streams = group["stream"].to_numpy()
             if k >= len(history.reward) or streams.max() >= history.reward.shape[1] or _alike(history) != alike:
                 raise CorruptFile(
@@ -104,9 +105,10 @@ class Rows:
                 values.append(history.arrays[name][k])
             returns.append(history.mean_return[k])
             lifetimes += [number] * len(streams)
+            tasks += [digest["lifetimes"][k] % digest["tasks"]] * len(streams)
             filled += len(streams)
         self.snapshot_update = history.arrays.get("snapshot_update")
-        self.stream_lifetime = np.array(lifetimes)
+        self.stream_lifetime, self.stream_task = np.array(lifetimes), np.array(tasks)
         self.steps = {name: torch.from_numpy(x.reshape(-1, *x.shape[2:])).to(device) for name, x in step_arrays.items()}
         self.done = torch.from_numpy(done.reshape(-1)).to(device)
         self.lifetimes = {name: torch.from_numpy(np.stack(values)).to(device) for name, values in others.items()}
@@ -114,6 +116,12 @@ class Rows:
         curves = pd.DataFrame(np.array(returns)).ffill(axis=1).bfill(axis=1).fillna(0.0).to_numpy()
         span = summary["return_last"] - summary["return_first"]
         self.progress = (curves - summary["return_first"]) / (span if abs(span) > 1e-9 else 1.0)
+
+    def derived(self, of: Any, make: Callable[[], Any]) -> Any:
+        """What ``make`` returns, made once for what it is made of."""
+        if of not in self._derived:
+            self._derived[of] = make()
+        return self._derived[of]
 
     def announce(self, index: np.ndarray) -> None:
         """Ask the disk for the mapped steps (n, T) ahead, all at once; otherwise each page is read by itself when it is first touched."""

@@ -1,0 +1,77 @@
+"""The best action by what random actions earned soon after, so that no oracle is needed (Chen et al., 2024, state-action distillation).
+
+In each state of a lifetime, the action after which the next few rewards add up to most on average, whatever was done in between. Under a
+uniform policy this is the optimal action where what counts lies within the horizon.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gla.labels.options import LabelOptions
+from gla.options import ConfigError, Count
+from gla.windows.chunks import Drawn
+from gla.windows.rows import Rows
+
+
+class Options(LabelOptions):
+    """The action that the lifetime's own random actions speak for, in worlds whose observations and actions are counted."""
+
+    kind: Literal["trust_horizon"] = "trust_horizon"
+    horizon: Count = 10
+    """Steps whose rewards are added up."""
+
+    needs: ClassVar[Mapping[str, frozenset[str]]] = {"action": frozenset()}
+
+
+def updates(drawn: Drawn, last: int) -> np.ndarray:
+    """See gla.labels. What is best is told by the whole lifetime."""
+    return np.full_like(drawn.update, last)
+
+
+def action(options: Options, rows: Rows, drawn: Drawn) -> Tensor:
+    """See gla.labels."""
+    best = rows.derived(options, lambda: torch.from_numpy(_best(options.horizon, rows)).to(rows.done.device))
+    return best[torch.from_numpy(drawn.index).to(best.device)]
+
+
+def soon(reward: np.ndarray, done: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards and ends of episodes (streams, steps) to the sums of the next ``horizon`` rewards of each step's episode, and to whether
+    so many, or all up to its end, are known."""
+    total, alive = np.zeros(reward.shape), np.ones(reward.shape, bool)
+    for k in range(horizon):
+        later = np.zeros(reward.shape)
+        later[:, : reward.shape[1] - k] = reward[:, k:]
+        total += later * alive
+        ends = np.zeros(reward.shape, bool)
+        ends[:, : reward.shape[1] - k] = done[:, k:]
+        alive &= ~ends
+    known = ~alive
+    known[:, : max(0, reward.shape[1] - horizon + 1)] = True
+    return total, known
+
+
+def _best(horizon: int, rows: Rows) -> np.ndarray:
+    """The label of every step, (streams * steps,)."""
+    observation, taken = rows.steps["observation"].cpu().numpy(), rows.steps["action"].cpu().numpy()
+    counted = (
+        rows.spec.discrete and observation.min() == 0 and (observation.sum(1) == 1).all() and observation.max() == 1
+    )
+    if not counted:
+        raise ConfigError(
+            "labels.kind: 'trust_horizon' for observations or actions that are not counted (expected sources in tabular worlds)"
+        )
+    shape = rows.streams, rows.length
+    total, known = soon(
+        rows.steps["reward"].cpu().numpy().reshape(shape), rows.done.cpu().numpy().reshape(shape), horizon
+    )
+    state, lifetime = observation.argmax(1), np.repeat(rows.stream_lifetime, rows.length)
+    size = (int(lifetime.max()) + 1, observation.shape[1], rows.spec.action_size)
+    cell, known = np.ravel_multi_index((lifetime, state, taken), size), known.ravel()
+    counts = np.bincount(cell[known], minlength=np.prod(size)).reshape(size)
+    sums = np.bincount(cell[known], total.ravel()[known], minlength=np.prod(size)).reshape(size)
+    mean = np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
+    return mean.argmax(-1)[lifetime, state]
