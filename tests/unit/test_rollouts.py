@@ -377,7 +377,7 @@ def test_a_limit_leaves_out_what_faster_seeds_do_meanwhile():
 
 
 def test_episodes_need_a_time_limit(monkeypatch):
-    monkeypatch.setattr("gla.rollout.VectorEnv", _Endless)
+    monkeypatch.setattr("gla.environments.vector.VectorEnv", _Endless)
     with pytest.raises(
         ConfigError,
         match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode.*or env_steps instead of",
