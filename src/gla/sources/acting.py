@@ -34,7 +34,7 @@ class ActingOptions(SourceOptions):
             "tables": (facts["tables"] and facts["time_limit"] is not None, "a tabular world of gla with a time limit"),
         }[self.needs]
         if not fits:
-            yield f"environment: {name!r} for a source of kind {self.kind!r} (expected {expected})"
+            yield f"environment: {name!r} (expected {expected}, for a source of this kind)"
 
     @property
     def updates(self) -> int:
