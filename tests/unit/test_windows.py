@@ -339,16 +339,20 @@ def test_later_policies_want_windows_that_have_a_gap():
     assert not list(agent.labels.problems_with(agent, "grid", None))
 
 
+def _written(folder, entry, source, encoding, held_out=0.25):
+    """A manifest of a source's lifetimes, and its only store."""
+    folder.mkdir(exist_ok=True)
+    store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
+    collect(source, entry, "e", range(source.lifetimes), *store)
+    write_manifest(Dataset(sources=["e"], encoding=encoding, held_out_lifetimes=held_out), [store], *paths)
+    return paths, store
+
+
 def _histories(folder, returns, tasks):
     """Rows of lifetimes whose episodes have these returns, (K, episodes), of so many tasks in turn."""
-    folder.mkdir()
     entry = Environment(id="gla/Bandit-v0", kwargs={"arms": 2}, tasks=[{"task": t} for t in range(tasks)])
     source = uniform.Options(environment="e", lifetimes=len(returns), num_envs=1, num_steps=len(returns[0]))
-    store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
-    collect(source, entry, "e", range(len(returns)), *store)
-    write_manifest(
-        Dataset(sources=["e"], encoding=tabular.Options(states=1, actions=2), held_out_lifetimes=1e-6), [store], *paths
-    )
+    paths, _ = _written(folder, entry, source, tabular.Options(states=1, actions=2), 1e-6)
     windows = Windows(
         Agent(dataset="d", windows="consecutive", loss="action_likelihood"), *read_manifest(*paths), "train"
     )
@@ -393,14 +397,7 @@ def test_random_actions_tell_which_are_best_where_rewards_are_near(tmp_path):
     """In a small room whose goal is a step or two away: the labels are those of the oracle, or as good."""
     entry = Environment(id="gla/DarkRoom-v0", kwargs={"size": 3, "goal": [1, 2], "start": "random"})
     source = noisy_oracle.Options(environment="e", lifetimes=4, num_steps=4000, epsilon=[1.0, 1.0])
-    store, paths = (
-        (str(tmp_path / "h.zarr"), str(tmp_path / "d.json")),
-        (str(tmp_path / "m.csv"), str(tmp_path / "m.json")),
-    )
-    collect(source, entry, "e", range(4), *store)
-    write_manifest(
-        Dataset(sources=["e"], encoding=tabular.Options(states=9, actions=5), held_out_lifetimes=0.25), [store], *paths
-    )
+    paths, _ = _written(tmp_path, entry, source, tabular.Options(states=9, actions=5))
     agent = Agent(
         dataset="d", windows="shuffled", labels={"kind": "trust_horizon", "horizon": 4}, loss="action_likelihood"
     )
@@ -426,14 +423,7 @@ def test_labels_of_a_trust_horizon_need_states_that_are_counted(loaded):
 def test_an_oracles_actions_are_labels_of_the_states_they_were_best_in(tmp_path):
     entry = Environment(id="gla/DarkRoom-v0", kwargs={"size": 3}, tasks=[{"task": 2}, {"task": 3}])
     source = noisy_oracle.Options(environment="e", lifetimes=4, num_updates=2, num_steps=40, epsilon=[1.0, 1.0])
-    store, paths = (
-        (str(tmp_path / "h.zarr"), str(tmp_path / "d.json")),
-        (str(tmp_path / "m.csv"), str(tmp_path / "m.json")),
-    )
-    collect(source, entry, "e", range(4), *store)
-    write_manifest(
-        Dataset(sources=["e"], encoding=tabular.Options(states=9, actions=5), held_out_lifetimes=0.25), [store], *paths
-    )
+    paths, store = _written(tmp_path, entry, source, tabular.Options(states=9, actions=5))
     agent = Agent(
         dataset="d", windows={"kind": "shuffled", "chunks": 10}, labels="optimal_action", loss="action_likelihood"
     )
