@@ -7,7 +7,7 @@
 # make bench    every stage beside its peer; writes docs/benchmarks.md
 # make docs-results  the committed results, docs/results, from finished runs
 # make docs-numbers  README.md and docs/results.md, from their templates and the committed results
-# make env      the environment alone, in .venv: what the pipeline needs
+# make env      the environment alone, in .venv: what the pipeline and the command gla need
 # make dev      what tests, checks and documentation need besides, in the same environment
 
 PYTHON ?= python3
@@ -25,7 +25,7 @@ dev: .venv/development
 # Stamps are written last, so that an interrupted installation is taken up again.
 .venv/pipeline: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[video,minari]'
 	touch $@
 
 .venv/development: .venv/pipeline
