@@ -1,5 +1,7 @@
 """Worlds that are tables: dark rooms, bandits and random Markov decision processes."""
 
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -99,6 +101,13 @@ def test_the_best_return_of_a_dark_room_counts_the_steps_on_its_goal():
     found = [optimal_return("gla/DarkRoom-v0", {"goal": [r, c]}, []) for r in range(9) for c in range(9)]
     assert found == pytest.approx(best) and np.mean(found) == pytest.approx(16.543, abs=1e-3)
     assert optimal_return("gla/DarkRoom-v0", {}, [{"task": t} for t in range(81)]) == pytest.approx(np.mean(best))
+
+
+def test_the_best_return_from_the_corner_is_the_pages():
+    """100 - distance + 1 steps on the goal of 100, or all of them: 92.0 on average over the 100 goals."""
+    best = optimal_return("gla/DarkRoomCorner-v0", {}, [{"task": t} for t in range(100)])
+    assert best == pytest.approx(np.mean([min(100, 101 - r - c) for r in range(10) for c in range(10)]))
+    assert f"| {best:.1f} on average |" in (Path(__file__).parents[2] / "docs/algorithm_distillation.md").read_text()
 
 
 @pytest.mark.parametrize(

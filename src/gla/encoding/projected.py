@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gla.encoding.standardise import Standardiser
-from gla.encoding.tokens import LOG_STD_MAX, LOG_STD_MIN, Frames, Sizes
+from gla.encoding.tokens import LOG_STD_MAX, LOG_STD_MIN, BaseEncoding, Frames, Sizes
 from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 from gla.options import Options as Base
 
@@ -101,15 +101,8 @@ def _in_span(w: Tensor, a: Tensor, sizes: Sizes) -> Frames:
     )
 
 
-class Encoding:
+class Encoding(BaseEncoding):
     """See the package for the interface. The methods below are the same arithmetic for whole windows and for single steps (T = 1)."""
-
-    def __init__(self, options: Options, sizes: Sizes | None = None):
-        self.options, self.sizes = options, sizes or options.sizes
-
-    def spanned(self, environments: Iterable[tuple[int, int]]) -> "Encoding":
-        """The same for models whose outputs turn with what they see. environments: as of ``Options.spanned``."""
-        return Encoding(self.options, self.options.spanned(environments))
 
     @property
     def varies(self) -> bool:
@@ -165,8 +158,3 @@ class Encoding:
         variance = (2 * log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)).exp() @ a.square()
         # Padded columns of A are zero; their variance is 0 and must not reach the logarithm.
         return mean @ a, 0.5 * variance.clamp_min(math.exp(2 * LOG_STD_MIN)).log()
-
-    def pad(self, x: Tensor, value: float = 0.0) -> Tensor:
-        """Something of each action, (..., a), to all actions that the tokens can hold, (..., sizes.action), so that contexts of
-        several environments are one tensor."""
-        return torch.nn.functional.pad(x, (0, self.sizes.action - x.shape[-1]), value=value)

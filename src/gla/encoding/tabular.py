@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gla.encoding.tokens import Frames, Sizes
+from gla.encoding.tokens import BaseEncoding, Frames, Sizes
 from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 from gla.options import Count
 from gla.options import Options as Base
@@ -50,15 +50,8 @@ class Options(Base):
         return (self.train if training else self.validation) if self.permuted else 1
 
 
-class Encoding:
+class Encoding(BaseEncoding):
     """See the package for the interface."""
-
-    def __init__(self, options: Options, sizes: Sizes | None = None):
-        self.options, self.sizes = options, sizes or options.sizes
-
-    def spanned(self, environments: Iterable[tuple[int, int]]) -> "Encoding":
-        """The same for models whose outputs turn with what they see: no room is left empty. environments: as of ``Options.spanned``."""
-        return Encoding(self.options, self.options.spanned(environments))
 
     @property
     def varies(self) -> bool:
@@ -117,6 +110,3 @@ class Encoding:
         logits = output[..., : self.sizes.action]
         logits = logits @ a if self.varies else logits[..., : a.shape[-1]]
         return logits, torch.zeros_like(logits)
-
-    def pad(self, x: Tensor, value: float = 0.0) -> Tensor:
-        return torch.nn.functional.pad(x, (0, self.sizes.action - x.shape[-1]), value=value)

@@ -5,7 +5,8 @@ One token per step holds everything that is known before acting: the whole last 
 layer sees what an action did.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -47,6 +48,22 @@ class Frames(NamedTuple):
 
     w: Tensor
     a: Tensor
+
+
+class BaseEncoding:
+    """What encodings have in common, whose options say ``sizes`` and ``spanned``. See the package for the interface."""
+
+    def __init__(self, options: Any, sizes: Sizes | None = None):
+        self.options, self.sizes = options, sizes or options.sizes
+
+    def spanned(self, environments: Iterable[tuple[int, int]]) -> Self:
+        """The same for models whose outputs turn with what they see. environments: as of ``Options.spanned``."""
+        return type(self)(self.options, self.options.spanned(environments))
+
+    def pad(self, x: Tensor, value: float = 0.0) -> Tensor:
+        """Something of each action, (..., a), to all actions that the tokens can hold, (..., sizes.action), so that contexts of
+        several environments are one tensor."""
+        return torch.nn.functional.pad(x, (0, self.sizes.action - x.shape[-1]), value=value)
 
 
 class Encoded(NamedTuple):

@@ -131,6 +131,7 @@ class TabularVector:
         self._cumulative, self._reward = np.ones((n, s, a, k)), np.zeros((n, s, a, k))
         self._start, self._terminal, self._seen = np.ones((n, s)), np.zeros((n, s), bool), np.zeros((n, s), np.int32)
         self._deviation = np.array([t.deviation for t in self.tables])
+        self._noisy = bool(self._deviation.any())
         for i, t in enumerate(self.tables):
             rows, _, own = t.sizes
             self._successor[i, :rows, :, :own], self._reward[i, :rows, :, :own] = t.successor, t.reward
@@ -177,7 +178,7 @@ class TabularVector:
         else:
             chosen = (self._cumulative[where] <= self.rng.random((len(self), 1))).sum(1)
         reward = self._reward[(*where, chosen)]
-        if self._deviation.any():
+        if self._noisy:
             reward = reward + self._deviation[self.task] * self.rng.standard_normal(len(self))
         state = self._successor[(*where, chosen)]
         self.entered, self.left = state.copy(), self.left - 1
