@@ -29,8 +29,7 @@ from gla.models import equivariant
 from gla.processes import processes
 from gla.sources import ppo
 from gla.storage.collecting import collect
-from gla.train import _Trainer
-from gla.windows.batches import Windows
+from gla.trainers.distillation import Trainer
 
 SIZES = projected.Options().sizes
 CHUNK = 64  # steps of a chunk
@@ -103,8 +102,9 @@ class Ours:
             "model": {"layers": layers, "width": width, "heads": width // 32} | model,
             "training": {"steps": 10**6, "batch_size": batch},
         })  # fmt: skip
-        self.windows = Windows(self.config, *read_manifest(*manifest), "train", own.device)
-        self.trainer = _Trainer(self.config, self.windows.encoding, own)
+        self.trainer = Trainer(self.config, *read_manifest(*manifest), [], own, None)
+        self.trainer.open()
+        self.windows = self.trainer.seen
 
     def draw(self):
         return self.trainer.batch(self.windows, self.trainer.step)

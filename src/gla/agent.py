@@ -7,15 +7,14 @@ from typing import Any, Literal
 import safetensors
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from gla.config.agents import Agent as AgentConfig
 from gla.encoding.making import encoding_of
-from gla.encoding.tokens import Sizes
 from gla.environments.spaces import EnvSpec
 from gla.files import ANEW, CorruptFile, Description, check, read_description, sha256
-from gla.losses.options import prediction_head
 from gla.manifests import Summary
+from gla.models.building import AgentModel
 from gla.models.kinds import MODELS
 from gla.options import ConfigError
 
@@ -47,21 +46,6 @@ class AgentDescription(Description):
     manifest: Summary
     training: Training
     weights: Weights
-
-
-class AgentModel(nn.Module):
-    """A sequence model and, for training alone, a head that predicts what follows."""
-
-    def __init__(self, config: AgentConfig, sizes: Sizes):
-        super().__init__()
-        self.sequence = MODELS[config.model.kind].SequenceModel(config.model, sizes)
-        self.auxiliary = None
-        if config.loss.prediction_weight > 0:
-            self.auxiliary = prediction_head(config.model.width, sizes)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, T, sizes.token) to features (B, T, D) and policy outputs (B, T, sizes.output) in float32."""
-        return self.sequence(x)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from gla.agent import AgentDescription
+from gla.config.agents import Agent as AgentConfig
 from gla.encoding.making import encoding_of
 from gla.files import CorruptFile, atomic, read_csv, read_description
 from gla.networks import network
@@ -58,8 +59,8 @@ def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts:
             if varies
             else "no projection: observations and actions are padded with zeros"
         )
-        windows, optimiser = config["windows"], config["training"]
-        context = windows["chunks"] * windows["chunk_steps"]
+        optimiser, whole = config["training"], AgentConfig.model_validate(config)
+        context = whole.training.length(whole)
         return f"""---
 license: apache-2.0
 library_name: gla
@@ -73,15 +74,19 @@ it acts, without any change of its weights. Whether it does is under Scores. To 
 `gla.load(FOLDER)`, or `gla learn --agent FOLDER --env ID`.
 
 ## Trained on
-Whole learning histories, under {pool}:
+{"Learning histories" if whole.training.reads else "Its own actions in the tasks of these histories"}, under {pool}:
 
 {sources}
 
-{optimiser["steps"]:,} steps of {optimiser["batch_size"]} windows of {context:,} transitions, {
-            training["tokens"]:,} in all, gap
-{windows["gap"]}, in {training["precision"]} with PyTorch {training["torch"]}. Held-out loss {
-            training["validation_loss"]:.4g} nats per
-step; the best constant output has {training["constant_loss"]:.4g}{"" if better else OVERFITTED}.
+{optimiser["steps"]:,} steps of {optimiser["batch_size"]} {"windows" if whole.training.reads else "lifetimes"} of {
+            context:,} transitions, {training["tokens"]:,} in all, {_how(config) if whole.training.reads else ""}in {
+            training["precision"]
+        } with PyTorch
+{training["torch"]}. Held-out loss {training["validation_loss"]:.4g} {
+            "nats per step; the best constant output"
+            if whole.training.reads
+            else "(minus the reward of a step); acting at random"
+        } has {training["constant_loss"]:.4g}{"" if better else OVERFITTED}.
 
 ## Verdicts
 {_verdicts(agent, verdicts)}
@@ -104,6 +109,13 @@ Weights: `{body["weights"]["file"]}`, SHA-256 `{body["weights"]["sha256"]}`.
 """
     except (KeyError, TypeError) as error:
         raise CorruptFile(f"agent.json of {name!r}: not an agent's description ({error!r})") from None
+
+
+def _how(config: dict) -> str:
+    """Windows, labels and loss, in the words of the config."""
+    windows, labels, loss = config["windows"], config["labels"], config["loss"]
+    gap = f" and gap {windows['gap']}" if "gap" in windows else ""
+    return f"windows of kind {windows['kind']}{gap}, labels of kind {labels['kind']}, loss of kind {loss['kind']}, "
 
 
 def _verdicts(agent: str, table: pd.DataFrame | None) -> str:

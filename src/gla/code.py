@@ -21,6 +21,7 @@ from gla.labels.kinds import LABELS
 from gla.losses.kinds import LOSSES
 from gla.models.kinds import MODELS
 from gla.sources.kinds import SOURCES
+from gla.trainers.kinds import TRAINERS
 from gla.windows.kinds import WINDOWS
 
 ROOT = Path(__file__).parent
@@ -137,19 +138,26 @@ class Code:
         """Of a dataset's manifest."""
         return self.used_by(["script manifest", ENCODINGS.modules[dataset["encoding"]["kind"]]])
 
-    def training(self, agent: dict[str, Any], dataset: dict[str, Any]) -> dict[str, str]:
-        """Of an agent's weights."""
+    def training(
+        self, agent: dict[str, Any], dataset: dict[str, Any], environments: Iterable[dict[str, Any]] = ()
+    ) -> dict[str, str]:
+        """Of an agent's weights. environments: those that it acts in while it is trained."""
         kinds = [
             kinds.modules[agent[key]["kind"]]
-            for key, kinds in (("windows", WINDOWS), ("labels", LABELS), ("loss", LOSSES))
+            for key, kinds in (("windows", WINDOWS), ("labels", LABELS), ("loss", LOSSES), ("training", TRAINERS))
         ]
-        return self.used_by(["script train", *kinds, *_of_agent(agent, dataset)])
+        environments = list(environments)
+        own = [module for e in environments for module in _environment(e)]
+        rows = _rows(ENVIRONMENTS, [e["id"] for e in environments])
+        return self.used_by(["script train", *kinds, *own, *_of_agent(agent, dataset)], rows)
 
     def rollout(
-        self, agent: dict[str, Any], dataset: dict[str, Any], condition: str, environment: dict[str, Any]
-    ) -> dict[str, str]:
-        """Of an agent's rollouts under a condition."""
+        self, agent: dict[str, Any], dataset: dict[str, Any], condition: str, environment: dict[str, Any],
+        prompted: bool = False,
+    ) -> dict[str, str]:  # fmt: skip
+        """Of an agent's rollouts under a condition. prompted: whether contexts are shown something before it acts."""
         roots = ["script evaluate_agent", condition_module(condition), BACKENDS.modules["gymnasium"]]
+        roots += ["gla.prompts"] * prompted
         return self.used_by(
             [*roots, *_of_agent(agent, dataset), *_environment(environment)], _rows(ENVIRONMENTS, [environment["id"]])
         )

@@ -68,13 +68,14 @@ def training(agent: Agent, config: Config, facts: dict[str, Facts]) -> int:
     sizes = _sizes(
         agent, config, [facts[config.sources[s].environment] for s in config.datasets[agent.dataset].sources]
     )
-    tokens = agent.training.batch_size * agent.windows.length
+    tokens = agent.training.batch_size * agent.training.length(agent)
     return 16 * agent.model.parameters(sizes) + tokens * (4 * sizes.token + agent.model.activations(sizes))
 
 
 def state(evaluation: Evaluation, agent: Agent, config: Config, known: Facts) -> int:
     """What an agent keeps of its contexts in a rollout. known: of the environment."""
     steps = evaluation.env_steps or evaluation.episodes * (known["time_limit"] or evaluation.context_length)
+    steps += evaluation.prompt.steps if evaluation.prompt else 0
     sizes = _sizes(agent, config, [known])
     return agent.model.state_bytes(sizes, evaluation.seeds, min(evaluation.context_length, steps))
 
@@ -116,7 +117,7 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
             "fewer lifetimes or num_envs of its sources",
         )
     for name, a in config.agents.items():
-        window = f"a step of {a.training.batch_size} windows of {a.windows.length} tokens"
+        window = f"a step of {a.training.batch_size} windows of {a.training.length(a)} tokens"
         yield (
             f"agents.{name}", f"{window} through {a.model.layers} layers of width {a.model.width}", training(a, config, facts),
             "a smaller training.batch_size, window or model",

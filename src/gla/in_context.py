@@ -14,7 +14,7 @@ from gla.encoding.tokens import Encoded, token
 from gla.environments.spaces import EnvSpec
 from gla.manifests import TEST, TRAIN
 from gla.policies import sample_action
-from gla.rollout import EpisodeRows, check_finite, environments_of, most_steps, run_all
+from gla.rollout import EpisodeRows, Steps, check_finite, environments_of, most_steps, run_all
 from gla.splits import seed_of
 
 
@@ -46,31 +46,45 @@ class InContext:
             self.encoding.frames(frame_seeds(self.encoding, evaluation), n, spec),
             self.encoding.seen(),
         )
-        self.state = self.model.initial_state(n, min(evaluation.context_length, steps))
+        shown = evaluation.prompt.steps if evaluation.prompt else 0
+        self.state = self.model.initial_state(n, min(evaluation.context_length, steps + shown))
         sizes = self.encoding.sizes
         # What a token holds of the step before. At first there was none, and an episode begins.
         self.previous = Encoded(
             torch.zeros(n, 1, sizes.observation), torch.zeros(n, 1, sizes.action), torch.zeros(n, 1), torch.ones(n, 1)
         )
 
+    def _see(self, observation: np.ndarray) -> Tensor:
+        """Observations (N, d) to outputs (N, 1, sizes.output)."""
+        evaluation = self.evaluation
+        seen = self.encoding.observe(torch.from_numpy(observation).unsqueeze(1), self.frames, self.seen)
+        done = min(1.0, self.t / max(1, self.steps - 1))
+        eta = evaluation.eta[0] + (evaluation.eta[1] - evaluation.eta[0]) * done
+        eta = torch.full((self.n, 1), eta if self.agent.config.eta != "none" else 0.0)
+        shown = token(self.previous, seen, eta).squeeze(1).to(self.device)
+        self.previous = self.previous._replace(observation=seen)
+        return self.model.step(shown, self.state).cpu().unsqueeze(1)
+
     @torch.inference_mode()
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Observations (N, d) to actions, (N, a) or integers (N,)."""
         evaluation, encoding = self.evaluation, self.encoding
-        seen = encoding.observe(torch.from_numpy(observation).unsqueeze(1), self.frames, self.seen)
-        done = min(1.0, self.t / max(1, self.steps - 1))
-        eta = evaluation.eta[0] + (evaluation.eta[1] - evaluation.eta[0]) * done
-        eta = torch.full((self.n, 1), eta if self.agent.config.eta != "none" else 0.0)
-        output = (
-            self.model.step(token(self.previous, seen, eta).squeeze(1).to(self.device), self.state).cpu().unsqueeze(1)
-        )
+        output = self._see(observation)
         # Checked before sampling: an integer drawn from NaN logits would look like any other.
         check_finite(f"environment {evaluation.environment!r}", "the agent's output", output.numpy(), self.t)
         mean, log_std = (x.squeeze(1) for x in encoding.distribution(output, self.frames.a))
         action = sample_action(mean, None if self.spec.discrete else log_std, self.generator, evaluation.temperature)
-        self.previous = self.previous._replace(observation=seen, action=encoding.act(action.unsqueeze(1), self.frames))
+        self.previous = self.previous._replace(action=encoding.act(action.unsqueeze(1), self.frames))
         self.t += 1
         return action.numpy()
+
+    @torch.inference_mode()
+    def watch(self, observation: np.ndarray, action: np.ndarray) -> None:
+        """Somebody else acted: on observations (N, d), actions as ``act`` returns them. ``observe`` tells what followed."""
+        self._see(observation)
+        self.previous = self.previous._replace(
+            action=self.encoding.act(torch.from_numpy(action).unsqueeze(1), self.frames)
+        )
 
     @torch.inference_mode()
     def observe(self, reward: np.ndarray, done: np.ndarray) -> None:
@@ -94,12 +108,21 @@ class InContext:
 
 
 def run_agent(
-    agent: Agent, entry: Environment, evaluation: Evaluation, condition: str, label: str = "agent"
+    agent: Agent,
+    entry: Environment,
+    evaluation: Evaluation,
+    condition: str,
+    label: str = "agent",
+    shown: Steps | None = None,
 ) -> EpisodeRows:
-    """The agent in its context, all seeds side by side. condition: ``agent``, or one of its controls (gla.conditions)."""
+    """The agent in its context, all seeds side by side. condition: ``agent``, or one of its controls (gla.conditions), which hides of
+    the prompt what it hides of the rest. shown: the evaluation's prompt."""
     envs, observe = environments_of(entry, evaluation), runner(condition).observe
     try:
         context = InContext(agent, envs.spec, evaluation, most_steps(envs, evaluation))
+        for t in range(shown.reward.shape[1] if shown else 0):
+            context.watch(shown.observation[:, t], shown.action[:, t])
+            observe(context, shown.reward[:, t], shown.done[:, t])
         return run_all(
             envs, evaluation, label, lambda observation, _t: context.act(observation),
             lambda step, *_: observe(context, step.reward, step.terminated | step.truncated),

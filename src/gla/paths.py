@@ -11,6 +11,7 @@ from typing import Any
 from gla.conditions.kinds import CONDITIONS
 from gla.networks import network
 from gla.sources.kinds import SOURCES
+from gla.trainers.kinds import ACTING
 
 
 def without(entry: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -43,8 +44,11 @@ class Paths:
 
     def acted_in(self, source: str) -> dict[str, Any]:
         """What of its environment decides a source's histories."""
-        environment = self.config["environments"][self.config["sources"][source]["environment"]]
-        return {k: environment[k] for k in ("id", "kwargs", "tasks")}
+        return self.acts_in(self.config["sources"][source]["environment"])
+
+    def acts_in(self, environment: str) -> dict[str, Any]:
+        """What of an environment decides what happens in training there."""
+        return {k: self.config["environments"][environment][k] for k in ("id", "kwargs", "tasks")}
 
     # Agents
 
@@ -68,6 +72,12 @@ class Paths:
         """An agent's settings with the seed of this network: how many others there are decides nothing."""
         entry = self.agent_entry(name)
         return without(entry, "dataset", "seeds") | {"seed": entry["seed"] + network(name)[1]}
+
+    def trained_in(self, name: str) -> list[str]:
+        """Names of the environments that an agent acts in while it is trained: of its dataset's sources, in their order."""
+        if self.agent_entry(name)["training"]["kind"] not in ACTING:
+            return []
+        return [self.config["sources"][s]["environment"] for s in self.dataset_of(name)["sources"]]
 
     # Rollouts
 
@@ -132,21 +142,26 @@ class Paths:
         own = {"training": "tasks"}.get(split, f"{split}_tasks")
         return {k: entry[k] for k in ("id", "kwargs", "tasks", "reference", own)}
 
-    def policies_in(self, environment: str) -> list[str]:
-        """Sources of an environment that write policies: one, where a baseline acts by them, which the check of a config sees to."""
+    def prompted(self, evaluation: str) -> list[str]:
+        """Sources that an evaluation's prompt shows: one, or none."""
+        prompt = self.config["evaluations"][evaluation]["prompt"]
+        return [prompt["source"]] if prompt else []
+
+    def sources_in(self, environment: str, policies: bool) -> list[str]:
+        """Sources of an environment, or those that write policies: one, where a baseline reads it, which the check of a config sees to."""
         own = {s: entry["kind"] for s, entry in self.config["sources"].items() if entry["environment"] == environment}
         # Importing kinds is slow, and needed where there is a choice alone.
-        return (
-            list(own)
-            if len(own) < 2
-            else [s for s, kind in own.items() if "policies" in SOURCES.options(kind).provides]
-        )
+        if not policies or len(own) < 2:
+            return list(own)
+        return [s for s, kind in own.items() if "policies" in SOURCES.options(kind).provides]
 
     def baseline_inputs(self, evaluation: str, condition: str) -> dict[str, list[str]]:
         """Files that a baseline acts by: stores and digests, or a reference's."""
-        entry, role = self.config["evaluations"][evaluation], CONDITIONS[condition].role
-        sources = self.policies_in(entry["environment"]) if role == "source" else []
-        reference = self.reference(entry["environment"], entry["split"]) if role == "reference" else []
+        entry, reads = self.config["evaluations"][evaluation], CONDITIONS[condition].reads
+        sources = self.prompted(evaluation) if reads == "prompt" else []
+        if reads in ("policies", "histories"):
+            sources = self.sources_in(entry["environment"], reads == "policies")
+        reference = self.reference(entry["environment"], entry["split"]) if reads == "reference" else []
         return {"stores": self.stores(sources), "digests": self.digests(sources), "reference": reference}
 
     # Tables and figures
@@ -188,8 +203,8 @@ class Paths:
         return entry
 
     def panels(self, figure: str) -> list[dict[str, Any]]:
-        """Of each panel: how many rollouts are its own, the environment whose best return may be known, and how many frames
-        each agent was trained with."""
+        """Of each panel: how many rollouts are its own, the environment whose best return may be known, and of each
+        agent how many frames it was trained with and the kind of its model."""
         found = []
         for panel in self.config["figures"][figure].get("panels", []):
             evaluation = self.config["evaluations"][panel["evaluation"]]
@@ -198,6 +213,9 @@ class Paths:
             found.append({
                 "rollouts": len(self.rollouts(panel["evaluation"], panel["agents"])),
                 "environment": {"id": environment["id"], "kwargs": environment["kwargs"], "tasks": self.tasks(panel["evaluation"])},
-                "projections": {a: self.dataset_of(a)["encoding"].get("train", 1) for a in agents},
+                "agents": {
+                    a: {"projections": self.dataset_of(a)["encoding"].get("train", 1), "model": self.agent_entry(a)["model"]["kind"]}
+                    for a in agents
+                },
             })  # fmt: skip
         return found

@@ -4,7 +4,7 @@ Whoever acts is a function; the conditions of an evaluation (gla.conditions) are
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,15 @@ from gla.policies import NumericalError, Policy, sample_action
 from gla.progress import Progress
 from gla.rows import COLUMNS
 from gla.splits import seed_of, tasks_of
+
+
+class Steps(NamedTuple):
+    """Steps of S contexts: observation (S, T, d) float32, action (S, T) integers or (S, T, a), reward (S, T) and done (S, T) bool."""
+
+    observation: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    done: np.ndarray
 
 
 class EpisodeRows:

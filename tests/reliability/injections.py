@@ -41,7 +41,7 @@ import yaml
 import zarr
 
 from gla import agent, files, in_context, manifests, rows, train
-from gla.config.agents import Agent, Training
+from gla.config.agents import Agent
 from gla.config.datasets import Dataset
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
@@ -54,6 +54,7 @@ from gla.job import job
 from gla.models import transformer
 from gla.sources import ppo
 from gla.storage import collecting, reading
+from gla.trainers import distillation
 from gla.verify import verify
 from gla.windows import across_updates
 
@@ -90,7 +91,7 @@ LEARNER = ppo.Options(
 DATASET = Dataset(sources=["grid"], encoding=projected.Options(train=64, validation=8))
 AGENT = Agent(
     dataset="grid", windows=across_updates.Options(gap=2, chunks=2, chunk_steps=10), model=transformer.Options(layers=1, width=16, heads=2),
-    training=Training(steps=24, batch_size=8, warmup=5, evaluate_every=4, precision="float32"),
+    training=distillation.Options(steps=24, batch_size=8, warmup=5, evaluate_every=4, precision="float32"),
 )  # fmt: skip
 EVALUATION = Evaluation(environment="grid", agents=["agent"], seeds=8, episodes=10)
 FIGURE = Figure(kind="in_context", panels=[Panel(evaluation="grid")])

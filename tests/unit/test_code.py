@@ -21,6 +21,7 @@ from gla.losses.kinds import LOSSES
 from gla.models.kinds import MODELS
 from gla.paths import Paths
 from gla.sources.kinds import SOURCES
+from gla.trainers.kinds import TRAINERS
 from gla.windows.kinds import WINDOWS
 
 # Modules that decide no result of the workflow: what a user runs by hand, and what is asked before jobs run, or around them.
@@ -87,8 +88,8 @@ def _of_every_kind(trees):
     ids = [*environments.ENVIRONMENTS, "Reacher-v5"]
     entries = [{"id": id, "reference": {"backend": backend}} for id in ids for backend in environments.BACKENDS]
     agents = [
-        {"windows": {"kind": w}, "labels": {"kind": k}, "loss": {"kind": loss}, "model": {"kind": m}}
-        for w in WINDOWS for k in LABELS for loss in LOSSES for m in MODELS
+        {"windows": {"kind": w}, "labels": {"kind": k}, "loss": {"kind": loss}, "model": {"kind": m}, "training": {"kind": t}}
+        for w in WINDOWS for k in LABELS for loss in LOSSES for m in MODELS for t in TRAINERS
     ]  # fmt: skip
     datasets = [{"encoding": {"kind": e}} for e in ENCODINGS]
     for entry in entries:
@@ -99,7 +100,7 @@ def _of_every_kind(trees):
         yield own.manifest(dataset)
         yield own.card(dataset)
         yield from (own.training(a, dataset) for a in agents)
-        yield from (own.rollout(a, dataset, c, entries[0]) for a in agents for c in IN_CONTEXT)
+        yield from (own.rollout(a, dataset, c, entries[0], prompted=True) for a in agents for c in IN_CONTEXT)
     yield from (own.table(f, entries, CONDITIONS) for f in FIGURES)
     yield from (own.drawing(f, CONDITIONS) for f in FIGURES)
     yield own.verdicts(CONDITIONS)
@@ -134,7 +135,7 @@ def test_entries_of_the_config_hold_options_and_their_checks_alone(trees):
 
 
 def test_every_kind_is_a_module_of_the_package(trees):
-    registries = (environments.BACKENDS, ENCODINGS, FIGURES, LABELS, LOSSES, MODELS, SOURCES, WINDOWS)
+    registries = (environments.BACKENDS, ENCODINGS, FIGURES, LABELS, LOSSES, MODELS, SOURCES, TRAINERS, WINDOWS)
     modules = [m for kinds in registries for m in kinds.modules.values()] + [
         own.module for own in environments.ENVIRONMENTS.values()
     ]
@@ -163,6 +164,9 @@ CHANGES = {
     "sources.random": [],
     "storage.collecting": ["collect *"],
     "storage.reading": ["train *", "baseline * ppo_final"],
+    "prompts": [],
+    "trainers.distillation": ["train *"],
+    "trainers.rl2": [],
     "storage.layout": [
         "collect *",
         "manifest *",
@@ -207,6 +211,7 @@ CHANGES = {
     "figures.panels": ["table *", "draw *"],
     "figures.training": ["table training", "draw training"],
     "figures.scaling": [],
+    "figures.scores": [],
     "statistics": ["verdicts", "card *", "table sources", "draw sources", *CURVES],
     "verdicts": ["verdicts", *CURVES],
     "card": ["card *"],
@@ -252,6 +257,7 @@ def test_kinds_that_do_not_use_each_other_share_no_code(trees):
         "labels": {"kind": "recorded"},
         "loss": {"kind": "action_likelihood"},
         "model": {"kind": "lstm"},
+        "training": {"kind": "distillation"},
     }
     for found in (
         own.manifest(tabular),
@@ -265,7 +271,7 @@ def test_kinds_that_do_not_use_each_other_share_no_code(trees):
 def test_a_changed_function_changes_its_module_and_no_other(package):
     before = code.scan()
     edits = {
-        "models/lstm.py": ("nn.init.zeros_(p)", "nn.init.ones_(p)"), "losses/divergence.py": ("+ 0.5 *", "+ 0.25 *"),
+        "models/recurrent.py": ("nn.init.zeros_(p)", "nn.init.ones_(p)"), "losses/divergence.py": ("+ 0.5 *", "+ 0.25 *"),
         "learners/scale.py": ("def ", "def _"), "figures/training.py": ('"held-out"', '"held out"'),
     }  # fmt: skip
     for name, (old, new) in edits.items():
@@ -306,7 +312,7 @@ def test_a_file_more_in_every_folder_and_a_line_for_it_change_nothing(smoke, pac
         with open(folder / "kinds.py", "a") as file:
             file.write('ANOTHER = "another"\n')
     after = _scan()
-    assert len(after) == len(before) + 10  # the package's own folder has a kinds.py, too
+    assert len(after) == len(before) + 11  # the package's own folder has a kinds.py, too
     assert _stages(smoke, after) == _stages(smoke, before)
 
 

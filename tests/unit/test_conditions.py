@@ -13,7 +13,7 @@ from gla.config.evaluations import Evaluation
 from gla.figures import in_context
 from gla.figures.panels import STEADY
 
-OF_AGENTS, OF_BASELINES = ("agent", "control", "ablation"), ("calm", "online", "source", "reference")
+OF_AGENTS, OF_BASELINES = ("agent", "control", "ablation"), ("calm", "online", "source", "shown", "reference")
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -41,7 +41,14 @@ def test_roles_divide_the_table_in_its_order():
         "agent",
     )
     assert of_role("control") == ("rewards_hidden", "rewards_shuffled") and of_role("ablation") == ("context_wiped",)
-    assert of_role("calm", "online") == ("random", "zero_action", "online_ppo", "online_linear", "online_ars")
+    assert of_role("calm", "online") == (
+        "random",
+        "zero_action",
+        "online_ppo",
+        "online_linear",
+        "online_ars",
+        "source_curve",
+    )
     assert of_role() == of_role("no such role") == ()
 
 

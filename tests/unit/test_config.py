@@ -208,7 +208,7 @@ def _refused(*edits):
             ("figures", "training", "kind"),
             "bar",
             "figures.training.kind",
-            "one of sources, in_context, scaling, training",
+            "one of sources, in_context, scaling, scores, training",
         ),
         (("evaluations", "grid", "baselines"), ["best"], "evaluations.grid.baselines.0", "'random', 'zero_action'"),
         # Gaps

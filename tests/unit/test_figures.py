@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gla.figures import drawing, in_context, scaling, sources, training
+from gla.figures import drawing, in_context, scaling, scores, sources, training
 from gla.figures.kinds import FIGURES
 from gla.files import CorruptFile, fingerprint
 from gla.options import ConfigError
@@ -146,13 +146,34 @@ def test_scaling_is_the_last_fifth_by_number_of_projections(tmp_path):
                ("baseline", "ppo_final"): np.full((2, 5), 6.0)}  # fmt: skip
     paths = [_rollouts(tmp_path, f"{i}", *key, own) for i, (key, own) in enumerate(returns.items())]
     entry = _figure("scaling", panels=[{"evaluation": "seen"}])
-    found = scaling.table(entry, [paths], [None], [1], [{"a": 1, "b": 256}])
+    found = scaling.table(entry, [paths], [None], [1], [{"a": {"projections": 1}, "b": {"projections": 256}}])
     assert found[["agent", "condition", "x", "mean", "seeds"]].fillna(-1).to_numpy().tolist() == [
         ["a", "agent", 1, 5, 2], ["b", "agent", 256, 1, 2], ["baseline", "ppo_final", -1, 6, 2],
     ]  # fmt: skip
     figure = scaling.draw(entry, found)
     curve, end = figure.axes[0].lines
     assert curve.get_xydata().tolist() == [[1, 5], [256, 1]] and list(end.get_ydata()) == [6, 6]
+    plt.close(figure)
+
+
+def test_scores_tell_each_task_and_how_many_are_lost(tmp_path):
+    """Two tasks, in turns; the first network loses the second one. The last two episodes count."""
+    first, second = [[9, 1, 1], [9, 0, 0], [9, 1, 1], [9, 0, 0]], [[9, 1, 1], [9, 1, 0], [9, 1, 1], [9, 1, 0]]
+    paths = [
+        _rollouts(tmp_path, "0", "a", "agent", first), _rollouts(tmp_path, "1", "a", "agent", second, network=1),
+        _rollouts(tmp_path, "2", "a", "rewards_hidden", np.zeros((4, 3))), _rollouts(tmp_path, "3", "baseline", "random", np.full((4, 3), 0.5)),
+    ]  # fmt: skip
+    entry = _figure("scores", panels=[{"evaluation": "room", "labels": ["AD"]}], episodes=2)
+    found = scores.table(entry, [paths], [1.0], [2], [{"a": {"model": "lstm"}}])
+    whole = found[found["task"].isna()].set_index("condition")
+    assert whole.loc["agent", ["method", "model", "mean", "failed_tasks", "tasks", "training_seeds", "seeds", "optimum"]].tolist() == [
+        "AD", "lstm", 0.625, 0.25, 2, 2, 4, 1,
+    ]  # fmt: skip
+    assert whole.loc["random", "mean"] == 0.5 and set(whole.index) == {"agent", "random"}
+    assert found[found["task"].notna()]["mean"].tolist() == [1.0, 0.25]
+    figure = scores.draw(entry, found)
+    points, *_ = figure.axes[0].lines
+    assert sorted(points.get_ydata()) == [0.25, 1.0]
     plt.close(figure)
 
 
@@ -175,10 +196,19 @@ def drawable(tmp_path, rollouts):
             _figure("training", agents=["a", "b"]),
             {"by_position": [_by_position(tmp_path, n, [2.0, 1.0, 0.5]) for n in "ab"]},
         ),
+        "scores": (
+            _figure("scores", panels=[{"evaluation": "v"}, {"evaluation": "w"}]),
+            {
+                "rollouts": [rollouts, rollouts[:2]],
+                "optimal": [5.0, None],
+                "tasks": [1, 1],
+                "agents": [{"x": {"model": "lstm"}}] * 2,
+            },
+        ),
     }
 
 
-@pytest.mark.parametrize("kind", ["sources", "in_context", "training"])
+@pytest.mark.parametrize("kind", ["sources", "in_context", "training", "scores"])
 def test_a_kind_draws_a_panel_for_each_entry(tmp_path, drawable, kind):
     entry, inputs = drawable[kind]
     drawing.tabulate(entry, inputs, tmp_path / "t.csv")
@@ -187,7 +217,7 @@ def test_a_kind_draws_a_panel_for_each_entry(tmp_path, drawable, kind):
     plt.close(figure)
 
 
-@pytest.mark.parametrize("kind", ["sources", "in_context", "training"])
+@pytest.mark.parametrize("kind", ["sources", "in_context", "training", "scores"])
 def test_plotting_twice_gives_the_same_bytes(tmp_path, drawable, kind):
     entry, inputs = drawable[kind]
     seen = []

@@ -8,19 +8,20 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from gla.config.agents import Agent, Training
+from gla.config.agents import Agent
 from gla.devices import free_gpu
 from gla.losses import divergence
 from gla.models import transformer
 from gla.options import ConfigError
 from gla.processes import Processes
+from gla.trainers import distillation
 from gla.windows import rising_quality
 
 OUTPUTS = ("weights.safetensors", "metrics.jsonl", "by_position.csv", "agent.json")
 TINY = Agent(
     dataset="d", windows=rising_quality.Options(gap="max", chunks=2, chunk_steps=4), labels="later_policy", eta="return",
     loss=divergence.Options(prediction_weight=1.0), model=transformer.Options(layers=1, width=16, heads=2),
-    training=Training(steps=9, batch_size=4, warmup=2, evaluate_every=3, precision="float32"),
+    training=distillation.Options(steps=9, batch_size=4, warmup=2, evaluate_every=3, precision="float32"),
 )  # fmt: skip
 
 # As workflow/scripts/train.py does it, and `before` each step of rank 1.
@@ -29,13 +30,14 @@ import os, signal
 from gla import processes, train
 from gla.config.agents import Agent
 from gla.job import job
+from gla.trainers import distillation
 
-def step(self, batch, original=train._Trainer.train):
+def step(self, batch, original=distillation.Trainer.train):
     if self.own.rank == {processes} - 1 and self.step == {at}:
         {before}
     original(self, batch)
 
-train._Trainer.train = step
+distillation.Trainer.train = step
 with job(1):
     processes.launch({processes}, {machines}, {command!r})
     train.train(Agent.model_validate({config!r}), "x", {{}}, *{manifest!r}, "agent", "scratch")

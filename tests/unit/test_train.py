@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from gla import agent
-from gla import train as train_module
 from gla.code import Code, neutral, scan, scan_scripts
 from gla.config.agents import Agent
 from gla.config.datasets import Dataset
@@ -33,7 +32,10 @@ from gla.processes import processes
 from gla.sources import ppo
 from gla.sources import random as uniform
 from gla.storage.collecting import collect
-from gla.train import Interrupted, _Trainer, learning_rate, precision_for, train
+from gla.train import Interrupted, train
+from gla.trainers import distillation
+from gla.trainers.distillation import Trainer, precision_for
+from gla.trainers.options import learning_rate
 from gla.windows.batches import Windows
 
 OUTPUTS = ("weights.safetensors", "metrics.jsonl", "by_position.csv", "agent.json")
@@ -101,15 +103,15 @@ def test_the_precision_is_as_configured(alone, name):
 
 @pytest.mark.parametrize("speed, expected", [(6.8, "bfloat16"), (2.3, "bfloat16"), (1.1, "float32"), (0.2, "float32")])
 def test_automatic_precision_is_bfloat16_where_its_products_are_faster(alone, monkeypatch, speed, expected):
-    monkeypatch.setattr(train_module, "bfloat16_speed", lambda device: speed)
+    monkeypatch.setattr(distillation, "bfloat16_speed", lambda device: speed)
     assert precision_for(_with(TINY, precision="auto").training, alone) == getattr(torch, expected)
 
 
 def test_the_speed_of_products_is_measured_in_both_types(alone, monkeypatch):
     """A clock that runs three seconds for each product in float32 and two for each in bfloat16."""
-    ticks = iter([x for i in range(train_module.PRODUCTS) for x in (10 * i, 10 * i + 3, 10 * i + 5, 10 * i + 7)])
-    monkeypatch.setattr(train_module.time, "perf_counter", lambda: next(ticks))
-    assert train_module.bfloat16_speed(alone.device) == 1.5
+    ticks = iter([x for i in range(distillation.PRODUCTS) for x in (10 * i, 10 * i + 3, 10 * i + 5, 10 * i + 7)])
+    monkeypatch.setattr(distillation.time, "perf_counter", lambda: next(ticks))
+    assert distillation.bfloat16_speed(alone.device) == 1.5
 
 
 # Bytes
@@ -140,7 +142,7 @@ def test_the_losses_that_are_written_are_those_of_the_agent_that_was_written(tmp
     found, loaded = pd.read_csv(tmp_path / "by_position.csv"), agent.load(tmp_path)
     for split in ("train", "validation"):
         windows = Windows(config, *read_manifest(*manifest), split)
-        batches = [windows.batch(i, config.training.batch_size) for i in range(train_module.VALIDATION_BATCHES)]
+        batches = [windows.batch(i, config.training.batch_size) for i in range(distillation.VALIDATION_BATCHES)]
         with torch.no_grad():
             each = [
                 LOSSES[loss]
@@ -153,14 +155,14 @@ def test_the_losses_that_are_written_are_those_of_the_agent_that_was_written(tmp
 
 def _after(monkeypatch, steps, act):
     """Let ``act`` happen before the optimiser step with this number."""
-    original = _Trainer.train
+    original = Trainer.train
 
     def wrapped(self, batch):
         if self.step == steps:
             act()
         original(self, batch)
 
-    monkeypatch.setattr(_Trainer, "train", wrapped)
+    monkeypatch.setattr(Trainer, "train", wrapped)
 
 
 def _die():
@@ -195,13 +197,13 @@ def test_a_run_that_is_told_to_stop_saves_first_and_goes_on_to_the_same_bytes(
 
 def _first_step(monkeypatch):
     """The list that the first step's number of the next run goes into."""
-    original, seen = _Trainer.train, []
+    original, seen = Trainer.train, []
 
     def wrapped(self, batch):
         seen.append(self.step)
         original(self, batch)
 
-    monkeypatch.setattr(_Trainer, "train", wrapped)
+    monkeypatch.setattr(Trainer, "train", wrapped)
     return seen
 
 
@@ -310,13 +312,13 @@ def test_a_loss_that_is_not_finite_names_the_agent_and_the_step(tmp_path, manife
 
 
 def test_a_held_out_loss_that_is_not_finite_is_not_saved(tmp_path, manifest, monkeypatch):
-    original = _Trainer.evaluate
+    original = Trainer.evaluated
 
     def broken(self, windows):
         losses = original(self, windows)
         return losses | {"loss": losses["loss"] / 0} if self.step == 6 else losses
 
-    monkeypatch.setattr(_Trainer, "evaluate", broken)
+    monkeypatch.setattr(Trainer, "evaluated", broken)
     with pytest.raises(NumericalError, match="agent 'x', step 6: .*not finite"):
         _train(TINY, manifest, tmp_path)
     state = torch.load(tmp_path / "scratch/checkpoint.pt", weights_only=True)

@@ -26,6 +26,8 @@ rule evaluate_agent:
         agent="<results>/agents/{agent}/agent.json",
         # agent.json holds the weights' hash and says when they changed.
         weights=ancient("<results>/agents/{agent}/weights.safetensors"),
+        digests=lambda w: paths.digests(paths.prompted(w.evaluation)),
+        stores=ancient(lambda w: paths.stores(paths.prompted(w.evaluation))),
         own=evaluated_own_code,
     output:
         "<results>/rollouts/{evaluation}/{agent}/{condition}.parquet",
@@ -44,6 +46,7 @@ rule evaluate_agent:
             paths.dataset_of(w.agent),
             w.condition,
             evaluated_environment(w),
+            prompted=bool(paths.prompted(w.evaluation)),
         ),
     script:
         "../scripts/evaluate_agent.py"

@@ -20,6 +20,7 @@ rule train:
         # The manifest's summary holds the stores' hashes: it says when they changed, they need not.
         stores=ancient(lambda w: paths.stores(paths.dataset_of(w.agent)["sources"])),
         digests=ancient(lambda w: paths.digests(paths.dataset_of(w.agent)["sources"])),
+        own=lambda w: [f for e in paths.trained_in(w.agent) for f in own_code(e)],
     output:
         weights="<results>/agents/{agent}/weights.safetensors",
         agent="<results>/agents/{agent}/agent.json",
@@ -38,8 +39,11 @@ rule train:
         mem_mb=8000,
     params:
         entry=lambda w: paths.training(w.agent),
+        environments=lambda w: [paths.acts_in(e) for e in paths.trained_in(w.agent)],
         code=lambda w: code.training(
-            paths.agent_entry(w.agent), paths.dataset_of(w.agent)
+            paths.agent_entry(w.agent),
+            paths.dataset_of(w.agent),
+            [config["environments"][e] for e in paths.trained_in(w.agent)],
         ),
     script:
         "../scripts/train.py"

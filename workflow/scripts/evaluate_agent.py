@@ -1,5 +1,6 @@
 """An agent's folder to its rollouts in one environment under one condition."""
 
+from importlib import import_module
 from pathlib import Path
 
 from gla import agent, in_context, rows
@@ -14,12 +15,13 @@ with job(snakemake.threads, snakemake.config["pathvars"]["results"]), device() a
     name = environment.pop("name")
     loaded = agent.load(Path(snakemake.input.agent).parent)
     loaded.model.to(where)
-    found = in_context.run_agent(
-        loaded,
-        Environment.model_validate(environment),
-        Evaluation.model_validate({"environment": name, **snakemake.params.evaluation}),
-        w.condition,
-        f"evaluate {w.evaluation} {w.agent} {w.condition}",
-    )
+    entry = Environment.model_validate(environment)
+    evaluation = Evaluation.model_validate({"environment": name, **snakemake.params.evaluation})
+    shown = None
+    if evaluation.prompt:  # by name, so that the code of prompts decides only what has one
+        stores = [(f"{digest.removesuffix('.json')}/history.zarr", digest) for digest in snakemake.input.digests]
+        shown = import_module("gla.prompts").prompt(stores, evaluation, len(entry.tasks) or 1)
+    label = f"evaluate {w.evaluation} {w.agent} {w.condition}"
+    found = in_context.run_agent(loaded, entry, evaluation, w.condition, label, shown)
     trained, training_seed = network(w.agent)
     rows.write_rows(found.frame(trained, name, w.condition, training_seed), snakemake.output[0])

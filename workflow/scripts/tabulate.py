@@ -14,7 +14,7 @@ with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
             "rollouts": [[next(paths) for _ in range(p["rollouts"])] for p in panels],
             "optimal": [optimal_return(**p["environment"]) for p in panels],
             "tasks": [len(p["environment"]["tasks"]) for p in panels],
-            "projections": [p["projections"] for p in panels],
+            "agents": [p["agents"] for p in panels],
         }
     else:
         inputs = {entry.inputs: list(snakemake.input[entry.inputs])}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gla import processes, train
 from gla.config.agents import Agent
+from gla.config.environments import Environment
 from gla.job import job
 
 with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
@@ -19,4 +20,5 @@ with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
         folder,
         # Not declared as an output, so that a checkpoint outlives a failed job.
         folder.parents[1] / "training" / snakemake.wildcards.agent,
+        environments=[Environment.model_validate(dict(e)) for e in snakemake.params.environments],
     )

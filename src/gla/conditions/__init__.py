@@ -9,7 +9,7 @@ The file of a baseline has one as well::
 
     run(entry, evaluation, label, files) -> list[EpisodeRows]
 
-with the environment's entry, the evaluation's, the name of the job in progress lines, and the files that its role reads: pairs of
-store and digest for the role ``source``, one file of policies for the role ``reference``, and none for the others. It returns the
-rows of each independent run, all of them on the test seeds of the evaluation.
+with the environment's entry, the evaluation's, the name of the job in progress lines, and the files that its row says it reads: pairs of
+store and digest of histories, or one file of policies of the reference. It returns the rows of each independent run, all of them on the
+test seeds of the evaluation.
 """

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from gla.conditions.roles import of_role
+from gla.conditions.kinds import CONDITIONS
 from gla.config.agents import Agent
 from gla.config.evaluations import Evaluation
 from gla.config.whole import NOUNS, Config
@@ -120,10 +120,11 @@ def _dataset(c: Config, name: str, d: Any) -> Iterator[str]:
 
 def _agent(c: Config, name: str, a: Agent) -> Iterator[str]:
     yield from _known(c, f"agents.{name}.dataset", a.dataset, "datasets")
-    for key, noun in (("windows", a.windows), ("labels", a.labels), ("loss", a.loss), ("model", a.model)):
+    histories = ("windows", a.windows), ("labels", a.labels), ("loss", a.loss)
+    for key, noun in (*histories[: 3 if a.training.reads else 0], ("model", a.model), ("training", a.training)):
         for problem in noun.problems_of(a):
             yield f"agents.{name}.{key}.{problem}"
-    if a.dataset not in c.datasets:
+    if a.dataset not in c.datasets or not a.training.reads:
         return
     dataset = c.datasets[a.dataset]
     labelled = a.labels.needs.get(a.loss.wants, frozenset().union(*a.labels.needs.values()))
@@ -172,25 +173,54 @@ def _evaluation(c: Config, name: str, v: Evaluation) -> Iterator[str]:
         yield from _trained_on(c, name, v, a)
     if v.environment not in c.environments:
         return
-    e = c.environments[v.environment]
-    for condition in set(v.baselines) & set(of_role("source")):
-        where = f"evaluations.{name}.baselines: {condition}, but"
-        own = {
-            s: entry
-            for s, entry in c.sources.items()
-            if entry.environment == v.environment and "policies" in entry.provides
-        }
-        if len(own) != 1:
-            yield f"{where} {len(own)} sources write policies in {v.environment!r} (expected exactly one, or the baseline reference)"
+    for condition in v.baselines:
+        reads, where = CONDITIONS[condition].reads, f"evaluations.{name}.baselines: {condition}, but"
+        if reads == "prompt" and not v.prompt:
+            yield f"{where} prompt is not given (expected a prompt)"
+        if reads not in ("policies", "histories"):
             continue
-        ((source, entry),) = own.items()
-        if entry.lifetimes < len(e.tasks):
-            yield (
-                f"sources.{source}.lifetimes: {entry.lifetimes} for {len(e.tasks)} tasks, so that {condition} in evaluation "
-                f"{name!r} has no policy of some of them (expected at least {len(e.tasks)}, or the baseline reference)"
-            )
-        if tasks_of(e, v.split) != tasks_of(e, "training"):
-            yield f"{where} no history of {v.environment!r} is of a task of split {v.split} (expected the baseline reference)"
+        own = [
+            s for s, x in c.sources.items()
+            if x.environment == v.environment and (reads == "histories" or "policies" in x.provides)
+        ]  # fmt: skip
+        instead = ", or the baseline reference" if reads == "policies" else ""
+        if len(own) != 1:
+            write = "write policies" if reads == "policies" else "act"
+            yield f"{where} {len(own)} sources {write} in {v.environment!r} (expected exactly one{instead})"
+            continue
+        yield from _shows_all_tasks(c, name, own[0], f"{condition}", where, instead)
+    if v.prompt:
+        where = f"evaluations.{name}.prompt.source"
+        yield from _known(c, where, v.prompt.source, "sources")
+        if v.prompt.source in c.sources:
+            yield from _shown(c, name, v)
+
+
+def _shows_all_tasks(c: Config, name: str, source: str, what: str, where: str, instead: str) -> Iterator[str]:
+    """Lines where a source's histories are not of all tasks of an evaluation."""
+    v, entry = c.evaluations[name], c.sources[source]
+    e = c.environments[v.environment]
+    if entry.lifetimes < len(e.tasks):
+        yield (
+            f"sources.{source}.lifetimes: {entry.lifetimes} for {len(e.tasks)} tasks, so that {what} in evaluation "
+            f"{name!r} has nothing of some of them (expected at least {len(e.tasks)}{instead})"
+        )
+    if tasks_of(e, v.split) != tasks_of(e, "training"):
+        yield (
+            f"{where} no history of {v.environment!r} is of a task of split {v.split} "
+            f"(expected {'the baseline reference' if instead else 'an environment of its own, with these tasks alone'})"
+        )
+
+
+def _shown(c: Config, name: str, v: Evaluation) -> Iterator[str]:
+    """Lines for a prompt that is not of the evaluation's tasks, or longer than its histories."""
+    source, where = c.sources[v.prompt.source], f"evaluations.{name}.prompt"
+    if source.environment != v.environment:
+        yield f"{where}.source: {v.prompt.source!r} acts in {source.environment!r} (expected a source in {v.environment!r})"
+        return
+    yield from _shows_all_tasks(c, name, v.prompt.source, "the prompt", f"{where}: {v.prompt.source!r}, but", "")
+    if v.prompt.steps > (most := int(v.prompt.part[1] * source.updates * source.steps)):
+        yield f"{where}.steps: {v.prompt.steps} (expected at most {most}, up to where part of the history of {v.prompt.source!r} ends)"
 
 
 def _figure(c: Config, name: str, f: Any) -> Iterator[str]:

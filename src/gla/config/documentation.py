@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gla.config.agents import Agent, Training
+from gla.config.agents import Agent
 from gla.config.datasets import Dataset
 from gla.config.environments import Environment, Reference
-from gla.config.evaluations import Evaluation
+from gla.config.evaluations import Evaluation, Prompt
 from gla.config.whole import Config
 from gla.encoding.kinds import ENCODINGS
 from gla.figures.kinds import FIGURES
@@ -20,6 +20,7 @@ from gla.labels.kinds import LABELS
 from gla.losses.kinds import LOSSES
 from gla.models.kinds import MODELS
 from gla.sources.kinds import SOURCES
+from gla.trainers.kinds import TRAINERS
 from gla.windows.kinds import WINDOWS
 
 
@@ -110,7 +111,8 @@ def reference() -> str:
         ("datasets", Dataset), *of("datasets: encoding", ENCODINGS, default(Dataset, "encoding")), ("agents", Agent),
         *of("agents: windows", WINDOWS, default(Agent, "windows")), *of("agents: labels", LABELS, default(Agent, "labels")),
         *of("agents: loss", LOSSES, default(Agent, "loss")), *of("agents: model", MODELS, default(Agent, "model")),
-        ("agents: training", Training), ("evaluations", Evaluation), *of("figures", FIGURES), ("figures: panels", Panel),
+        *of("agents: training", TRAINERS, default(Agent, "training")), ("evaluations", Evaluation), ("evaluations: prompt", Prompt),
+        *of("figures", FIGURES), ("figures: panels", Panel),
     ]  # fmt: skip
     return _INTRODUCTION + "".join(_section(*section) for section in sections)
 

@@ -20,11 +20,19 @@ from gla.losses.kinds import LOSSES
 from gla.models.kinds import MODELS
 from gla.options import ConfigError, check_values, cut, key_shown, shown
 from gla.sources.kinds import SOURCES
+from gla.trainers.kinds import TRAINERS
 from gla.windows.kinds import WINDOWS
 
 # Nouns whose entries are of a kind, and fields of entries that are; behind either pydantic puts the kind's name into the path.
 _ENTRIES = {"sources": SOURCES, "figures": FIGURES}
-_FIELDS = {"encoding": ENCODINGS, "windows": WINDOWS, "labels": LABELS, "loss": LOSSES, "model": MODELS}
+_FIELDS = {
+    "encoding": ENCODINGS,
+    "windows": WINDOWS,
+    "labels": LABELS,
+    "loss": LOSSES,
+    "model": MODELS,
+    "training": TRAINERS,
+}
 
 
 def _tags(location: tuple[int | str, ...]) -> dict[int, Kinds]:

@@ -13,6 +13,11 @@ import numpy as np
 from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 from gla.environments.vector import VectorStep
 
+OF_GYMNASIUM = (
+    "max_episode_steps",
+    "render_mode",
+    "disable_env_checker",
+)  # keyword arguments that are not the environment's
 MOST_ENTRIES = 2**27  # of all tables that are stepped side by side
 
 
@@ -84,7 +89,7 @@ class TabularEnv(gym.Env):
     @classmethod
     def vector(cls, env_id: str, kwargs: list[dict[str, Any]], seed: int) -> "TabularVector":
         """Many tasks side by side."""
-        return TabularVector(env_id, kwargs, seed)
+        return TabularVector(cls, env_id, kwargs, seed)
 
     def optimal_return(self, steps: int) -> float:
         """Highest expected return of an episode of at most this many steps, for whoever knows the task."""
@@ -99,16 +104,22 @@ class TabularVector:
     time limit; ``states``: how many there are at most.
     """
 
-    def __init__(self, env_id: str, kwargs: list[dict[str, Any]], seed: int):
+    def __init__(self, kind: type[TabularEnv], env_id: str, kwargs: list[dict[str, Any]], seed: int):
         """Raises UnsupportedEnvironment where a task cannot be made, or where tasks differ in what is seen or done."""
-        from gla.environments.making import make, time_limit
+        from gla.environments.making import make, text, time_limit
+
+        def tables(own: dict[str, Any]) -> Tables:
+            try:  # Gymnasium's wrappers cost more than the tables
+                return kind(**{key: value for key, value in own.items() if key not in OF_GYMNASIUM}).tables
+            except (TypeError, ValueError) as error:
+                raise UnsupportedEnvironment(f"environment {env_id!r} with {own}: {text(error)}") from error
 
         names = [repr(sorted(k.items(), key=str)) for k in kwargs]
         numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
         self.task = np.array([numbers[name] for name in names])  # (N,), the table of each
         first = {name: k for name, k in zip(reversed(names), reversed(kwargs), strict=True)}
-        self.envs = [make(env_id, **first[name]) for name in numbers]
-        self.tables: list[Tables] = [env.unwrapped.tables for env in self.envs]
+        self.envs = [make(env_id, **kwargs[0])]
+        self.tables: list[Tables] = [tables(first[name]) for name in numbers]
         one = self.tables[0]
         if any((t.sizes[1], t.observations) != (one.sizes[1], one.observations) for t in self.tables):
             raise UnsupportedEnvironment(

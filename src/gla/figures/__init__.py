@@ -7,6 +7,6 @@ One file for each kind (``gla.figures.kinds``). It holds ``Options``, a subclass
     COLUMNS                               of the table
 
 Which inputs a table is made from, the class variable ``inputs`` of the options says: ``digests`` of the sources that it names,
-``by_position`` of the agents, or ``rollouts``, ``optimal``, ``tasks`` and ``projections`` of the panels. A table that lacks one of
+``by_position`` of the agents, or ``rollouts``, ``optimal``, ``tasks`` and ``agents`` of the panels. A table that lacks one of
 COLUMNS, or holds something else than numbers in one that is not in ``NAMES``, is not drawn.
 """

@@ -63,12 +63,12 @@ def table(
     rollouts: list[list[str]],
     optimal: list[float | None],
     tasks: list[int],
-    projections: list | None = None,
+    agents: list | None = None,
 ) -> pd.DataFrame:
     """Columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds. Of the online learners it has the best.
 
     rollouts: Parquet files of each panel; optimal: the best return of each, where it is known; tasks:
-    how many each environment has, seed s being in task s % tasks; projections: not drawn here. A reference that does not change in
+    how many each environment has, seed s being in task s % tasks; agents: what is known of them, not drawn here. A reference that does not change in
     its context (random, zero action, policies that were trained before, the optimum) has one row, with x empty: the
     mean of each seed's episodes, averaged over seeds.
     """

@@ -8,6 +8,7 @@ FIGURES = Kinds(
         "sources": "gla.figures.sources",
         "in_context": "gla.figures.in_context",
         "scaling": "gla.figures.scaling",
+        "scores": "gla.figures.scores",
         "training": "gla.figures.training",
     },
 )

@@ -13,7 +13,7 @@ from gla.options import Options, Text
 # Of what does not change in its context: label, colour, dashes.
 STEADY = {"optimal": ("optimum", "black", (0, (1, 1)))} | {
     name: (CONDITIONS[name].label, CONDITIONS[name].colour, CONDITIONS[name].dashes)
-    for name in of_role("reference", "source", "calm")[::-1]
+    for name in of_role("reference", "shown", "source", "calm")[::-1]
 }
 
 

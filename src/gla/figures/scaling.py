@@ -34,22 +34,22 @@ def table(
     rollouts: list[list[str]],
     optimal: list[float | None],
     tasks: list[int],
-    projections: list[dict[str, int]],
+    agents: list[dict[str, dict]],
 ) -> pd.DataFrame:
     """Columns panel, evaluation, agent, condition, x, mean, low, high, seeds.
 
-    rollouts, optimal, tasks: as for figures of kind in_context. projections: each agent's training projections, by
+    rollouts, optimal, tasks: as for figures of kind in_context. agents: how many projections each was trained with, by
     panel. Agents have a row with the mean over seeds of the last fifth of the episodes; references that do not
     change have one with x empty.
     """
     rows = []
-    for number, (panel, paths, best, n, size) in enumerate(
-        zip(entry.panels, rollouts, optimal, tasks, projections, strict=True)
+    for number, (panel, paths, best, n, known) in enumerate(
+        zip(entry.panels, rollouts, optimal, tasks, agents, strict=True)
     ):
         frame = read_evaluation(paths)
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
             if condition == "agent":
-                values, x = fifths(own, seeds_of(own))[1], size[agent]
+                values, x = fifths(own, seeds_of(own))[1], known[agent]["projections"]
             elif condition in STEADY:
                 values, x = seed_means(own), np.nan
             else:

@@ -8,6 +8,7 @@ MODELS = Kinds(
         "transformer": "gla.models.transformer",
         "equivariant": "gla.models.equivariant",
         "lstm": "gla.models.lstm",
+        "gru": "gla.models.gru",
         "gated_delta": "gla.models.gated_delta",
     },
 )

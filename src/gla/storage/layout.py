@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FORMAT, LAYOUT = 2, 1  # versions of what a digest says, and of how arrays lie in a store
 CHUNK_ROWS = 1024  # rows of one stream that are compressed together
 SHARD_ROWS = 32768  # rows of one lifetime that share a file
+MOST_FILES = 64  # of an array that has no steps, whose lifetimes share files where there are more of them
 TYPES = ("float32", "int64", "bool")
 
 
@@ -92,18 +93,32 @@ def arrays_of(digest: dict[str, Any]) -> dict[str, Array]:
     return {name: Array(array["dtype"], array["axes"]) for name, array in digest["arrays"].items()}
 
 
+def _divisor(n: int, most: int) -> int:
+    """The largest divisor of n that is at most this."""
+    return max(i for i in range(1, min(n, most) + 1) if n % i == 0)
+
+
 def create(group: "zarr.Group", name: str, array: Array) -> "zarr.Array":
-    """An array with named axes, a chunk for each lifetime and stream, and a shard for each lifetime."""
+    """An array with named axes. A chunk holds steps of one lifetime and stream, and a shard those of one lifetime; where streams are short,
+    each holds several, since a chunk costs as much time whatever its size."""
     from zarr.codecs import BloscCodec, Crc32cCodec  # slow to import, and whoever reads a digest does not need it
 
     axes, shape = array.axes, tuple(array.axes.values())
-    steps = axes.get("step", 0)
-    rows = min(steps, CHUNK_ROWS)
-    chunks = tuple({"lifetime": 1, "stream": 1, "step": rows}.get(n, size) for n, size in axes.items())
-    shards = None
-    if steps:
-        per_shard = rows * max(1, min(-(-steps // rows), SHARD_ROWS // (rows * axes["stream"])))
-        shards = tuple({"lifetime": 1, "step": per_shard}.get(n, size) for n, size in axes.items())
+    own, shared = {"lifetime": -(-axes.get("lifetime", 1) // MOST_FILES), "stream": 1}, None
+    if steps := axes.get("step", 0):
+        rows = min(steps, CHUNK_ROWS)
+        own |= {"lifetime": 1, "step": rows, "stream": _divisor(axes["stream"], CHUNK_ROWS // rows)}
+        rows *= axes["stream"]  # of a lifetime
+        if own["stream"] == axes["stream"]:
+            own["lifetime"] = max(1, min(axes["lifetime"], CHUNK_ROWS // rows))
+        times = max(1, min(-(-steps // own["step"]), SHARD_ROWS // rows))
+        rows *= times * own["lifetime"]
+        lifetimes = (
+            max(1, min(-(-axes["lifetime"] // own["lifetime"]), SHARD_ROWS // rows)) if steps <= own["step"] else 1
+        )
+        shared = {"lifetime": own["lifetime"] * lifetimes, "step": own["step"] * times}
+    chunks = tuple(own.get(n, size) for n, size in axes.items())
+    shards = shared and tuple(shared.get(n, size) for n, size in axes.items())
     size = np.dtype(array.dtype).itemsize
     return group.create_array(
         name,

@@ -3,14 +3,13 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from gla.config.agents import Agent
 from gla.encoding.making import encoding_of
 from gla.encoding.tokens import LOG_STD_MIN, NO_ACTION
 from gla.labels.kinds import LABELS
@@ -19,6 +18,9 @@ from gla.storage.reading import arrays_that_hold
 from gla.windows.chunks import Drawn
 from gla.windows.kinds import WINDOWS
 from gla.windows.rows import Rows
+
+if TYPE_CHECKING:
+    from gla.config.agents import Agent
 
 
 class Batch(NamedTuple):
@@ -65,7 +67,7 @@ class Windows:
     """
 
     def __init__(
-        self, agent: Agent, frame: pd.DataFrame, summary: dict, split: str, device: str | torch.device = "cpu",
+        self, agent: "Agent", frame: pd.DataFrame, summary: dict, split: str, device: str | torch.device = "cpu",
         folder: str | Path | None = None, memory: int | None = None,
     ):  # fmt: skip
         self.agent, self.split, self.device = agent, split, torch.device(device)

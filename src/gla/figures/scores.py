@@ -1,0 +1,123 @@
+"""Methods side by side: the return of the last episodes, with every task's own, since a mean hides tasks that are all lost."""
+
+from typing import Annotated, ClassVar, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of
+from gla.options import Count, Fraction
+from gla.rows import read_evaluation
+from gla.statistics import seeds_interval
+
+COLUMNS = (
+    "panel", "row", "evaluation", "agent", "method", "model", "condition", "task", "mean", "low", "high", "optimum", "failed_tasks", "tasks",
+    "training_seeds", "seeds",
+)  # fmt: skip
+
+
+class Options(FigureOptions):
+    """Returns of the last episodes, by agent and task."""
+
+    kind: Literal["scores"]
+    panels: Annotated[list[Panel], Field(min_length=1)]
+    """The axes, left to right; each is a row of the table."""
+    episodes: Count = 10
+    """Last episodes that are averaged over."""
+    failed: Fraction = 0.1
+    """A task is failed where a network's mean return in it is below this share of the best one, or of the highest that is in the panel
+    where the best is not known."""
+
+    inputs: ClassVar[str] = "rollouts"
+
+
+def _last(frame: pd.DataFrame, episodes: int) -> np.ndarray:
+    """The mean return of the last episodes of each network in each seed, (R, S)."""
+    last = frame.groupby(["training_seed", "seed"])["episode"].transform("max")
+    return seed_means(frame[frame["episode"] > last - episodes])
+
+
+def table(
+    entry: Options,
+    rollouts: list[list[str]],
+    optimal: list[float | None],
+    tasks: list[int],
+    agents: list[dict[str, dict]],
+) -> pd.DataFrame:
+    """A row of all tasks for each agent, with task empty, and one for each task, without an interval.
+
+    rollouts, optimal, tasks: as for figures of kind in_context. agents: the kind of each one's model, by panel. failed_tasks: the share of networks and tasks that are failed. Baselines
+    that do not change, and the optimum, have one row.
+    """
+    rows = []
+    for number, (panel, paths, best, n, known) in enumerate(
+        zip(entry.panels, rollouts, optimal, tasks, agents, strict=True)
+    ):
+        frame = read_evaluation(paths)
+        learners = list(frame.loc[frame["condition"] == "agent", "agent"].unique())
+        names = dict(zip(learners, panel.labels or learners, strict=True))
+        size = seeds_of(frame)
+        found = {}
+        for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
+            if condition == "agent" or condition in STEADY:
+                found[agent, condition] = seed_means(own) if condition in STEADY else _last(own, entry.episodes)
+        highest = best if best is not None else max(np.nanmean(x) for x in found.values())
+        for (agent, condition), values in found.items():
+            task = np.arange(values.shape[1]) % n
+            of_tasks = np.stack([np.nanmean(values[:, task == i], 1) for i in range(min(n, size))], 1)  # (R, tasks)
+            title = panel.title or panel.evaluation
+            model = known[agent]["model"] if agent in known else ""
+            head = number, title, panel.evaluation, agent, names.get(agent, condition), model, condition
+            tail = (
+                best,
+                float((of_tasks < entry.failed * highest).mean()),
+                of_tasks.shape[1],
+                len(values),
+                values.shape[1],
+            )
+            rows.append((*head, np.nan, *seeds_interval(values, n), *tail))
+            rows += [
+                (*head, i, x, np.nan, np.nan, *tail) for i, x in enumerate(of_tasks.mean(0)) if condition == "agent"
+            ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
+    """A panel for each row of the table: a column of points for each agent, one for each task, and its mean with its interval."""
+    n = min(len(entry.panels), 4)
+    rows = -(-len(entry.panels) // n)
+    figure, axes = plt.subplots(rows, n, figsize=(max(3.4, 2.1 * n), 2.4 * rows), squeeze=False, layout="constrained")
+    for ax in axes.flat[len(entry.panels) :]:
+        ax.set_axis_off()
+    for number, ax in zip(range(len(entry.panels)), axes.flat, strict=False):
+        own = frame[frame["panel"] == number]
+        learners = own[own["condition"] == "agent"]
+        methods = list(learners["method"].unique())
+        for place, method in enumerate(methods):
+            of_method = learners[learners["method"] == method]
+            points, whole = (
+                of_method[of_method["task"].notna()]["mean"].sort_values(),
+                of_method[of_method["task"].isna()].iloc[0],
+            )
+            ax.plot(
+                place + np.linspace(-0.3, 0.3, len(points)), points, ".", color=f"C{place}", markersize=3, alpha=0.5
+            )
+            ax.errorbar(
+                [place], [whole["mean"]], [[whole["mean"] - whole["low"]], [whole["high"] - whole["mean"]]], fmt="_", color="black",
+                markersize=12, capsize=2, linewidth=1.0,
+            )  # fmt: skip
+        for condition, (label, colour, style) in STEADY.items():
+            line = own[own["condition"] == condition]
+            height = own["optimum"].iloc[0] if condition == "optimal" else line["mean"].iloc[0] if len(line) else np.nan
+            if np.isfinite(height):
+                ax.axhline(height, color=colour, linestyle=style, linewidth=0.9, label=label)
+        ax.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
+        ax.set_title(entry.panels[number].title or entry.panels[number].evaluation)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(f"return, last {entry.episodes} episodes")
+    handles = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+    return figure

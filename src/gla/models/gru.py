@@ -1,0 +1,25 @@
+"""A stack of gated recurrent units (Cho et al., 2014): the model of RL^2 (Duan et al., 2016)."""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from gla.models.recurrent import RecurrentModel, RecurrentOptions
+
+
+class Options(RecurrentOptions):
+    """A stack of gated recurrent units."""
+
+    kind: Literal["gru"] = "gru"
+
+    gates: ClassVar[int] = 3
+    kept: ClassVar[int] = 1
+
+
+class SequenceModel(RecurrentModel):
+    """See the package for the interface."""
+
+    cells = nn.GRU
+
+    def open_gates(self, bias: Tensor) -> None:
+        bias[self.options.width : 2 * self.options.width] = 1.0  # of what is carried over

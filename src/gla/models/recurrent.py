@@ -1,0 +1,82 @@
+"""What recurrent models share: a stack of PyTorch's cells, and a state of fixed size whatever the length of the context."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gla.encoding.tokens import Sizes
+from gla.models.options import ModelOptions
+
+
+class RecurrentOptions(ModelOptions):
+    """Options of all recurrent models."""
+
+    gates: ClassVar[int]
+    """How many times its width a cell computes in a step."""
+    kept: ClassVar[int]
+    """How many times its width it keeps."""
+
+    def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
+        return batch * self.layers * self.kept * self.width * 4
+
+    def parameters(self, sizes: Sizes) -> int:
+        return self.layers * 2 * self.gates * self.width**2
+
+
+class State:
+    """What a stack of cells keeps, (layers, B, width) each."""
+
+    def __init__(self, kept: tuple[Tensor, ...]):
+        self.kept = kept
+
+    def forget(self, rows: Tensor) -> None:
+        """Empty the contexts (B,) bool that are true."""
+        keep = ~rows.to(self.kept[0].device).view(1, -1, 1)
+        self.kept = tuple(x * keep for x in self.kept)
+
+
+class RecurrentModel(nn.Module):
+    """See the package for the interface. cells: PyTorch's stack of cells, such as ``nn.LSTM``."""
+
+    cells: Callable[..., nn.RNNBase]
+
+    def __init__(self, options: Any, sizes: Sizes):
+        super().__init__()
+        self.options = options
+        self.embed = nn.Linear(sizes.token, options.width)
+        self.stack = self.cells(options.width, options.width, options.layers, batch_first=True)
+        self.norm = nn.RMSNorm(options.width)
+        for name, p in self.stack.named_parameters():
+            if name.startswith("bias_ih") and not p.is_meta:
+                nn.init.zeros_(p)
+                with torch.no_grad():
+                    self.open_gates(p)
+        self.head = nn.Linear(options.width, sizes.output)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def open_gates(self, bias: Tensor) -> None:
+        """Set the gates so that at first much is kept, and gradients reach far back (Jozefowicz et al., 2015)."""
+        raise NotImplementedError
+
+    def _through(self, x: Tensor, kept: tuple[Tensor, ...] | None) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Features and outputs (B, T, ...), and what is kept after them."""
+        with torch.autocast(x.device.type, enabled=False):  # a recurrence adds its rounding up
+            before = kept if kept is None or len(kept) > 1 else kept[0]
+            h, after = self.stack(self.embed(x.float()), before)
+            features = self.norm(h)
+            return features, self.head(features), after if isinstance(after, tuple) else (after,)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features, outputs, _ = self._through(x, None)
+        return features, outputs
+
+    def initial_state(self, batch: int, length: int) -> State:
+        sizes = self.options.kept, self.options.layers, batch, self.options.width
+        return State(self.head.weight.new_zeros(sizes).unbind())
+
+    def step(self, x: Tensor, state: State) -> Tensor:
+        _, outputs, state.kept = self._through(x.unsqueeze(1), state.kept)
+        return outputs.squeeze(1)

@@ -1,0 +1,103 @@
+"""What all trainers share: the state of an optimiser, and what is asked of a trainer."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from gla.policies import NumericalError
+from gla.processes import Processes
+from gla.trainers.options import learning_rate
+
+if TYPE_CHECKING:
+    from gla.config.agents import Agent
+    from gla.config.environments import Environment
+
+
+class BaseTrainer:
+    """A model and its optimiser: all the state that training has.
+
+    ``model``: an ``AgentModel``. ``module``: what is optimised, the model and whatever is needed in training alone. ``step``: steps done;
+    ``rows``: of each since the last held-out loss; ``metrics``: of each held-out loss. ``count``: what a step goes through, in ``unit``.
+    A kind is made from an agent's config, its manifest (``frame``, ``summary``), the environments of the dataset's sources in their order,
+    and a folder for files that may vanish; it sets ``model`` and ``module`` and then calls ``prepare``.
+    """
+
+    unit: ClassVar[str] = "tokens"
+
+    model: Any
+    module: nn.Module
+    dtype: torch.dtype = torch.float32
+
+    def __init__(
+        self, config: "Agent", frame: pd.DataFrame, summary: dict, environments: "list[Environment]",
+        own: Processes, scratch: Path | None,
+    ):  # fmt: skip
+        raise NotImplementedError
+
+    def prepare(self, config: "Agent", own: Processes) -> None:
+        """Make what is optimised ready for the first step."""
+        self.config, self.options, self.own = config, config.training, own
+        self.count = self.options.batch_size * self.options.length(config)
+        decay = [p for p in self.module.parameters() if p.requires_grad and p.dim() >= 2]
+        others = [p for p in self.module.parameters() if p.requires_grad and p.dim() < 2]
+        groups = [
+            {"params": decay, "weight_decay": self.options.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=self.options.learning_rate, betas=(0.9, 0.95), fused=True)
+        self.step, self.rows, self.metrics = 0, [], []
+
+    def open(self) -> None:
+        """Before the first step: read what takes long to read."""
+
+    def advance(self) -> None:
+        """One step. Raises NumericalError."""
+        raise NotImplementedError
+
+    def losses(self) -> dict[str, float]:
+        """``validation_loss`` and ``validation_constant_loss`` of now: of the model, and of the best, or a usual, constant output."""
+        raise NotImplementedError
+
+    def by_position(self) -> dict[str, Tensor]:
+        """At the end, by position in the context: ``train_loss``, ``validation_loss`` and ``constant_loss``, each (T,)."""
+        raise NotImplementedError
+
+    def set_rate(self) -> float:
+        """The learning rate of this step, which the optimiser is told."""
+        rate = learning_rate(self.options, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def note(self, row: dict[str, float]) -> None:
+        """A step is done, and this is what it was like."""
+        self.step += 1
+        self.rows.append(row)
+
+    def check(self, row: dict[str, float]) -> None:
+        """Raises NumericalError where a number is none."""
+        if not all(math.isfinite(v) for v in row.values()):
+            raise NumericalError(f"step {self.step}: {row} holds a number that is not finite")
+
+    def evaluate(self) -> dict[str, float]:
+        """Take the held-out loss, and the means of all steps since the last one, into ``metrics``."""
+        row = {"step": self.step, **pd.DataFrame(self.rows).mean().to_dict(), **self.losses()}
+        self.check(row)
+        self.metrics.append(row)
+        self.rows = []
+        return row
+
+    def state(self) -> dict[str, Any]:
+        names = ("step", "rows", "metrics")
+        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()} | {
+            name: getattr(self, name) for name in names
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.rows, self.metrics = state["step"], state["rows"], state["metrics"]

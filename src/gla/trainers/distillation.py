@@ -1,0 +1,200 @@
+"""Meta-training on recorded histories (Kirsch et al., 2023, Algorithm 1 and Equation 1).
+
+The loss is the divergence between the source's action distribution and the model's, averaged over
+every token, plus, if asked for, the error of predicting the next observation and reward. Beside the
+model a constant predictor is trained on the same batches with the same loss: the best that the
+policy head can do without looking at anything. A model that is no better has learned nothing.
+"""
+
+import copy
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from gla.encoding.making import encoding_of
+from gla.encoding.tokens import Encoded, tokens
+from gla.losses.kinds import LOSSES
+from gla.losses.options import prediction
+from gla.models.building import AgentModel
+from gla.processes import Processes
+from gla.trainers.base import BaseTrainer
+from gla.trainers.options import TrainerOptions
+from gla.windows.batches import Batch, Windows
+
+if TYPE_CHECKING:
+    from gla.config.agents import Agent
+    from gla.config.environments import Environment
+
+VALIDATION_BATCHES = 4
+BFLOAT16_SPEED, PRODUCTS = 1.5, 20  # times float32's, from which on it is used; how many are timed of each
+
+
+class Options(TrainerOptions):
+    """The model learns to predict what the labels say in windows of recorded histories."""
+
+    kind: Literal["distillation"] = "distillation"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the hardware multiplies matrices in it."""
+
+
+def bfloat16_speed(device: torch.device) -> float:
+    """How many times as fast as in float32 a product of matrices is in bfloat16.
+
+    The best of many short ones on one thread, types in turns: other jobs on the machine change little then.
+    """
+    seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(PRODUCTS):
+            for dtype, measured in seconds.items():
+                a = torch.ones(512, 512, dtype=dtype, device=device)
+                start = time.perf_counter()
+                (a @ a)[0, 0].item()  # waits for the device
+                measured.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return min(seconds[torch.float32]) / min(seconds[torch.bfloat16])
+
+
+def precision_for(options: Options, own: Processes) -> torch.dtype:
+    """The type of matrix products: as configured, or bfloat16 where it is measured to be faster.
+
+    By far: with units for it a product takes a half or less, without them it takes longer than in float32. So the
+    same machine chooses the same type each time, and a checkpoint stays good.
+    """
+    if options.precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[options.precision]
+    speed = own.mean(torch.tensor(bfloat16_speed(own.device), device=own.device))
+    return torch.bfloat16 if speed >= BFLOAT16_SPEED else torch.float32
+
+
+class Losses(nn.Module):
+    """Model and constant predictor, from a batch to their losses."""
+
+    def __init__(self, config: "Agent", encoding: Any, dtype: torch.dtype):
+        super().__init__()
+        self.options, self.encoding, self.dtype, self.policy = (
+            config.loss,
+            encoding,
+            dtype,
+            LOSSES[config.loss.kind].policy,
+        )
+        self.model = AgentModel(config, encoding.sizes)
+        self.slow = copy.deepcopy(self.model).requires_grad_(False) if config.loss.slow else None
+        self.constant = nn.Parameter(torch.zeros(encoding.sizes.output))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Policy losses (B, T) of the model and of the constant predictor, and the error of predicting what follows, ()."""
+        device = batch.reward.device
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            features, output = self.model(tokens(Encoded(*batch[:4]), batch.eta))
+        auxiliary = torch.zeros((), device=device)
+        if self.model.auxiliary is not None:
+            auxiliary = prediction(self.model.auxiliary, features.float(), batch).mean()
+        constant = self.policy(self.options, self.encoding, self.constant.expand_as(output), batch)
+        slow = [] if self.slow is None else [self._slow(batch)]
+        return self.policy(self.options, self.encoding, output, batch, *slow), constant, auxiliary
+
+    @torch.no_grad()
+    def _slow(self, batch: Batch) -> Tensor:
+        """Outputs of the slow copy, (B, T, sizes.output)."""
+        with torch.autocast(batch.reward.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.slow(tokens(Encoded(*batch[:4]), batch.eta))[1]
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """The slow copy goes a part of the way to the model."""
+        if self.slow is not None:
+            for own, other in zip(self.slow.parameters(), self.model.parameters(), strict=True):
+                own.lerp_(other, self.options.slow)
+
+
+class Trainer(BaseTrainer):
+    """Model, constant predictor and optimisers, and the windows that they are trained on."""
+
+    def __init__(
+        self, config: "Agent", frame: pd.DataFrame, summary: dict, environments: "list[Environment]",
+        own: Processes, scratch: Path | None,
+    ):  # fmt: skip
+        self.dtype = precision_for(config.training, own)
+        torch.manual_seed(config.seed)
+        self.whole = Losses(config, encoding_of(summary, config.model.turns), self.dtype).to(own.device)
+        self.model = self.module = self.whole.model
+        self.constant, self.parallel = self.whole.constant, own.parallel(self.whole)
+        self.constant_optimizer = torch.optim.Adam([self.constant], lr=0.02)
+        self.prepare(config, own)
+        self.histories = frame, summary, scratch
+
+    def open(self) -> None:
+        frame, summary, scratch = self.histories
+        self.seen, self.held_out = (
+            Windows(self.config, frame, summary, split, self.own.device, scratch) for split in ("train", "validation")
+        )
+
+    def state(self) -> dict[str, Any]:
+        own = {"constant": self.constant.data, "constant_optimizer": self.constant_optimizer.state_dict()}
+        return super().state() | own | {"slow": self.whole.slow.state_dict() if self.whole.slow else {}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self.constant.data.copy_(state["constant"])
+        self.constant_optimizer.load_state_dict(state["constant_optimizer"])
+        if self.whole.slow:
+            self.whole.slow.load_state_dict(state["slow"])
+
+    def batch(self, windows: Windows, index: int) -> Batch:
+        """This process's share of a batch: every n-th window, so that each has its part of every environment."""
+        whole = windows.batch(index, self.options.batch_size)
+        return whole.each(lambda x: x[self.own.rank :: self.own.count].to(self.own.device))
+
+    def advance(self) -> None:
+        self.train(self.batch(self.seen, self.step))
+
+    def train(self, batch: Batch) -> None:
+        """One optimiser step."""
+        rate = self.set_rate()
+        policy, constant, auxiliary = self.parallel(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.constant_optimizer.zero_grad(set_to_none=True)
+        (policy.mean() + constant.mean() + self.config.loss.prediction_weight * auxiliary).backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
+        names = ("train_loss", "constant_loss", "auxiliary_loss", "gradient_norm")
+        means = self.own.mean(torch.stack([policy.mean(), constant.mean(), auxiliary, norm]).detach())
+        row = dict(zip(names, means.tolist(), strict=True)) | {"learning_rate": rate}
+        self.check(row)
+        self.optimizer.step()
+        self.constant_optimizer.step()
+        self.whole.follow()
+        self.note(row)
+
+    @torch.no_grad()
+    def evaluated(self, windows: Windows) -> dict[str, Tensor]:
+        """Losses by position in the context, each (T,), over the first batches of a split."""
+        self.model.eval()
+        total: dict[str, Tensor] = {}
+        for index in range(VALIDATION_BATCHES):
+            policy, constant, auxiliary = self.parallel(self.batch(windows, index))
+            for name, value in (("loss", policy.mean(0)), ("constant", constant.mean(0)), ("auxiliary", auxiliary)):
+                total[name] = total.get(name, 0) + value / VALIDATION_BATCHES
+        self.model.train()
+        return {name: self.own.mean(value).cpu() for name, value in total.items()}
+
+    def losses(self) -> dict[str, float]:
+        found = self.evaluated(self.held_out)
+        return {
+            "validation_loss": found["loss"].mean().item(),
+            "validation_constant_loss": found["constant"].mean().item(),
+        }
+
+    def by_position(self) -> dict[str, Tensor]:
+        seen, held_out = self.evaluated(self.seen), self.evaluated(self.held_out)
+        return {
+            "train_loss": seen["loss"],
+            "validation_loss": held_out["loss"],
+            "constant_loss": held_out["constant"],
+        }

@@ -1,0 +1,47 @@
+"""What all trainers share: the options of an optimiser."""
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from gla.options import Count, Limit, Options, Rate, Steps
+
+
+class TrainerOptions(Options):
+    """Options of all trainers."""
+
+    steps: Steps = 1000
+    """Optimiser steps."""
+    batch_size: Count = 64
+    """Windows in a step."""
+    learning_rate: Rate = 3.0e-3
+    """AdamW's step size after the warm-up. It falls along a cosine to a tenth."""
+    warmup: Annotated[int, Field(ge=0, le=10**9)] = 100
+    """Steps of linear warm-up."""
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.01
+    """AdamW's weight decay."""
+    max_grad_norm: Limit = 1.0
+    """Gradient norm above which the gradient is scaled down."""
+    evaluate_every: Steps = 200
+    """Steps between two held-out losses, and between two checkpoints."""
+
+    reads: ClassVar[bool] = True
+    """Whether histories are read, with windows, labels and a loss."""
+
+    def problems_of(self, agent: Any) -> Iterator[str]:
+        """What is wrong with these options for an agent's other options."""
+        yield from ()
+
+    def length(self, agent: Any) -> int:
+        """Tokens of a context in training."""
+        return agent.windows.length
+
+
+def learning_rate(options: TrainerOptions, step: int) -> float:
+    """Linear warm-up, then a cosine from the full rate to a tenth of it."""
+    if step < options.warmup:
+        return options.learning_rate * (step + 1) / options.warmup
+    done = (step - options.warmup) / max(1, options.steps - options.warmup)
+    return options.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))

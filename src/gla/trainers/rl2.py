@@ -1,0 +1,283 @@
+"""RL^2 (Duan et al., 2016; Wang et al., 2016): the model learns by acting, with policy gradients, to earn as much as it can in whole lifetimes.
+
+A lifetime is several episodes of one task, through which the context stays; what is maximised is the return of all of them, so that
+it pays to explore in the first. Proximal policy optimisation (Schulman et al., 2017) goes over whole lifetimes, many side by side. Of the
+dataset it uses the encoding and the tasks, those of the training lifetimes, and no step of the histories. Its loss, as it is reported, is minus
+the reward of a step, and the constant output beside it acts at random.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gla.encoding.making import encoding_of
+from gla.encoding.tokens import Encoded, token, tokens
+from gla.environments.vector import stepped
+from gla.models.building import AgentModel
+from gla.options import ConfigError, Count, Fraction, Rate, Steps, Weight
+from gla.policies import sample_action
+from gla.processes import Processes
+from gla.storage.layout import read_digest
+from gla.trainers.base import BaseTrainer
+from gla.trainers.options import TrainerOptions
+
+if TYPE_CHECKING:
+    from gla.config.agents import Agent
+    from gla.config.environments import Environment
+
+HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
+
+
+class Options(TrainerOptions):
+    """The model acts in the tasks of the dataset's training lifetimes, and learns from what it earns there."""
+
+    kind: Literal["rl2"] = "rl2"
+    steps: Steps = 300
+    """Times that lifetimes are acted through and learned from."""
+    batch_size: Count = 256
+    """Lifetimes side by side."""
+    lifetime_steps: Count = 200
+    """Steps of a lifetime."""
+    learning_rate: Rate = 1.0e-3
+    """AdamW's step size after the warm-up. It falls along a cosine to a tenth."""
+    warmup: Annotated[int, Field(ge=0, le=10**9)] = 10
+    """Steps of linear warm-up."""
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    """AdamW's weight decay."""
+    evaluate_every: Steps = 25
+    """Steps between two held-out losses, and between two checkpoints."""
+    epochs: Count = 4
+    """How often each lifetime is learned from."""
+    minibatches: Count = 4
+    """Parts that the lifetimes are divided into, with an optimiser step for each."""
+    discount: Fraction = 0.99
+    """Discount of a step."""
+    trace: Fraction = 0.95
+    """Lambda of generalised advantage estimation."""
+    clip: Rate = 0.2
+    """How far the probability ratio may move before it is clipped."""
+    entropy: Weight = 0.01
+    """Weight of the policy's entropy."""
+    value_weight: Weight = 0.5
+    """Weight of the value's squared error."""
+
+    reads: ClassVar[bool] = False
+
+    def problems_of(self, agent: Any) -> Iterator[str]:
+        for noun in ("windows", "labels", "loss"):
+            if getattr(agent, noun) != type(agent).model_fields[noun].default:
+                yield f"kind: 'rl2' with {noun} of kind {getattr(agent, noun).kind!r} (expected no {noun}: it learns from acting)"
+        if not agent.model.predicts:
+            yield f"kind: 'rl2' with a model of kind {agent.model.kind!r} (expected one whose features tell values)"
+        if agent.eta != "none":
+            yield f"kind: 'rl2' with eta {agent.eta!r} (expected none)"
+        if self.batch_size % self.minibatches:
+            yield f"minibatches: {self.minibatches} of {self.batch_size} lifetimes (expected a divisor of batch_size)"
+
+    def length(self, agent: Any) -> int:
+        return self.lifetime_steps
+
+
+class Lifetimes(NamedTuple):
+    """B lifetimes of T steps. tokens: (B, T, token). action: (B, T) integers or (B, T, a). log_probability: (B, T), of the actions when
+    they were chosen. reward: (B, T), as it was paid. frame: (B, u, a), what takes outputs to actions."""
+
+    tokens: Tensor
+    action: Tensor
+    log_probability: Tensor
+    reward: Tensor
+    frame: Tensor
+
+    def part(self, index: Tensor) -> "Lifetimes":
+        return Lifetimes(*(x[index] for x in self))
+
+
+def advantages(reward: Tensor, value: Tensor, discount: float, trace: float) -> Tensor:
+    """Generalised advantage estimates (B, T) of lifetimes that end after their last step; episodes' ends are none."""
+    following = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], 1)
+    error, total = reward + discount * following - value, torch.zeros_like(value[:, 0])
+    found = torch.empty_like(value)
+    for t in range(value.shape[1] - 1, -1, -1):
+        total = error[:, t] + discount * trace * total
+        found[:, t] = total
+    return found
+
+
+def log_probability(mean: Tensor, log_std: Tensor, action: Tensor, discrete: bool) -> Tensor:
+    """Of actions (B, T[, a]), by logits, or means and log-deviations, (B, T, a)."""
+    if discrete:
+        return torch.log_softmax(mean, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    return -(0.5 * ((action - mean) * (-log_std).exp()).square() + log_std + HALF_LOG_TAU).sum(-1)
+
+
+def entropy(mean: Tensor, log_std: Tensor, discrete: bool) -> Tensor:
+    """Of policies, (B, T)."""
+    if discrete:
+        logits = torch.log_softmax(mean, -1)
+        return -(logits.exp() * logits).sum(-1)
+    return (log_std + HALF_LOG_TAU + 0.5).sum(-1)
+
+
+class Trainer(BaseTrainer):
+    """Acts through lifetimes, and learns from them."""
+
+    unit: ClassVar[str] = "steps"
+
+    def __init__(
+        self, config: "Agent", frame: pd.DataFrame, summary: dict, environments: "list[Environment]",
+        own: Processes, scratch: Path | None,
+    ):  # fmt: skip
+        """Raises ConfigError where several processes would train."""
+        if own.count > 1:
+            raise ConfigError(f"training.kind: 'rl2' in {own.count} processes (expected one)")
+        torch.manual_seed(config.seed)
+        self.encoding = encoding_of(summary, config.model.turns)
+        self.model = AgentModel(config, self.encoding.sizes)
+        value = nn.Linear(config.model.width, 1)
+        nn.init.zeros_(value.weight)
+        nn.init.zeros_(value.bias)
+        self.module = nn.ModuleDict({"model": self.model, "value": value}).to(own.device)
+        self.environments = dict(zip(summary["sources"], environments, strict=True))
+        self.frame = frame
+        self.prepare(config, own)
+
+    def open(self) -> None:
+        self.tasks = {split: self._tasks(split) for split in ("train", "validation")}
+
+    def _tasks(self, split: str) -> dict[str, list[dict[str, Any]]]:
+        """Keyword arguments of the tasks of each source's lifetimes in a split."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for (source, digest), rows in self.frame[self.frame["split"] == split].groupby(
+            ["source", "digest"], sort=False
+        ):
+            entry, body = self.environments[str(source)], read_digest(digest)
+            tasks = entry.tasks or [{}]
+            numbers = {body["lifetimes"][k] % body["tasks"] for k in rows["lifetime"]}
+            own = found.setdefault(str(source), [])
+            own += [task for n in sorted(numbers) if (task := entry.kwargs | tasks[n]) not in own]
+        return found
+
+    def _act(self, split: str, index: int, at_random: bool = False) -> Iterator[Lifetimes]:
+        """Lifetimes of each source, in equal shares. What they are like depends on the weights, the split and ``index`` alone."""
+        stream = {"train": 0, "validation": 1}[split]
+        rng = np.random.Generator(np.random.Philox(key=[self.config.seed, stream], counter=[0, 0, 0, index]))
+        n = len(self.environments)
+        counts = np.full(n, self.options.batch_size // n)
+        counts[rng.permutation(n)[: self.options.batch_size % n]] += 1
+        for (name, entry), count in zip(self.environments.items(), counts.tolist(), strict=True):
+            if count:
+                tasks = self.tasks[split][name]
+                chosen = [tasks[i] for i in rng.integers(0, len(tasks), count)]
+                envs = stepped(entry.id, chosen, int(rng.integers(2**31)), 1, None)
+                try:
+                    yield self._live(envs, rng, self._range(name, split), at_random)
+                finally:
+                    envs.close()
+
+    def _range(self, source: str, split: str) -> tuple[int, int]:
+        """Seeds of the frames that lifetimes may be seen under."""
+        row = self.frame[(self.frame["source"] == source) & (self.frame["split"] == split)].iloc[0]
+        return int(row["projection_low"]), int(row["projection_high"])
+
+    @torch.inference_mode()
+    def _live(self, envs: Any, rng: np.random.Generator, seeds: tuple[int, int], at_random: bool) -> Lifetimes:
+        encoding, n, length, spec = self.encoding, len(envs), self.options.lifetime_steps, envs.spec
+        frames = encoding.frames(rng.integers(*seeds, n) if encoding.varies else None, n, spec)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        seen, state, model = encoding.seen(), self.model.sequence.initial_state(n, length), self.model.sequence
+        sizes, eta = encoding.sizes, torch.zeros(n, 1)
+        before = Encoded(
+            torch.zeros(n, 1, sizes.observation), torch.zeros(n, 1, sizes.action), torch.zeros(n, 1), torch.ones(n, 1)
+        )
+        steps: list[tuple[Tensor, ...]] = []
+        observation = envs.reset()
+        for _ in range(length):
+            now = encoding.observe(torch.from_numpy(observation).unsqueeze(1), frames, seen)
+            if at_random:
+                mean = torch.zeros(n, 1, spec.action_size)
+                log_std = torch.zeros_like(mean)
+            else:
+                x = token(before, now, eta).squeeze(1).to(self.own.device)
+                mean, log_std = encoding.distribution(model.step(x, state).cpu().unsqueeze(1), frames.a)
+            action = sample_action(mean, None if spec.discrete else log_std, generator)
+            chance = log_probability(mean, log_std, action, spec.discrete)
+            step = envs.step(action.squeeze(1).numpy())
+            paid = torch.from_numpy(step.reward).float().unsqueeze(1)
+            end = torch.from_numpy(step.terminated | step.truncated).float().unsqueeze(1)
+            before = Encoded(now, encoding.act(action, frames), encoding.reward(paid, seen), end)
+            steps.append((*before, action, chance, paid))
+            observation = step.observation
+        *encoded, action, chance, paid = (torch.cat(x, 1) for x in zip(*steps, strict=True))
+        whole = tokens(Encoded(*encoded), torch.zeros(n, length))
+        return Lifetimes(whole, action, chance, paid, frames.a.expand(n, -1, -1))
+
+    def _outputs(self, part: Lifetimes) -> tuple[Tensor, Tensor, Tensor]:
+        """Means or logits, and log-deviations, (B, T, a); and values (B, T)."""
+        features, output = self.model(part.tokens)
+        mean, log_std = self.encoding.distribution(output, part.frame)
+        return mean, log_std, self.module["value"](features.float()).squeeze(-1)
+
+    def advance(self) -> None:
+        rate, found = self.set_rate(), [self._on_device(x) for x in self._act("train", self.step)]
+        reward = float(torch.cat([x.reward for x in found]).mean())
+        self.module.train()
+        learned = [self._learn(lifetimes, i, len(found)) for i, lifetimes in enumerate(found)]
+        self.note({"train_loss": -reward, **pd.DataFrame(learned).mean().to_dict(), "learning_rate": rate})
+
+    def _on_device(self, found: Lifetimes) -> Lifetimes:
+        # Tensors of inference mode take part in no gradient.
+        return Lifetimes(*(x.clone().to(self.own.device) for x in found))
+
+    def _learn(self, found: Lifetimes, source: int, sources: int) -> dict[str, float]:
+        """Take ``epochs`` times ``minibatches`` optimiser steps on the lifetimes of one source."""
+        o, rows = self.options, []
+        discrete = found.action.dim() == 2
+        with torch.no_grad():
+            value = torch.cat([
+                self._outputs(found.part(i))[2] for i in torch.arange(len(found.reward)).chunk(o.minibatches)
+            ])  # fmt: skip
+        advantage = advantages(found.reward, value, o.discount, o.trace)
+        wanted = advantage + value
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        generator = torch.Generator().manual_seed((self.step * sources + source) % 2**62)
+        for _ in range(o.epochs):
+            for index in torch.randperm(len(value), generator=generator).chunk(o.minibatches):
+                part = found.part(index)
+                mean, log_std, now = self._outputs(part)
+                ratio = (log_probability(mean, log_std, part.action, discrete) - part.log_probability).exp()
+                gain = advantage[index]
+                surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - o.clip, 1 + o.clip) * gain).mean()
+                spread, error = entropy(mean, log_std, discrete).mean(), (now - wanted[index]).square().mean()
+                self.optimizer.zero_grad(set_to_none=True)
+                (-surrogate - o.entropy * spread + o.value_weight * error).backward()
+                norm = nn.utils.clip_grad_norm_(self.module.parameters(), o.max_grad_norm)
+                row = {"entropy": spread, "value_error": error, "gradient_norm": norm}
+                rows.append({name: float(x) for name, x in row.items()})
+                self.check(rows[-1])
+                self.optimizer.step()
+        return pd.DataFrame(rows).mean().to_dict()
+
+    def _paid(self, split: str, index: int, at_random: bool = False) -> Tensor:
+        """Minus the rewards by position, (T,)."""
+        self.module.eval()
+        return -torch.cat([x.reward for x in self._act(split, index, at_random)]).mean(0)
+
+    def losses(self) -> dict[str, float]:
+        return {
+            "validation_loss": float(self._paid("validation", self.step).mean()),
+            "validation_constant_loss": float(self._paid("validation", self.step, at_random=True).mean()),
+        }
+
+    def by_position(self) -> dict[str, Tensor]:
+        end = self.options.steps
+        return {
+            "train_loss": self._paid("train", end),
+            "validation_loss": self._paid("validation", end),
+            "constant_loss": self._paid("validation", end, at_random=True),
+        }
