@@ -13,6 +13,7 @@ from gla.config.agents import Agent as AgentConfig
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.encoding import projected, tabular
+from gla.environments import watermaze
 from gla.environments.making import make, optimal_return, time_limit
 from gla.environments.spaces import EnvSpec, UnsupportedEnvironment, WrongValue, env_spec, flatten
 from gla.environments.vector import VectorEnv
@@ -30,6 +31,7 @@ SHIPPED = [
     "gla/LinearControl-v0",
     "gla/RandomControl-v0",
     "gla/AntDir-v0",
+    "gla/Watermaze-v0",
     "Ant-v4",
     "HalfCheetah-v4",
     "Reacher-v4",
@@ -294,6 +296,72 @@ def test_point_mass_pays_the_distance_to_its_goal():
     for _ in range(10):
         observation, reward, *_ = env.step(np.array([1.0, 0.75]) - observation)
     assert np.abs(observation).max() <= 1.0
+
+
+def _swim(env, *actions):
+    """What is seen after these moves, and what they paid."""
+    taken = [env.step(action) for action in actions]
+    return taken[-1][0], [reward for _, reward, *_ in taken], [ended for *_, ended, _, _ in taken]
+
+
+def test_a_swimmer_moves_along_and_across_its_heading_and_not_through_the_wall():
+    env = make("gla/Watermaze-v0", angle=0.0, distance=0.9)
+    start, _ = env.reset(seed=0)
+    assert start[:2].tolist() == [0, 0]
+    along, across = start[2:], np.array([-start[3], start[2]])
+    for there, back, direction in ((0, 1, along), (2, 3, across)):
+        np.testing.assert_allclose(_swim(env, there)[0][:2], watermaze.STRIDE * direction, atol=1e-6)
+        np.testing.assert_allclose(_swim(env, back)[0], start, atol=1e-6)
+    turned = _swim(env, *[4] * 3)[0]  # three turns of thirty degrees
+    np.testing.assert_allclose(turned, [0, 0, *across], atol=1e-6)
+    np.testing.assert_allclose(_swim(env, *[5] * 3)[0], start, atol=1e-6)
+    np.testing.assert_allclose(_swim(env, *[0] * 20)[0][:2], along, atol=1e-6)  # at the wall
+    np.testing.assert_allclose(_swim(env, 6)[0][:2], along, atol=1e-6)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_platform_pays_whoever_is_on_it(ends):
+    first = make("gla/Watermaze-v0").reset(seed=0)[0]
+    angle = float(np.degrees(np.arctan2(first[3], first[2])))  # straight ahead
+    env = make("gla/Watermaze-v0", angle=angle, distance=0.5, ends=ends)
+    env.reset(seed=0)
+    _, paid, ended = _swim(env, 0, 0, 0, 0, 0)
+    assert paid == [0, 0, 1, 1, 1]  # at 0.36, 0.48 and 0.60 of the way; it has a radius of 0.2
+    assert ended == [False, False, ends, ends, ends]
+
+
+def test_landmarks_tell_what_the_pose_tells():
+    """From three distances and bearings the position and the heading follow."""
+    envs = [make("gla/Watermaze-v0", task=3, sees=sees) for sees in ("pose", "landmarks")]
+    rng = np.random.default_rng(0)
+    for env in envs:
+        env.reset(seed=1)
+    for action in rng.integers(0, 8, 40):
+        (x, y, c, s), seen = (_swim(env, action)[0] for env in envs)
+        away = np.stack([np.cos(watermaze.LANDMARKS), np.sin(watermaze.LANDMARKS)], 1) - [x, y]
+        distance, bearing = seen[:3], np.arctan2(seen[6:], seen[3:6])
+        np.testing.assert_allclose(distance, np.hypot(*away.T), atol=1e-5)
+        turned = np.stack([np.cos(bearing), np.sin(bearing)], 1) @ np.array(
+            [[c, s], [-s, c]]
+        )  # from the swimmer's to the pool's
+        np.testing.assert_allclose(turned * distance[:, None], away, atol=1e-5)
+
+
+def test_platforms_of_tasks_lie_all_over_the_pool_but_not_where_swimmers_start():
+    goals = np.stack([make("gla/Watermaze-v0", task=i).unwrapped.goal for i in range(300)])
+    far = np.hypot(*goals.T)
+    assert far.min() > watermaze.PLATFORM and far.max() <= 1 - watermaze.PLATFORM / 2 + 1e-9
+    assert np.abs(goals.mean(0)).max() < 0.1 and len(np.unique(goals, axis=0)) == 300
+    np.testing.assert_array_equal(make("gla/Watermaze-v0", task=7).unwrapped.goal, goals[7])
+
+
+@pytest.mark.parametrize(
+    "kwargs, said",
+    [({"task": -1}, "task -1"), ({"angle": 1.0}, "expected both"), ({"angle": 1.0, "distance": 2}, "distance 2"), ({"sees": "all"}, "sees 'all'")],
+)  # fmt: skip
+def test_a_pool_that_cannot_be_is_named(kwargs, said):
+    with pytest.raises(UnsupportedEnvironment, match=said):
+        make("gla/Watermaze-v0", **kwargs)
 
 
 def test_random_control_pays_what_its_task_says():

@@ -60,7 +60,7 @@ def test_side_by_side_they_do_what_each_does_alone(env_id):
 
 def test_draws_are_the_tables_own():
     """Frequencies of successors, of noisy rewards and of first states in many copies of one random world."""
-    envs = TabularVector("gla/TabularMDP-v0", [{"task": 3}] * 40_000, 0)
+    envs = TabularMDP.vector("gla/TabularMDP-v0", [{"task": 3}] * 40_000, 0)
     t, action = envs.tables[0], np.full(40_000, 2)
     assert envs.reset().argmax(1).max() == 0
     step = envs.step(action)
@@ -69,16 +69,16 @@ def test_draws_are_the_tables_own():
     assert step.reward.mean() == pytest.approx(t.reward[0, 2, 0], abs=0.03) and step.reward.std() == pytest.approx(
         1, abs=0.02
     )
-    first = TabularVector("gla/DarkRoom-v0", [{"start": "random", "size": 3}] * 40_000, 0).reset().mean(0)
+    first = DarkRoom.vector("gla/DarkRoom-v0", [{"start": "random", "size": 3}] * 40_000, 0).reset().mean(0)
     np.testing.assert_allclose(first, 1 / 9, atol=0.01)
-    pulls = TabularVector("gla/Bandit-v0", [{"means": [0.2, 0.9], "arms": 2}] * 40_000, 0)
+    pulls = Bandit.vector("gla/Bandit-v0", [{"means": [0.2, 0.9], "arms": 2}] * 40_000, 0)
     pulls.reset()
     assert [pulls.step(np.full(40_000, a)).reward.mean() for a in (0, 1)] == pytest.approx([0.2, 0.9], abs=0.01)
 
 
 def test_a_seed_twice_gives_the_same_steps_and_another_does_not():
     def run(seed):
-        envs = TabularVector("gla/TabularMDP-v0", [{"task": t % 3} for t in range(6)], seed)
+        envs = TabularMDP.vector("gla/TabularMDP-v0", [{"task": t % 3} for t in range(6)], seed)
         first, rng = envs.reset(), np.random.default_rng(0)
         return [first, *(x for _ in range(25) for x in envs.step(rng.integers(0, 5, 6)))]
 
@@ -89,7 +89,7 @@ def test_a_seed_twice_gives_the_same_steps_and_another_does_not():
 
 def test_tasks_of_different_sizes_are_refused():
     with pytest.raises(UnsupportedEnvironment, match="different sizes"):
-        TabularVector("gla/DarkRoom-v0", [{"size": 3}, {"size": 4}], 0)
+        DarkRoom.vector("gla/DarkRoom-v0", [{"size": 3}, {"size": 4}], 0)
 
 
 # Closed forms

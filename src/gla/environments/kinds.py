@@ -25,6 +25,7 @@ ENVIRONMENTS = {
     "gla/DarkRoomCorner-v0": Own("gla.environments.dark_room", "DarkRoomCorner", 100),
     "gla/DarkKeyToDoor-v0": Own("gla.environments.dark_room", "DarkKeyToDoor", 50),
     "gla/DarkKeyToDoorEnds-v0": Own("gla.environments.dark_room", "DarkKeyToDoorEnds", 50),
+    "gla/Watermaze-v0": Own("gla.environments.watermaze", "Watermaze", 50),
     "gla/Bandit-v0": Own("gla.environments.bandit", "Bandit", 1),
     "gla/TabularMDP-v0": Own("gla.environments.bandit", "TabularMDP", 10),
 }

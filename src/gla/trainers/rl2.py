@@ -258,7 +258,7 @@ class Trainer(BaseTrainer):
                 (-surrogate - o.entropy * spread + o.value_weight * error).backward()
                 norm = nn.utils.clip_grad_norm_(self.module.parameters(), o.max_grad_norm)
                 row = {"entropy": spread, "value_error": error, "gradient_norm": norm}
-                rows.append({name: float(x) for name, x in row.items()})
+                rows.append({name: float(x.detach()) for name, x in row.items()})
                 self.check(rows[-1])
                 self.optimizer.step()
         return pd.DataFrame(rows).mean().to_dict()
