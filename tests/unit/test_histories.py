@@ -168,14 +168,14 @@ def test_every_flipped_bit_is_noticed(copy):
 
 
 def _cut(store, _digest):
-    path = store / "reward/c/1/0/0"
+    path = store / "reward/c/0/0/0"
     path.write_bytes(path.read_bytes()[:-7])
     return path
 
 
 def _delete_chunk(store, _digest):
-    (store / "reward/c/1/0/0").unlink()
-    return store / "reward/c/1/0/0"
+    (store / "reward/c/0/0/0").unlink()
+    return store / "reward/c/0/0/0"
 
 
 def _add_file(store, _digest):

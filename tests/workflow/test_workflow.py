@@ -423,6 +423,7 @@ LINES = {
     "labels": '"uniform": "gla.labels.uniform"',
     "losses": '"squared": "gla.losses.squared"',
     "models": '"forgetful": "gla.models.forgetful"',
+    "trainers": '"descent": "gla.trainers.descent"',
     "conditions": '"first_action": Condition("calm", "first action", "-", "0.6")',
     "figures": '"episodes": "gla.figures.episodes"',
 }
@@ -479,6 +480,7 @@ ENTRIES = {
     "labels": (_another_agent(labels="uniform"), NEW_AGENT),
     "losses": (_another_agent(loss={"kind": "squared"}), NEW_AGENT),
     "models": (_another_agent(model={"kind": "forgetful", "width": 16}), NEW_AGENT),
+    "trainers": (_another_agent(training={"kind": "descent", "steps": 2, "batch_size": 8}), NEW_AGENT),
     "conditions": (
         _set("evaluations", "grid", "baselines", [*BASELINES, "first_action"]),
         {"evaluate_baseline grid first_action"} | JUDGE | _draw("figure3", "figure5"),
@@ -516,6 +518,7 @@ def test_new_kinds_work_together(extended):
         "labels": "uniform",
         "loss": {"kind": "squared"},
         "model": "forgetful",
+        "training": {"kind": "descent", "steps": 2, "batch_size": 8},
         "dataset": "signs",
     }
     _another_agent(**new)(raw)
