@@ -7,6 +7,7 @@ have run.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from gla.conditions.roles import that_read
 from gla.config.agents import Agent
 from gla.config.evaluations import Evaluation
 from gla.config.whole import Config
@@ -137,7 +138,7 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
                 population(v.seeds, 1, 1, HIDDEN, known),
                 "fewer seeds",
             )
-        if "reference" in v.baselines:
+        if set(v.baselines) & set(that_read("reference")):
             e = config.environments[v.environment]
             runs, copies = len(tasks_of(e, v.split)) * e.reference.runs, e.reference.num_envs
             what = f"{runs} runs of {copies} copies of the environment on the tasks of split {v.split}"

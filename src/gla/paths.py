@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gla.conditions.kinds import CONDITIONS
+from gla.conditions.roles import that_read
 from gla.networks import network
 from gla.sources.kinds import SOURCES
 from gla.trainers.kinds import ACTING
@@ -133,8 +134,12 @@ class Paths:
 
     def references(self) -> list[str]:
         """Files of all references."""
-        entries = [v for v in self.config["evaluations"].values() if "reference" in v["baselines"]]
+        entries = [v for v in self.config["evaluations"].values() if self._measured(v)]
         return [file for v in entries for file in self.reference(v["environment"], v["split"])]
+
+    def _measured(self, evaluation: dict[str, Any]) -> bool:
+        """Whether an evaluation has a reference."""
+        return bool(set(evaluation["baselines"]) & set(that_read("reference")))
 
     def referred(self, environment: str, split: str) -> dict[str, Any]:
         """What of an environment decides its reference on a split."""
@@ -174,11 +179,7 @@ class Paths:
         found = []
         for name, entry in self.config["evaluations"].items():
             if entry["agents"]:
-                curves = (
-                    self.reference(entry["environment"], entry["split"])[1:]
-                    if "reference" in entry["baselines"]
-                    else []
-                )
+                curves = self.reference(entry["environment"], entry["split"])[1:] if self._measured(entry) else []
                 facts = {"name": name, "split": entry["split"], "seeds": entry["seeds"], "tasks": len(self.tasks(name))}
                 facts |= {"agents": {a: len(self.networks(a)) for a in entry["agents"]}}
                 facts |= {key: entry[key] for key in ("conditions", "baselines")}

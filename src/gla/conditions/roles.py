@@ -8,5 +8,10 @@ def of_role(*roles: str) -> tuple[str, ...]:
     return tuple(name for name, condition in CONDITIONS.items() if condition.role in roles)
 
 
+def that_read(what: str) -> tuple[str, ...]:
+    """Names of the conditions that act by such files."""
+    return tuple(name for name, condition in CONDITIONS.items() if condition.reads == what)
+
+
 IN_CONTEXT = of_role("agent", "control", "ablation")
 BASELINES = tuple(name for name in CONDITIONS if name not in IN_CONTEXT)
