@@ -23,7 +23,8 @@ def _shown():
     """The config that the page's blocks make together, made small."""
     raw = {}
     for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL):
-        raw |= yaml.safe_load(block)
+        for noun, entries in yaml.safe_load(block).items():
+            raw[noun] = raw.get(noun, {}) | entries
     raw["sources"]["room"] |= {"lifetimes": 4, "num_updates": 8}
     return raw
 
@@ -56,8 +57,11 @@ def _config(own, source):
 
 def test_the_page_shows_a_config(tmp_path):
     raw = _shown()
-    raw["agents"]["ad"]["seeds"] = raw["agents"]["icq"]["seeds"] = 1
-    assert checked(raw, cache=tmp_path / "facts.json").config["agents"]["icq"]["loss"]["kind"] == "q_values"
+    for agent in raw["agents"].values():
+        agent["seeds"] = 1
+    found = checked(raw, cache=tmp_path / "facts.json").config
+    assert found["agents"]["icq"]["loss"]["kind"] == "q_values" and found["agents"]["rl2"]["training"]["kind"] == "rl2"
+    assert found["evaluations"]["from_half_way"]["prompt"] == {"source": "room_test", "part": [0.4, 0.5], "steps": 60}
 
 
 @pytest.mark.parametrize("name, own, source", [pytest.param(*m, id=m[0]) for m in _methods()])

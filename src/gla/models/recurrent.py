@@ -26,15 +26,14 @@ class RecurrentOptions(ModelOptions):
 
 
 class State:
-    """What a stack of cells keeps, (layers, B, width) each."""
+    """What a stack of cells keeps, (kept, layers, B, width)."""
 
-    def __init__(self, kept: tuple[Tensor, ...]):
+    def __init__(self, kept: Tensor):
         self.kept = kept
 
     def forget(self, rows: Tensor) -> None:
         """Empty the contexts (B,) bool that are true."""
-        keep = ~rows.to(self.kept[0].device).view(1, -1, 1)
-        self.kept = tuple(x * keep for x in self.kept)
+        self.kept = self.kept * ~rows.to(self.kept.device).view(1, 1, -1, 1)
 
 
 class RecurrentModel(nn.Module):
@@ -61,13 +60,13 @@ class RecurrentModel(nn.Module):
         """Set the gates so that at first much is kept, and gradients reach far back (Jozefowicz et al., 2015)."""
         raise NotImplementedError
 
-    def _through(self, x: Tensor, kept: tuple[Tensor, ...] | None) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Features and outputs (B, T, ...), and what is kept after them."""
+    def _through(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor, Any]:
+        """Features and outputs (B, T, ...), and what the cells keep after them."""
         with torch.autocast(x.device.type, enabled=False):  # a recurrence adds its rounding up
-            before = kept if kept is None or len(kept) > 1 else kept[0]
+            before = None if kept is None else tuple(kept) if len(kept) > 1 else kept[0]  # a tuple where there are several
             h, after = self.stack(self.embed(x.float()), before)
             features = self.norm(h)
-            return features, self.head(features), after if isinstance(after, tuple) else (after,)
+            return features, self.head(features), after
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features, outputs, _ = self._through(x, None)
@@ -75,8 +74,9 @@ class RecurrentModel(nn.Module):
 
     def initial_state(self, batch: int, length: int) -> State:
         sizes = self.options.kept, self.options.layers, batch, self.options.width
-        return State(self.head.weight.new_zeros(sizes).unbind())
+        return State(self.head.weight.new_zeros(sizes))
 
     def step(self, x: Tensor, state: State) -> Tensor:
-        _, outputs, state.kept = self._through(x.unsqueeze(1), state.kept)
+        _, outputs, after = self._through(x.unsqueeze(1), state.kept)
+        state.kept = torch.stack(after) if isinstance(after, tuple) else after.unsqueeze(0)
         return outputs.squeeze(1)
