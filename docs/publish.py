@@ -6,11 +6,16 @@ the verdicts rest on, so that the table can be made again without the run (``tes
 store's single files and its learning curves are left out, since the content's hash covers them.
 
     python docs/publish.py config/config.yaml docs/results
+
+Without a config it makes a published table of verdicts again from the published returns, by the rule as it is now:
+
+    python docs/publish.py docs/results
 """
 
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +25,7 @@ from gla.config import file
 from gla.config.reading import normalise
 from gla.paths import Paths
 from gla.rows import read_rows
+from gla.verdicts import judge
 
 LONG = ("files", "mean_return", "arrays", "lifetimes")  # of a store's digest, and covered by its content's hash
 
@@ -67,5 +73,32 @@ def publish(config: Path, folder: Path) -> None:
     )
 
 
+def _described(body: dict[str, Any], path: Path) -> Path:
+    """A file that holds a published reference's description; of one that is older than the key num_envs, which was streams, with it."""
+    if "streams" in body:
+        body["num_envs"] = body.pop("streams")
+        del body["content"]  # the hash of what it was
+    path.write_text(json.dumps(body))
+    return path
+
+
+def judged(folder: Path) -> pd.DataFrame:
+    """The table of verdicts of a published set, from its returns and its references' learning curves."""
+    (config,) = folder.glob("*.yaml")
+    rollouts = pd.read_parquet(folder / "rollouts.parquet")
+    rollouts = rollouts.astype(dict.fromkeys(("agent", "environment", "condition", "evaluation"), str))
+    made, evaluations = json.loads((folder / "provenance.json").read_text()), []
+    with tempfile.TemporaryDirectory() as scratch:
+        for one in Paths(normalise(file.read(config))).judged():
+            names = [f"{Path(r).parent.name}-{Path(r).stem}" for r in one["references"]]
+            curves = [_described(made[name], Path(scratch) / f"{name}.json") for name in names]
+            own = rollouts[rollouts["evaluation"] == one["name"]].drop(columns="evaluation")
+            evaluations.append((one | {"references": curves}, own))
+        return judge(evaluations)
+
+
 if __name__ == "__main__":
-    publish(Path(sys.argv[1]), Path(sys.argv[2]))
+    if len(sys.argv) > 2:
+        publish(Path(sys.argv[1]), Path(sys.argv[2]))
+    else:
+        judged(Path(sys.argv[1])).to_csv(Path(sys.argv[1]) / "verdicts.csv", index=False, float_format="%.6g")

@@ -11,12 +11,9 @@ import pytest
 import yaml
 from jinja2 import UndefinedError
 
-from gla.config.reading import normalise
-from gla.paths import Paths
-from gla.verdicts import judge
-
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
+import publish  # noqa: E402
 import render  # noqa: E402
 
 # What is no prose, and so may hold any number: (pattern, why).
@@ -286,30 +283,11 @@ def test_the_command_names_pages_that_differ_and_writes_them(small, capsys):
 RESULTS = ROOT / "docs/results"
 
 
-def _described(body, path):
-    """A file that holds a published reference's description; of one that is older than the key num_envs, which was streams, with it."""
-    if "streams" in body:
-        body["num_envs"] = body.pop("streams")
-        del body["content"]  # the hash of what it was
-    path.write_text(json.dumps(body))
-    return path
-
-
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("rollouts.parquet")), ids=lambda p: p.parent.name)
-def test_published_verdicts_are_those_of_the_published_returns(path, tmp_path):
+def test_published_verdicts_are_those_of_the_published_returns(path):
     """The whole way from returns to the table, by the rule as it is now."""
-    folder = path.parent
-    (config,) = folder.glob("*.yaml")
-    rollouts = pd.read_parquet(path).astype(dict.fromkeys(("agent", "environment", "condition", "evaluation"), str))
-    made, evaluations = json.loads((folder / "provenance.json").read_text()), []
-    for one in Paths(normalise(yaml.safe_load(config.read_text()))).judged():
-        names = [f"{Path(r).parent.name}-{Path(r).stem}" for r in one["references"]]
-        curves = [_described(made[name], tmp_path / f"{name}.json") for name in names]
-        evaluations.append(
-            (one | {"references": curves}, rollouts[rollouts["evaluation"] == one["name"]].drop(columns="evaluation"))
-        )
-    again = judge(evaluations).to_csv(index=False, float_format="%.6g")
-    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(folder / "verdicts.csv"), rtol=1e-4)
+    again = publish.judged(path.parent).to_csv(index=False, float_format="%.6g")
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(path.parent / "verdicts.csv"), rtol=1e-4)
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("rollouts.parquet")), ids=lambda p: p.parent.name)
