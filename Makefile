@@ -68,7 +68,7 @@ smoke: env
 # Every stage beside its peer: docs/benchmarks.md, its table and its figure; 20 to 25 minutes on two cores.
 bench: dev
 	$(INSTALL) --editable '.[bench]'
-	for stage in collection training rollouts reading dag report; do $(BIN)/python benchmarks/$$stage.py || exit 1; done
+	for stage in collection stepping training rollouts reading dag report; do $(BIN)/python benchmarks/$$stage.py || exit 1; done
 
 # PPO beside published returns and beside Stable-Baselines3; hours on two cores.
 bench-ppo: dev

@@ -1,0 +1,51 @@
+"""Stepping tabular worlds: thousands side by side as arrays, beside Gymnasium's vector environment of the same worlds one at a time.
+
+Steps per second of one process, uniform actions, episodes' ends and resets included. Writes rows of docs/benchmarks.csv.
+
+    python benchmarks/stepping.py
+"""
+
+import time
+
+import gymnasium as gym
+import numpy as np
+from table import interleaved, put_ratio
+
+from gla.environments.making import make
+from gla.environments.vector import stepped
+
+ROUNDS, SECONDS = 5, 1.0
+COPIES, PEERS = 4096, 64
+WORLDS = ("gla/DarkRoom-v0", "gla/DarkKeyToDoor-v0", "gla/Bandit-v0", "gla/TabularMDP-v0")
+
+
+def rate(envs, copies: int, actions: int):
+    """A contender: steps per second of all copies."""
+    rng = np.random.default_rng(0)
+    envs.reset()
+    drawn = rng.integers(0, actions, (64, copies))
+
+    def measure() -> float:
+        steps, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS:
+            envs.step(drawn[steps % len(drawn)])
+            steps += 1
+        return steps * copies / spent
+
+    return measure
+
+
+def main() -> None:
+    for world in WORLDS:
+        ours = stepped(world, [{"task": i % 64} for i in range(COPIES)], 0, 1, None)
+        peer = gym.vector.SyncVectorEnv([lambda i=i, w=world: make(w, task=i) for i in range(PEERS)])
+        actions = ours.spec.action_size
+        found = interleaved(ROUNDS, ours=rate(ours, COPIES, actions), peer=rate(peer, PEERS, actions))
+        put_ratio(
+            f"stepping, {world.removeprefix('gla/')}", "steps/s", found["ours"], found["peer"],
+            f"Gymnasium's SyncVectorEnv of {PEERS} copies; ours has {COPIES}, both one process", None,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
