@@ -16,7 +16,7 @@ from gla.environments.spaces import env_spec
 from gla.files import named
 from gla.options import ConfigError
 from gla.storage.layout import read_digest
-from gla.storage.reading import History, arrays, read
+from gla.storage.reading import History, arrays, read, vectors
 from gla.watch import locate
 
 
@@ -45,7 +45,7 @@ def minari(store: str | Path, name: str, folder: str | Path | None = None) -> st
         if target.exists():
             raise ConfigError(f"--id {name!r}: {target} exists (expected a new name, or a higher version)")
         body, history = read_digest(digest), read(path, digest)
-        final = np.asarray(arrays(path, body)["final_observation"][...])
+        final = vectors(np.asarray(arrays(path, body)["final_observation"][...]), body["observation_size"])
         entry = check(Environment, body["config"]["environment"])
         tasks = f" Lifetime k has task k % {len(entry.tasks)} of {entry.tasks}." if entry.tasks else ""
         env = make(entry.id, **(entry.kwargs | (entry.tasks[0] if entry.tasks else {})))

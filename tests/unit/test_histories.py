@@ -9,9 +9,11 @@ import torch
 import xarray
 import zarr
 
+from gla.config.environments import Environment
 from gla.files import CorruptFile, fingerprint, read_json, sha256, write_json
 from gla.learners.ppo import Population
 from gla.policies import Policy, sizes
+from gla.sources import random as uniform
 from gla.sources.options import Array
 from gla.storage.collecting import collect
 from gla.storage.layout import arrays_of, create, read_digest
@@ -378,3 +380,23 @@ def test_types_that_no_store_has_are_refused_with_the_digest(copy):
     write_json(digest, body | {"content": fingerprint({k: v for k, v in body.items() if k != "content"})})
     with pytest.raises(CorruptFile, match=r"digest.json: arrays.reward.dtype is 'float64'"):
         read(store, digest)
+
+
+def test_counted_observations_are_stored_as_numbers_and_read_as_vectors(tmp_path):
+    """A tenth of the memory, and the same windows as of vectors."""
+    room = Environment(id="gla/DarkRoom-v0", kwargs={"size": 3, "max_episode_steps": 5}, tasks=[{"task": 1}])
+    pair = str(tmp_path / "h.zarr"), str(tmp_path / "d.json")
+    collect(uniform.Options(environment="room", lifetimes=2, num_envs=3, num_steps=12), room, "room", range(2), *pair)
+    history, body = read(*pair), json.loads((tmp_path / "d.json").read_text())
+    stored = history.arrays["observation"]
+    assert stored.shape == (2, 3, 12) and stored.dtype == np.int64 and body["states"] == body["observation_size"] == 9
+    assert (stored[:, :, 0] == 4).all()  # in the centre
+    np.testing.assert_array_equal(history.observation.argmax(-1), stored)
+    assert (history.observation.sum(-1) == 1).all()
+    ended = history.terminated | history.truncated
+    moves = np.abs(np.diff(np.stack(np.divmod(stored, 3)), axis=-1)).sum(0)
+    assert (moves[~ended[..., :-1]] <= 1).all()
+    body["states"] = 8
+    write_json(tmp_path / "d.json", body)
+    with pytest.raises(CorruptFile, match="8 states, and observations of size 9"):
+        read(*pair)

@@ -168,7 +168,7 @@ def test_a_stream_of_more_steps_than_windows_can_count_is_refused(kind):
 
 def test_what_a_source_provides_is_what_it_writes():
     assert ppo.Options.provides == {"distribution", "policies"} and random.Options.provides == set()
-    spec = type("Spec", (), {"observation_size": 3, "action_size": 2, "discrete": False})()
+    spec = type("Spec", (), {"observation_size": 3, "action_size": 2, "discrete": False, "states": 0})()
     for kind in SOURCES:
         found = SOURCES[kind].arrays(SOURCES.options(kind)(environment="e", num_updates=2), spec, range(2))
         assert set(found) >= TRANSITIONS

@@ -57,10 +57,7 @@ def soon(reward: np.ndarray, done: np.ndarray, horizon: int) -> tuple[np.ndarray
 def _best(horizon: int, rows: Rows) -> np.ndarray:
     """The label of every step, (streams * steps,)."""
     observation, taken = rows.steps["observation"].cpu().numpy(), rows.steps["action"].cpu().numpy()
-    counted = (
-        rows.spec.discrete and observation.min() == 0 and (observation.sum(1) == 1).all() and observation.max() == 1
-    )
-    if not counted:
+    if not rows.spec.states or not rows.spec.discrete:
         raise ConfigError(
             "labels.kind: 'trust_horizon' for observations or actions that are not counted (expected sources in tabular worlds)"
         )
@@ -68,10 +65,10 @@ def _best(horizon: int, rows: Rows) -> np.ndarray:
     total, known = soon(
         rows.steps["reward"].cpu().numpy().reshape(shape), rows.done.cpu().numpy().reshape(shape), horizon
     )
-    state, lifetime = observation.argmax(1), np.repeat(rows.stream_lifetime, rows.length)
-    size = (int(lifetime.max()) + 1, observation.shape[1], rows.spec.action_size)
-    cell, known = np.ravel_multi_index((lifetime, state, taken), size), known.ravel()
+    lifetime = np.repeat(rows.stream_lifetime, rows.length)
+    size = (int(lifetime.max()) + 1, rows.spec.states, rows.spec.action_size)
+    cell, known = np.ravel_multi_index((lifetime, observation, taken), size), known.ravel()
     counts = np.bincount(cell[known], minlength=np.prod(size)).reshape(size)
     sums = np.bincount(cell[known], total.ravel()[known], minlength=np.prod(size)).reshape(size)
     mean = np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
-    return mean.argmax(-1)[lifetime, state]
+    return mean.argmax(-1)[lifetime, observation]

@@ -63,7 +63,9 @@ class RecurrentModel(nn.Module):
     def _through(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor, Any]:
         """Features and outputs (B, T, ...), and what the cells keep after them."""
         with torch.autocast(x.device.type, enabled=False):  # a recurrence adds its rounding up
-            before = None if kept is None else tuple(kept) if len(kept) > 1 else kept[0]  # a tuple where there are several
+            before = (
+                None if kept is None else tuple(kept) if len(kept) > 1 else kept[0]
+            )  # a tuple where there are several
             h, after = self.stack(self.embed(x.float()), before)
             features = self.norm(h)
             return features, self.head(features), after

@@ -65,6 +65,11 @@ class Array(NamedTuple):
     dtype: str
     axes: dict[str, int]
 
+    @property
+    def dimensions(self) -> int:
+        """How many axes it has."""
+        return len(self.axes)
+
 
 class Run(Protocol):
     """Somebody who acts in the environments of some lifetimes, whose shapes are ``spec`` (gla.environments.spaces.EnvSpec)."""
@@ -90,11 +95,15 @@ def rows(lifetimes: range, num_envs: int, options: SourceOptions) -> dict[str, i
 
 
 def transitions(axes: dict[str, int], spec: Any) -> dict[str, Array]:
-    """The arrays that every store has for each step. axes: of ``rows``; spec: a gla.environments.EnvSpec."""
-    d, a = spec.observation_size, spec.action_size
+    """The arrays that every store has for each step. axes: of ``rows``; spec: a gla.environments.EnvSpec.
+
+    Observations that are counted are stored as integers, and not as the one-hot vectors that sources act on.
+    """
+    a = spec.action_size
+    seen = Array("int64", axes) if spec.states else Array("float32", axes | {"observation": spec.observation_size})
     return {
-        "observation": Array("float32", axes | {"observation": d}),
-        "final_observation": Array("float32", axes | {"observation": d}),
+        "observation": seen,
+        "final_observation": seen,
         "action": Array("int64", axes) if spec.discrete else Array("float32", axes | {"action": a}),
         "reward": Array("float32", axes),
         "terminated": Array("bool", axes),

@@ -3,7 +3,8 @@
 Storage knows arrays and no algorithm. Every store has these (K lifetimes, E streams, S steps, U updates, d and a dimensions; a
 stream is one copy of the environment in one lifetime)::
 
-    observation, final_observation   (K, E, S, d) float32, raw; final: zero except where an episode ended
+    observation, final_observation   (K, E, S, d) float32, raw; final: zero except where an episode ended. Where they are counted, (K, E, S)
+                                     int64
     action                           (K, E, S, a) float32 before clipping, or (K, E, S) int64
     reward                           (K, E, S) float32, raw
     terminated, truncated            (K, E, S) bool

@@ -20,6 +20,7 @@ from gla.sources.kinds import SOURCES
 from gla.sources.options import NOT_OF_BLOCKS, Array, Run, SourceOptions
 from gla.storage.layout import FORMAT, LAYOUT, create
 
+OBSERVATIONS = ("observation", "final_observation")
 PACKAGES = ("gla", "torch", "numpy", "gymnasium", "mujoco", "dm-control", "zarr")  # that decide a store's bytes
 
 
@@ -65,6 +66,7 @@ def _collect(
         "updates": source.updates,
         "steps_per_update": source.steps,
         "num_envs": source.num_envs,
+        **({"states": spec.states} if spec.states else {}),
         # Figures and manifests read it here, without opening the store.
         "mean_return": [[None if np.isnan(x) else round(float(x), 6) for x in row] for row in returns],
         "arrays": {n: a._asdict() for n, a in arrays.items()},
@@ -113,6 +115,8 @@ def _write(
     log = SummaryWriter(str(store.parent / "tensorboard"))  # beside the store, and no part of it
     for u, values in enumerate(run.updates()):
         _check_finite(label, lifetimes, u, values)
+        # Observations that are counted are one-hot until here.
+        values |= {n: values[n].argmax(-1) for n in OBSERVATIONS if values[n].ndim > layout[n].dimensions}
         ended = returns.add(values["reward"], values["terminated"] | values["truncated"])
         mean_return[:, u] = [np.mean(r) if r else np.nan for r in ended]
         start = 0

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from gla.files import Description, check_place, read_description
 from gla.sources.options import Array
@@ -60,6 +60,7 @@ class Digest(Description):
     updates: PositiveInt
     steps_per_update: PositiveInt
     num_envs: PositiveInt
+    states: NonNegativeInt = 0
     mean_return: list[list[float | None]]
     arrays: dict[str, Described]
     files: dict[str, str]
@@ -73,6 +74,8 @@ class Digest(Description):
 
     @model_validator(mode="after")
     def _arrays_of_these_sizes(self):
+        if self.states not in (0, self.observation_size):
+            raise ValueError(f"{self.states} states, and observations of size {self.observation_size}")
         for axis, size in {"observation": self.observation_size, "action": self.action_size}.items():
             for name, array in self.arrays.items():
                 if array.axes.get(axis, size) != size:

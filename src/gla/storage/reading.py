@@ -30,6 +30,11 @@ def arrays_that_hold(what: Iterable[str], discrete: bool) -> set[str]:
     return set().union(*(several.get(one, {one}) for one in what))
 
 
+def vectors(stored: np.ndarray, size: int) -> np.ndarray:
+    """Observations as they are stored, to float32 vectors (..., size): one-hot, where they are counted."""
+    return stored if stored.dtype == np.float32 else np.eye(size, dtype=np.float32)[stored]
+
+
 @dataclass(frozen=True)
 class History:
     """A store in memory.
@@ -40,6 +45,7 @@ class History:
 
     path: Path
     discrete: bool
+    observation_size: int
     action_size: int
     steps_per_update: int
     arrays: dict[str, np.ndarray]
@@ -52,6 +58,11 @@ class History:
     @property
     def updates(self) -> int:
         return self.arrays["observation"].shape[2] // self.steps_per_update
+
+    @cached_property
+    def observation(self) -> np.ndarray:
+        """Observations (K, E, S, d) float32, one-hot where they are counted; ``arrays`` has them as they are stored."""
+        return vectors(self.arrays["observation"], self.observation_size)
 
     @property
     def mean(self) -> np.ndarray:
@@ -67,7 +78,7 @@ class History:
         for name in POLICIES:
             if name not in self.arrays:
                 raise CorruptFile(f"{self.path}/{name}: missing (expected snapshots of policies); {_anew(self.path)}")
-        (k, *_, d), n = self.arrays["observation"].shape, len(self.arrays["snapshot_update"])
+        k, d, n = len(self.arrays["observation"]), self.observation_size, len(self.arrays["snapshot_update"])
         h = self.arrays["policy_w0"].shape[-1]
         for field, size in sizes(d, h, self.action_size)._asdict().items():
             x = self.arrays[f"policy_{field}"]
@@ -155,7 +166,8 @@ def _expected(digest: dict[str, Any]) -> tuple[dict[str, Array], dict[str, Array
         {"action": digest["action_size"]},
     )
     axes = lifetimes | {"stream": digest["num_envs"], "step": digest["updates"] * digest["steps_per_update"]}
-    spec = EnvSpec(digest["observation_size"], digest["action_size"], digest["discrete"], None, None)
+    sizes_and_kinds = digest["observation_size"], digest["action_size"], digest["discrete"]
+    spec = EnvSpec(*sizes_and_kinds, None, None, digest.get("states", 0))
     always = transitions(axes, spec) | {
         "mean_return": Array("float32", lifetimes | updates),
         "env_steps": Array("int64", updates),
@@ -226,7 +238,7 @@ def read(store: str | Path, digest: str | Path, names: Collection[str] | None = 
             values[name] = np.asarray(array[...])
         except (ValueError, RuntimeError) as error:
             raise CorruptFile(f"{path}: not readable ({error}); {anew}") from None
-    update, action = values.get("snapshot_update"), values.get("action")
+    update, action, seen = (values.get(name) for name in ("snapshot_update", "action", "observation"))
     if update is not None and (
         not len(update) or update[0] < 0 or update[-1] >= body["updates"] or (np.diff(update) <= 0).any()
     ):
@@ -237,7 +249,12 @@ def read(store: str | Path, digest: str | Path, names: Collection[str] | None = 
         raise CorruptFile(
             f"{store}/action: {action.min()} to {action.max()} (expected 0 to {body['action_size'] - 1}); {anew}"
         )
-    history = History(Path(store), body["discrete"], body["action_size"], body["steps_per_update"], values)
+    if seen is not None and body.get("states") and (seen.min() < 0 or seen.max() >= body["states"]):
+        raise CorruptFile(
+            f"{store}/observation: {seen.min()} to {seen.max()} (expected 0 to {body['states'] - 1}); {anew}"
+        )
+    d, a = body["observation_size"], body["action_size"]
+    history = History(Path(store), body["discrete"], d, a, body["steps_per_update"], values)
     if {"observation", *POLICIES} <= values.keys():
         _ = history.policy  # checked now, whatever of it is used
     return history

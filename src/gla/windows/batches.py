@@ -105,6 +105,8 @@ class Windows:
         rows.announce(drawn.index)
         index = torch.from_numpy(drawn.index).to(rows.done.device)  # (n, T)
         raw, action, reward = (rows.steps[name][index].to(device) for name in ("observation", "action", "reward"))
+        if rows.spec.states:
+            raw = torch.nn.functional.one_hot(raw, rows.spec.states).float()
         end = rows.done[index].to(device).view(n, drawn.update.shape[1], -1)
         if drawn.cut:
             end[..., -1] = True

@@ -64,7 +64,8 @@ class Rows:
             read_digest(store[1]),
             read(store[0], store[1], names),
         )  # before memory is taken for what they claim
-        self.spec = EnvSpec(digest["observation_size"], digest["action_size"], digest["discrete"], None, None)
+        sizes = digest["observation_size"], digest["action_size"], digest["discrete"]
+        self.spec = EnvSpec(*sizes, None, None, digest.get("states", 0))
         self.per_update, self.updates = digest["steps_per_update"], digest["updates"]
         self.streams, self.length, self.folder = len(table), self.updates * self.per_update, folder
         self.projection_range = int(table["projection_low"].iloc[0]), int(table["projection_high"].iloc[0])
