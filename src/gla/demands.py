@@ -69,7 +69,7 @@ def training(agent: Agent, config: Config, facts: dict[str, Facts]) -> int:
     sizes = _sizes(
         agent, config, [facts[config.sources[s].environment] for s in config.datasets[agent.dataset].sources]
     )
-    tokens = agent.training.batch_size * agent.training.length(agent)
+    tokens = agent.training.at_once * agent.training.length(agent)
     return 16 * agent.model.parameters(sizes) + tokens * (4 * sizes.token + agent.model.activations(sizes))
 
 
@@ -118,7 +118,7 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
             "fewer lifetimes or num_envs of its sources",
         )
     for name, a in config.agents.items():
-        window = f"a step of {a.training.batch_size} windows of {a.training.length(a)} tokens"
+        window = f"a step of {a.training.at_once} windows of {a.training.length(a)} tokens"
         yield (
             f"agents.{name}", f"{window} through {a.model.layers} layers of width {a.model.width}", training(a, config, facts),
             "a smaller training.batch_size, window or model",

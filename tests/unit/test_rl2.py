@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gla import agent as agents
+from gla import card
 from gla.config.agents import Agent
 from gla.config.datasets import Dataset
 from gla.config.environments import Environment
@@ -112,6 +113,11 @@ def test_it_learns_to_find_out_which_arm_pays(tmp_path, manifest, model):
     rows = run_agent(agents.load(tmp_path), BANDIT, evaluation, "agent").frame("x", "bandit", "agent")
     total = rows.groupby("seed")["episode_return"].sum().mean()
     assert 3.2 < total <= 3.7  # 2 by chance
+    said = card.write(tmp_path).read_text()
+    assert (
+        "Its own actions in the tasks of these histories" in said
+        and "60 steps of 64 lifetimes of 4 transitions" in said
+    )
     hidden = run_agent(agents.load(tmp_path), BANDIT, evaluation, "rewards_hidden").frame("x", "bandit", "agent")
     assert hidden.groupby("seed")["episode_return"].sum().mean() < 2.6
 

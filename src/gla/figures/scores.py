@@ -28,7 +28,7 @@ class Options(FigureOptions):
     """Last episodes that are averaged over."""
     failed: Fraction = 0.1
     """A task is failed where a network's mean return in it is below this share of the best one, or of the highest that is in the panel
-    where the best is not known."""
+    where the best is not known. Not told where that is no more than 0."""
 
     inputs: ClassVar[str] = "rollouts"
 
@@ -70,13 +70,8 @@ def table(
             title = panel.title or panel.evaluation
             model = known[agent]["model"] if agent in known else ""
             head = number, title, panel.evaluation, agent, names.get(agent, condition), model, condition
-            tail = (
-                best,
-                float((of_tasks < entry.failed * highest).mean()),
-                of_tasks.shape[1],
-                len(values),
-                values.shape[1],
-            )
+            lost = float((of_tasks < entry.failed * highest).mean()) if highest > 0 else np.nan
+            tail = best, lost, of_tasks.shape[1], len(values), values.shape[1]
             rows.append((*head, np.nan, *seeds_interval(values, n), *tail))
             rows += [
                 (*head, i, x, np.nan, np.nan, *tail) for i, x in enumerate(of_tasks.mean(0)) if condition == "agent"

@@ -38,6 +38,11 @@ class TrainerOptions(Options):
         """Tokens of a context in training."""
         return agent.windows.length
 
+    @property
+    def at_once(self) -> int:
+        """Contexts that gradients are taken of at a time."""
+        return self.batch_size
+
 
 def learning_rate(options: TrainerOptions, step: int) -> float:
     """Linear warm-up, then a cosine from the full rate to a tenth of it."""

@@ -83,6 +83,10 @@ class Options(TrainerOptions):
     def length(self, agent: Any) -> int:
         return self.lifetime_steps
 
+    @property
+    def at_once(self) -> int:
+        return self.batch_size // self.minibatches
+
 
 class Lifetimes(NamedTuple):
     """B lifetimes of T steps. tokens: (B, T, token). action: (B, T) integers or (B, T, a). log_probability: (B, T), of the actions when
