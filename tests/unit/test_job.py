@@ -49,7 +49,10 @@ def test_threads_that_are_left_keep_no_finished_job_alive(last, status, said):
 
 
 def test_nothing_is_ended_that_goes_on_after_a_job():
-    assert _ended("threading.Thread(target=time.sleep, args=(1.2,)).start()", "time.sleep(1); print('more')") == (
+    assert _ended(
+        "go_on = threading.Event(); threading.Thread(target=go_on.wait).start()",
+        "time.sleep(1); print('more'); go_on.set()",
+    ) == (
         0,
         "written\nmore\n",
         "",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import of_role
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
@@ -21,7 +22,9 @@ GRID = Environment(
     id="gla/GridWorld-v0", kwargs={"max_episode_steps": 10, "start": [1, 1]}, tasks=[{"goal": [0, 1]}, {"goal": [2, 1]}]
 )
 CARTPOLE = Environment(id="CartPole-v1", kwargs={"max_episode_steps": 100})
-ONLINE, LEARNERS = of_role("online"), {"online_linear": LinearActorCritic, "online_ars": RandomSearch}
+# Of those that learn here, and not in histories that are read.
+ONLINE = [c for c in of_role("online") if not CONDITIONS[c].reads]
+LEARNERS = {"online_linear": LinearActorCritic, "online_ars": RandomSearch}
 MASS = Environment(id="gla/PointMass-v0", tasks=[{"angle": 0.0}, {"angle": 180.0}])
 
 

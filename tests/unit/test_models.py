@@ -288,13 +288,13 @@ def test_what_a_model_says_of_its_weights_is_most_of_them_and_never_too_much(kin
 
 
 def test_kinds_are_a_list_of_names_and_an_unknown_one_is_named():
-    assert MODEL_KINDS == ["transformer", "equivariant", "lstm", "gated_delta"]
+    assert MODEL_KINDS == ["transformer", "equivariant", "lstm", "gru", "gated_delta"]
     for kind in MODELS:
         assert kind in MODELS and MODELS.options(kind)().kind == kind
     for kind in ("attention", "os", "../train"):
         assert kind not in MODELS
         with pytest.raises(
-            ConfigError, match=r"model.kind: .* .expected one of transformer, equivariant, lstm, gated_delta"
+            ConfigError, match=r"model.kind: .* .expected one of transformer, equivariant, lstm, gru, gated_delta"
         ):
             MODELS[kind]
 

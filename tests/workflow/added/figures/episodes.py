@@ -22,7 +22,7 @@ class Options(FigureOptions):
     inputs: ClassVar[str] = "rollouts"
 
 
-def table(entry: Options, rollouts, optimal, tasks, projections) -> pd.DataFrame:
+def table(entry: Options, rollouts, optimal, tasks, agents) -> pd.DataFrame:
     """COLUMNS."""
     frames = [
         read_evaluation(paths).assign(evaluation=p.evaluation) for p, paths in zip(entry.panels, rollouts, strict=True)
