@@ -66,7 +66,9 @@ def check_values(raw: Any) -> None:
     left, stack = MOST_VALUES, [("config", raw, 0)]
     while stack:
         where, value, depth = stack.pop()
-        left -= 1
+        # Counted before they are walked: of a bomb's values nearly all are the last, and no more are made than may be.
+        if isinstance(value, dict | list):
+            left -= len(value) * (2 if isinstance(value, dict) else 1)
         if left < 0 or depth > DEEPEST:
             found = f"more than {MOST_VALUES} values" if left < 0 else f"nested more than {DEEPEST} deep"
             entry = ".".join(where.partition("[")[0].split(".")[:3])
