@@ -10,7 +10,7 @@ from gla.agent import Agent
 from gla.conditions.kinds import runner
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
-from gla.encoding.tokens import Encoded, token
+from gla.encoding.tokens import Encoded, nothing, token
 from gla.environments.spaces import EnvSpec
 from gla.manifests import TEST, TRAIN
 from gla.policies import sample_action
@@ -48,11 +48,7 @@ class InContext:
         )
         shown = evaluation.prompt.steps if evaluation.prompt else 0
         self.state = self.model.initial_state(n, min(evaluation.context_length, steps + shown))
-        sizes = self.encoding.sizes
-        # What a token holds of the step before. At first there was none, and an episode begins.
-        self.previous = Encoded(
-            torch.zeros(n, 1, sizes.observation), torch.zeros(n, 1, sizes.action), torch.zeros(n, 1), torch.ones(n, 1)
-        )
+        self.previous = nothing(n, self.encoding.sizes)  # what a token holds of the step before
 
     def _see(self, observation: np.ndarray) -> Tensor:
         """Observations (N, d) to outputs (N, 1, sizes.output)."""

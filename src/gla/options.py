@@ -63,7 +63,7 @@ def check_values(raw: Any) -> None:
 
     YAML's aliases let a few lines stand for billions of values, so that whoever walks them all never ends.
     """
-    left, stack = MOST_VALUES, [("config", raw, 0)]
+    left, stack = MOST_VALUES - 1, [("config", raw, 0)]  # the config itself is one
     while stack:
         where, value, depth = stack.pop()
         # Counted before they are walked: of a bomb's values nearly all are the last, and no more are made than may be.

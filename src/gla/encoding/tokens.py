@@ -76,6 +76,13 @@ class Encoded(NamedTuple):
     end: Tensor
 
 
+def nothing(n: int, sizes: Sizes) -> Encoded:
+    """What n contexts hold before their first step: there was none, and an episode begins."""
+    return Encoded(
+        torch.zeros(n, 1, sizes.observation), torch.zeros(n, 1, sizes.action), torch.zeros(n, 1), torch.ones(n, 1)
+    )
+
+
 def token(before: Encoded, observation: Tensor, eta: Tensor) -> Tensor:
     """Tokens (B, T, token). before: the steps before each, observation: (B, T, o) of each, eta: (B, T)."""
     reward = before.reward

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from gla.models.recurrent import RecurrentModel, RecurrentOptions
 
@@ -20,6 +20,3 @@ class SequenceModel(RecurrentModel):
     """See the package for the interface."""
 
     cells = nn.LSTM
-
-    def open_gates(self, bias: Tensor) -> None:
-        bias[self.options.width : 2 * self.options.width] = 1.0  # of what is not forgotten

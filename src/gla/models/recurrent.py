@@ -50,15 +50,13 @@ class RecurrentModel(nn.Module):
         for name, p in self.stack.named_parameters():
             if name.startswith("bias_ih") and not p.is_meta:
                 nn.init.zeros_(p)
+                # The second gate of either kind decides how much is kept: at first much, so that gradients reach far back
+                # (Jozefowicz et al., 2015).
                 with torch.no_grad():
-                    self.open_gates(p)
+                    p[options.width : 2 * options.width] = 1.0
         self.head = nn.Linear(options.width, sizes.output)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-
-    def open_gates(self, bias: Tensor) -> None:
-        """Set the gates so that at first much is kept, and gradients reach far back (Jozefowicz et al., 2015)."""
-        raise NotImplementedError
 
     def _through(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor, Any]:
         """Features and outputs (B, T, ...), and what the cells keep after them."""

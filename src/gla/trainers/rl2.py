@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gla.encoding.making import encoding_of
-from gla.encoding.tokens import Encoded, token, tokens
+from gla.encoding.tokens import Encoded, nothing, token, tokens
 from gla.environments.vector import stepped
 from gla.models.building import AgentModel
 from gla.options import ConfigError, Count, Fraction, Rate, Steps, Weight
@@ -195,10 +195,8 @@ class Trainer(BaseTrainer):
         frames = encoding.frames(rng.integers(*seeds, n) if encoding.varies else None, n, spec)
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         seen, state, model = encoding.seen(), self.model.sequence.initial_state(n, length), self.model.sequence
-        sizes, eta = encoding.sizes, torch.zeros(n, 1)
-        before = Encoded(
-            torch.zeros(n, 1, sizes.observation), torch.zeros(n, 1, sizes.action), torch.zeros(n, 1), torch.ones(n, 1)
-        )
+        eta = torch.zeros(n, 1)
+        before = nothing(n, encoding.sizes)
         steps: list[tuple[Tensor, ...]] = []
         observation = envs.reset()
         for _ in range(length):
