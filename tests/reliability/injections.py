@@ -176,7 +176,7 @@ class Job:
         self.process = CONTEXT.Process(target=_main, args=(work, folder, self._said, before))
         self.process.start()
 
-    def signal(self, number: signal.Signals) -> bool:
+    def send(self, number: signal.Signals) -> bool:
         """Send a signal, unless the process has ended, which can happen just before this is called."""
         try:
             os.kill(self.process.pid, number)
@@ -283,7 +283,7 @@ def killed(tree: Tree, folder: Path, stage: str, number: signal.Signals, count: 
     while done < count:
         running = Job(work, folder)
         running.process.join(rng.uniform(0, 1.1 * tree.seconds[stage]))
-        alive = running.process.is_alive() and running.signal(number)
+        alive = running.process.is_alive() and running.send(number)
         if status := running.end():
             if not alive:
                 raise RuntimeError(f"{stage} failed by itself, with status {status}: {running.said}")
@@ -339,7 +339,7 @@ def stopped(tree: Tree, folder: Path) -> Path:
         running = Job(_train, folder)
         while running.process.is_alive() and not (folder / "training/agent/checkpoint.pt").exists():
             time.sleep(0.005)
-        running.signal(signal.SIGTERM)
+        running.send(signal.SIGTERM)
         if running.end():
             break
         shutil.rmtree(folder / "agents")
