@@ -7,7 +7,7 @@ store's single files and its learning curves are left out, since the content's h
 
     python docs/publish.py config/config.yaml docs/results
 
-Without a config it makes a published table of verdicts again from the published returns, by the rule as it is now:
+Without a config it makes what rests on the published returns again, by the code as it is now: verdicts, and figures of returns.
 
     python docs/publish.py docs/results
 """
@@ -22,11 +22,16 @@ from typing import Any
 import pandas as pd
 
 from gla.config import file
+from gla.config.figures import Figure
 from gla.config.reading import normalise
+from gla.environments.making import optimal_return
+from gla.figures.drawing import plot, tabulate
+from gla.kinds import made
 from gla.paths import Paths
-from gla.rows import read_rows
+from gla.rows import read_rows, write_rows
 from gla.verdicts import judge
 
+NAMES = ("agent", "environment", "condition", "evaluation")  # of rollouts, which are text
 LONG = ("files", "mean_return", "arrays", "lifetimes")  # of a store's digest, and covered by its content's hash
 
 
@@ -67,10 +72,16 @@ def publish(config: Path, folder: Path) -> None:
         f"{json.dumps(name)}: {json.dumps(body)}" for name, body in made.items()
     )  # one for each, so that a diff names it
     (folder / "provenance.json").write_text(f"{{\n{lines}\n}}\n")
-    names = ("agent", "environment", "condition", "evaluation")
-    table.astype(dict.fromkeys(names, "category")).to_parquet(
+    table.astype(dict.fromkeys(NAMES, "category")).to_parquet(
         folder / "rollouts.parquet", index=False, compression="zstd"
     )
+
+
+def _published(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The config of a published set, in its normal form, and its returns."""
+    (config,) = folder.glob("*.yaml")
+    rollouts = pd.read_parquet(folder / "rollouts.parquet")
+    return normalise(file.read(config)), rollouts.astype(dict.fromkeys(NAMES, str))
 
 
 def _described(body: dict[str, Any], path: Path) -> Path:
@@ -84,21 +95,60 @@ def _described(body: dict[str, Any], path: Path) -> Path:
 
 def judged(folder: Path) -> pd.DataFrame:
     """The table of verdicts of a published set, from its returns and its references' learning curves."""
-    (config,) = folder.glob("*.yaml")
-    rollouts = pd.read_parquet(folder / "rollouts.parquet")
-    rollouts = rollouts.astype(dict.fromkeys(("agent", "environment", "condition", "evaluation"), str))
-    made, evaluations = json.loads((folder / "provenance.json").read_text()), []
+    config, rollouts = _published(folder)
+    known, evaluations = json.loads((folder / "provenance.json").read_text()), []
     with tempfile.TemporaryDirectory() as scratch:
-        for one in Paths(normalise(file.read(config))).judged():
+        for one in Paths(config).judged():
             names = [f"{Path(r).parent.name}-{Path(r).stem}" for r in one["references"]]
-            curves = [_described(made[name], Path(scratch) / f"{name}.json") for name in names]
+            curves = [_described(known[name], Path(scratch) / f"{name}.json") for name in names]
             own = rollouts[rollouts["evaluation"] == one["name"]].drop(columns="evaluation")
             evaluations.append((one | {"references": curves}, own))
         return judge(evaluations)
+
+
+def _file(paths: Paths, evaluation: str, agent: str, seed: int, condition: str) -> str:
+    """Where a row is when it is not published; all runs of a baseline are in one file."""
+    return paths.rollout(evaluation, agent if agent == "baseline" else paths.networks(agent)[seed], condition)
+
+
+def tabled(folder: Path, to: Path) -> list[tuple[Any, Path]]:
+    """Write the table of each published figure of returns into ``to``. Returns the figures' entries and the tables."""
+    config, rollouts = _published(folder)
+    found = []
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = Paths(config, scratch)
+        columns = ("evaluation", "agent", "training_seed", "condition")
+        for path, own in rollouts.groupby(
+            [_file(paths, *row) for row in zip(*map(rollouts.get, columns), strict=True)]
+        ):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            write_rows(own.drop(columns="evaluation"), path)
+        for name, entry in paths.config["figures"].items():
+            if made(Figure, entry).inputs == "rollouts":
+                panels, files = paths.panels(name), iter(paths.drawn(name)["rollouts"])
+                inputs = {
+                    "rollouts": [[next(files) for _ in range(p["rollouts"])] for p in panels],
+                    "optimal": [optimal_return(**p["environment"]) for p in panels],
+                    "tasks": [len(p["environment"]["tasks"]) for p in panels],
+                    "agents": [p["agents"] for p in panels],
+                }
+                tabulate(made(Figure, paths.tabled(name)), inputs, to / f"{name}.csv")
+                found.append((made(Figure, entry), to / f"{name}.csv"))
+    return found
+
+
+def again(folder: Path) -> None:
+    """Write verdicts and figures of returns anew."""
+    judged(folder).to_csv(folder / "verdicts.csv", index=False, float_format="%.6g")
+    with tempfile.TemporaryDirectory() as scratch:
+        for entry, table in tabled(folder, Path(scratch)):
+            plot(entry, table, [table.with_suffix(".png")])
+            for path in (table, table.with_suffix(".png")):
+                shutil.copy(path, folder)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
         publish(Path(sys.argv[1]), Path(sys.argv[2]))
     else:
-        judged(Path(sys.argv[1])).to_csv(Path(sys.argv[1]) / "verdicts.csv", index=False, float_format="%.6g")
+        again(Path(sys.argv[1]))
