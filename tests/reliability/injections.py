@@ -551,8 +551,9 @@ class WrongNumber:
         elif self.stage == "evaluate":
             in_context.run_agent(agent.load("agents/agent"), entry, EVALUATION, "agent", "evaluate faulty agent")
         elif self.stage == "weights":
-            source = LEARNER.model_copy(update={"learning_rate": self.value})
-            collecting.collect(source, GRID, "grid", range(4), "histories/x/0-3/history.zarr", "histories/x/0-3.json")
+            settings = ppo.Options.ppo  # no config may have a step size at which weights overflow
+            ppo.Options.ppo = lambda options: settings(options).model_copy(update={"learning_rate": self.value})
+            collecting.collect(LEARNER, GRID, "grid", range(4), "histories/x/0-3/history.zarr", "histories/x/0-3.json")
         else:
             original = batches.Windows.batch
 
