@@ -37,6 +37,7 @@ def _extend(folder, title):
         re.search(r"`(src/gla/\w+/(?!kinds)\w+\.py)`:\n", section)[1],
         re.search(r"`(src/gla/\w+/kinds\.py)`", section)[1],
     )
+    assert not (folder / path).exists()  # or who follows the page would overwrite a kind that is there
     (folder / path).write_text(_block(title, "python"))
     register(folder / registry, re.search(r"`(\"\w+\": \"gla\.\w+\.\w+\",)`", section)[1])
     return [registry, path]
