@@ -1,24 +1,49 @@
-"""Snakemake without the seconds that it takes to import: a process that has imported it, and PyTorch, and forks for each call.
+"""Snakemake, and the jobs that it starts, without the seconds that each of them takes to import: a process that has imported PyTorch and
+whatever else does not belong to this project, and that forks for each call and each job.
 
-It has imported nothing of gla: a call sees the code of the checkout that it runs in.
+It has imported nothing of gla: a call and its jobs see the code of the checkout that they run in. Jobs are started by a program that
+stands in the place of Python's, so that Snakemake starts them as ever. What kills jobs has to start Snakemake itself.
 """
 
 import contextlib
 import functools
 import json
 import os
+import selectors
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-LIMIT = 600  # seconds, after which a call is killed
+LIMIT = 1200  # seconds, after which a call is killed
+LENGTH = 4  # bytes before a job that say how long it is
+
+# What Snakemake starts for a job: it has the job forked, and ends as the job does. Whatever else is to be run, Python runs.
+CLIENT = """#!{python} -IS
+import os, socket, sys
+if "/.snakemake/scripts/" not in sys.argv[1]:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    job = repr((os.getcwd(), dict(os.environ), sys.argv[1:])).encode()
+    socket.send_fds(server, [len(job).to_bytes({length}, "big")], [0, 1, 2])
+    server.sendall(job)
+    status = int(server.recv(16) or 1)
+if status < 0:
+    os.kill(os.getpid(), -status)
+os._exit(status)
+"""
 
 
 @functools.cache
 def _process() -> subprocess.Popen:
     """The one that forks. It ends when this process does."""
-    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command, one = [sys.executable, __file__], dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    environment = os.environ | one  # as Snakemake has it for a job of one thread
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def snakemake(folder: Path, *arguments: str) -> tuple[str, int]:
@@ -32,7 +57,7 @@ def snakemake(folder: Path, *arguments: str) -> tuple[str, int]:
     return said, status
 
 
-def _call(folder: str, output: str, arguments: list[str]) -> None:
+def _call(client: str, folder: str, output: str, arguments: list[str]) -> None:
     """In a process of its own, which it ends. Modules are found in the folder's src, and in the folder."""
     signal.alarm(LIMIT)
     status = 1
@@ -43,7 +68,7 @@ def _call(folder: str, output: str, arguments: list[str]) -> None:
         os.chdir(folder)
         sys.path[:1] = [f"{folder}/src", folder]  # in the place of this file's folder
         os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
-        sys.argv = ["snakemake", *arguments]
+        sys.argv, sys.executable = ["snakemake", *arguments], client
         try:
             main(arguments)
         except SystemExit as end:
@@ -55,22 +80,97 @@ def _call(folder: str, output: str, arguments: list[str]) -> None:
     os._exit(status)
 
 
+def _job(connection: socket.socket) -> tuple[str, dict[str, str], list[str]]:
+    """A job that is to be done: its folder, its environment and its arguments. Its standard streams take the place of this process's."""
+    length, streams, _, _ = socket.recv_fds(connection, LENGTH, 3)
+    with connection.makefile("rb") as file:
+        job = ast.literal_eval(file.read(int.from_bytes(length, "big")).decode())
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    return job
+
+
+def _do(folder: str, environment: dict[str, str], arguments: list[str]) -> None:
+    """As ``python SCRIPT`` does, in the process that this is called in, which then ends as any other does."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:1] = [str(Path(arguments[0]).parent), *(path for path in paths if path)]
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+def _serve(folder: str) -> socket.socket | None:
+    """Fork for each line of the standard input, which is a call, and for each connection, which is a job. Returns in the process of each
+    job its connection, and when the input ends nothing.
+    """
+    address, client = f"{folder}/jobs", Path(folder) / "python"
+    client.write_text(CLIENT.format(python=sys.executable, address=address, length=LENGTH))
+    client.chmod(0o700)
+    listener, wait = socket.socket(socket.AF_UNIX), selectors.DefaultSelector()
+    listener.bind(address)
+    listener.listen()
+    wait.register(sys.stdin, selectors.EVENT_READ)
+    wait.register(listener, selectors.EVENT_READ)
+
+    def forked(connection: socket.socket | None) -> bool:
+        """Whether this is the new process. The old one answers when that has ended."""
+        if child := os.fork():
+            wait.register(os.pidfd_open(child), selectors.EVENT_READ, (child, connection))
+            return False
+        wait.close()
+        listener.close()
+        return True
+
+    while True:
+        for key, _ in wait.select():
+            if key.data:
+                child, connection = key.data
+                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                wait.unregister(key.fd)
+                os.close(key.fd)
+                if connection is None:
+                    print(status, flush=True)
+                else:
+                    with connection, contextlib.suppress(BrokenPipeError):
+                        connection.sendall(str(status).encode())
+            elif key.fileobj is listener:
+                connection = listener.accept()[0]
+                if forked(connection):
+                    return connection
+            elif line := sys.stdin.readline():
+                if forked(None):
+                    _call(str(client), *json.loads(line))
+            else:
+                return None
+
+
 if __name__ == "__main__":
+    import ast
+    import runpy
     import traceback
 
-    # What it, and the check of a config, import only when they run.
+    # What calls and jobs import only when they run.
     import gymnasium  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import mujoco  # noqa: F401
+    import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
     import requests  # noqa: F401
+    import safetensors.torch  # noqa: F401
+    import scipy.stats  # noqa: F401
     import snakemake.api
-    import snakemake.persistence  # noqa: F401
-    import torch  # noqa: F401
+    import snakemake.persistence
+    import snakemake.script  # noqa: F401
+    import torch.utils.tensorboard  # noqa: F401
+    import zarr  # noqa: F401
     from snakemake.cli import main, parse_args
 
     parse_args([])  # which imports plugins
-
-    for line in sys.stdin:
-        if (child := os.fork()) == 0:
-            _call(*json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    folder = tempfile.mkdtemp()
+    if job := _serve(folder):
+        _do(*_job(job))
+    else:
+        shutil.rmtree(folder)

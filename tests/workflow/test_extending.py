@@ -1,15 +1,13 @@
 """What README.md and docs/extend.md say of extending, done: their own words are the input, and the files that they touch are counted."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 import yaml
 from checkouts import ROOT, SOURCES, copied, register
+from warm import snakemake
 
 TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs/extend.md").read_text()
 
@@ -64,12 +62,8 @@ def _config(folder):
 def _make(folder, raw, target):
     """One result under an edited smoke config."""
     (folder / "config/smoke.yaml").write_text(yaml.safe_dump(raw))
-    command = [sys.executable, "-m", "snakemake", "--configfile", "config/smoke.yaml", "--cores", "2", target]
-    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    output, status = snakemake(folder, "--configfile", "config/smoke.yaml", "--cores", "2", target)
+    assert status == 0, output
 
 
 def _touched(before, folder):
