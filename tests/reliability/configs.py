@@ -13,6 +13,11 @@ from injections import Job, Limited, Outcome, content
 
 from gla.checked import checked
 from gla.config import file
+from gla.labels.kinds import LABELS
+from gla.losses.kinds import LOSSES
+from gla.models.kinds import MODELS
+from gla.sources.kinds import SOURCES
+from gla.windows.kinds import WINDOWS
 
 SMOKE = (Path(__file__).parents[2] / "config/smoke.yaml").read_text()
 SECONDS = 5.0
@@ -85,7 +90,7 @@ EDITS: list[tuple[str, str, str]] = [
     ("gap: 1,", "gap: [2, 1],", "agents.grid_gap1.windows.gap: [2, 1]"),
     ("gap: 1,", "gap: 600000000000,", "agents.grid_gap1.windows.gap: 600000000000"),
     ("standardise: false", "standardise: nope", "datasets.grid.encoding.standardise: 'nope'"),
-    ("labels: later_policy", "labels: both", "agents.projected_max.labels.kind: 'both' (expected one of recorded, later_policy)"),
+    ("labels: later_policy", "labels: both", f"agents.projected_max.labels.kind: 'both' (expected one of {', '.join(LABELS)})"),
     ("eta: return", "eta: returns", "agents.projected_max.eta: 'returns'"),
     ("dataset: grid\n", "dataset: grids\n", "agents.grid_gap1.dataset: 'grids' is not defined"),
     ("    environment: pendulum\n    kind", "    environment: pendulums\n    kind", "sources.pendulum.environment: 'pendulums' is not defined"),
@@ -102,13 +107,13 @@ EDITS: list[tuple[str, str, str]] = [
     ("  results: results/smoke", f"  results: results/{'x' * 256}", "expected results, where results go"),
     ("  results: results/smoke", '  results: "results\\0"', "expected results, where results go"),
     # Of another kind, or of none
-    ("    kind: ppo\n", "    kind: a2c\n", "sources.grid.kind: 'a2c' (expected one of ppo, random)"),
+    ("    kind: ppo\n", "    kind: a2c\n", f"sources.grid.kind: 'a2c' (expected one of {', '.join(SOURCES)})"),
     ("    kind: ppo\n", "    kind: random\n", "sources.grid.update_epochs: unknown key (value 2; expected no such key: it is an option of ppo and"),
-    ("kind: rising_quality", "kind: rising", "agents.projected_max.windows.kind: 'rising' (expected one of across_updates, rising_quality)"),
+    ("kind: rising_quality", "kind: rising", f"agents.projected_max.windows.kind: 'rising' (expected one of {', '.join(WINDOWS)})"),
     ("gap: 1,", "gap: 1, switch: false,", "agents.grid_gap1.windows.switch: unknown key (value False; expected no such key: it is an option of rising"),
-    ("kind: divergence", "kind: likelihood", "agents.projected_max.loss.kind: 'likelihood' (expected one of divergence, action_likelihood)"),
+    ("kind: divergence", "kind: likelihood", f"agents.projected_max.loss.kind: 'likelihood' (expected one of {', '.join(LOSSES)})"),
     ("kind: divergence", "kind: action_likelihood", "agents.projected_max.labels.kind: 'later_policy' gives distribution (expected action for"),
-    ("&tiny {kind: transformer", "&tiny {kind: gpt", "agents.grid_gap1.model.kind: 'gpt' (expected one of transformer, equivariant, lstm"),
+    ("&tiny {kind: transformer", "&tiny {kind: gpt", f"agents.grid_gap1.model.kind: 'gpt' (expected one of {', '.join(MODELS)})"),
     ("&tiny {kind: transformer", "&tiny {kind: lstm", "agents.grid_gap1.model.heads: unknown key (value 2; expected no such key: it is an option of"),
     ("model: *tiny", "model: {kind: equivariant, key_heads: 2}", "agents.projected_max.model.key_heads: unknown key (value 2; expected no such key"),
     ("model: *tiny", "model: 3", "agents.projected_max.model: 3 (expected a mapping with a kind)"),
