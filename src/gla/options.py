@@ -3,6 +3,7 @@
 This module imports nothing of the package, so that each kind (``gla.kinds``) can declare its own options beside its code.
 """
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -58,28 +59,52 @@ def cut(line: str) -> str:
     return line if len(line) <= 800 else f"{line[:400]} ... {line[-300:]}"
 
 
+def _extent(value: Any, known: dict[int, tuple[int, float]], depth: int = 0) -> tuple[int, float]:
+    """How many values there are in one, itself and keys among them, and how deep they are nested: infinitely, in one that holds itself.
+
+    known: of each list and dictionary, by its id, so that what aliases repeat is counted once.
+    """
+    if not isinstance(value, dict | list):
+        return 1, 0
+    if depth > DEEPEST:
+        return 1, math.inf
+    if id(value) not in known:
+        known[id(value)] = 1, math.inf
+        parts, keys = (value.values(), len(value)) if isinstance(value, dict) else (value, 0)
+        of_parts = [_extent(part, known, depth + 1) for part in parts]
+        deepest = max((nested for _, nested in of_parts), default=-1)
+        known[id(value)] = 1 + keys + sum(values for values, _ in of_parts), 1 + deepest
+    return known[id(value)]
+
+
+def _refused(raw: Any, known: dict[int, tuple[int, float]], of: int, what: str) -> ConfigError:
+    """Names the entry that holds most. of: 0 counts values, 1 how deep they are nested."""
+    path: list[str] = []
+    while isinstance(raw, dict) and len(path) < 3:
+        key, raw = max(raw.items(), key=lambda item: _extent(item[1], known)[of])
+        path.append(key_shown(key)[:40])
+    return ConfigError(f"{'.'.join(path) or 'config'}: {what} (expected fewer; do aliases repeat each other?)")
+
+
 def check_values(raw: Any) -> None:
     """Raises ConfigError for a config that is too large or too deep to be one, or holds what no file of results can hold.
 
     YAML's aliases let a few lines stand for billions of values, so that whoever walks them all never ends.
     """
-    left, stack = MOST_VALUES - 1, [("config", raw, 0)]  # the config itself is one
+    known: dict[int, tuple[int, float]] = {}
+    values, nested = _extent(raw, known)
+    if values > MOST_VALUES:
+        raise _refused(raw, known, 0, f"more than {MOST_VALUES} values")
+    if nested > DEEPEST:
+        raise _refused(raw, known, 1, f"nested more than {DEEPEST} deep")
+    stack = [("config", raw)]
     while stack:
-        where, value, depth = stack.pop()
-        # Counted before they are walked: of a bomb's values nearly all are the last, and no more are made than may be.
-        if isinstance(value, dict | list):
-            left -= len(value) * (2 if isinstance(value, dict) else 1)
-        if left < 0 or depth > DEEPEST:
-            found = f"more than {MOST_VALUES} values" if left < 0 else f"nested more than {DEEPEST} deep"
-            entry = ".".join(where.partition("[")[0].split(".")[:3])
-            raise ConfigError(f"{entry}: {found} (expected fewer; do aliases repeat each other?)")
+        where, value = stack.pop()
         if isinstance(value, dict):
-            stack += [
-                (f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v, depth + 1) for key, v in value.items()
-            ]
-            stack += [(where, key, depth) for key in value]
+            stack += [(f"{where}.{key_shown(key)[:40]}".removeprefix("config."), v) for key, v in value.items()]
+            stack += [(where, key) for key in value]
         elif isinstance(value, list):
-            stack += [(f"{where}[{i}]", v, depth + 1) for i, v in enumerate(value)]
+            stack += [(f"{where}[{i}]", v) for i, v in enumerate(value)]
         elif isinstance(value, float) and value != value:
             raise ConfigError(f"{where}: nan (expected a number)")
         elif isinstance(value, int) and value.bit_length() > MOST_BITS:

@@ -786,6 +786,26 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_refused():
     assert line.startswith("environments.grid.kwargs: more than 200000 values")
 
 
+@pytest.mark.parametrize("depth", [0, 31, 40])
+def test_what_repeats_itself_is_counted_wherever_it_is_met_first(depth):
+    """Aliases meet the same list at several depths."""
+    value = ["x"] * 9
+    for _ in range(10):
+        value = [value] * 9
+    deep = value
+    for _ in range(depth):
+        deep = [deep]
+    (line,) = _refused(((*GRID, "kwargs"), {"start": deep, "goal": value}))
+    assert re.match(r"environments\.grid\.kwargs: (nested more than 32 deep|more than 200000 values) \(", line)
+
+
+def test_a_list_that_holds_itself_is_refused():
+    value = [1]
+    value.append(value)
+    (line,) = _refused(((*GRID, "kwargs"), {"start": value}))
+    assert line == "environments.grid.kwargs: nested more than 32 deep (expected fewer; do aliases repeat each other?)"
+
+
 def test_a_long_value_is_cut():
     (line,) = _refused((("colour",), ["x" * 5000]))
     assert line.startswith("colour: unknown key") and len(line) < 400
