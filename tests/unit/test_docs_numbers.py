@@ -290,17 +290,19 @@ def test_published_verdicts_are_those_of_the_published_returns(path):
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(again)), pd.read_csv(path.parent / "verdicts.csv"), rtol=1e-4)
 
 
-SETS = [pytest.param(p.parent, id=p.parent.name) for p in sorted(RESULTS.rglob("rollouts.parquet"))]
-
-
 @pytest.mark.parametrize(
-    "folder", [s if s.values[0] == RESULTS else pytest.param(*s.values, id=s.id, marks=pytest.mark.slow) for s in SETS]
+    "path",
+    [
+        p if p.parent == RESULTS else pytest.param(p, marks=pytest.mark.slow)
+        for p in sorted(RESULTS.rglob("rollouts.parquet"))
+    ],
+    ids=lambda p: p.parent.name,
 )
-def test_published_figures_show_the_published_returns(folder, tmp_path):
-    drawn = publish.tabled(folder, tmp_path)
+def test_published_figures_show_the_published_returns(path, tmp_path):
+    drawn = publish.tabled(path.parent, tmp_path)
     assert drawn
     for _, table in drawn:
-        pd.testing.assert_frame_equal(pd.read_csv(table), pd.read_csv(folder / table.name), rtol=1e-6)
+        pd.testing.assert_frame_equal(pd.read_csv(table), pd.read_csv(path.parent / table.name), rtol=1e-6)
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("rollouts.parquet")), ids=lambda p: p.parent.name)
