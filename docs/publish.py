@@ -24,8 +24,8 @@ import pandas as pd
 from gla.config import file
 from gla.config.figures import Figure
 from gla.config.reading import normalise
-from gla.environments.making import optimal_return
 from gla.figures.drawing import plot, tabulate
+from gla.figures.gathering import gather
 from gla.kinds import made
 from gla.paths import Paths
 from gla.rows import read_rows, write_rows
@@ -125,13 +125,7 @@ def tabled(folder: Path, to: Path) -> list[tuple[Any, Path]]:
             write_rows(own.drop(columns="evaluation"), path)
         for name, entry in paths.config["figures"].items():
             if made(Figure, entry).inputs == "rollouts":
-                panels, files = paths.panels(name), iter(paths.drawn(name)["rollouts"])
-                inputs = {
-                    "rollouts": [[next(files) for _ in range(p["rollouts"])] for p in panels],
-                    "optimal": [optimal_return(**p["environment"]) for p in panels],
-                    "tasks": [len(p["environment"]["tasks"]) for p in panels],
-                    "agents": [p["agents"] for p in panels],
-                }
+                inputs = gather(paths.panels(name), paths.drawn(name)["rollouts"])
                 tabulate(made(Figure, paths.tabled(name)), inputs, to / f"{name}.csv")
                 found.append((made(Figure, entry), to / f"{name}.csv"))
     return found
