@@ -146,7 +146,10 @@ class Trainer(BaseTrainer):
         value = nn.Linear(config.model.width, 1)
         nn.init.zeros_(value.weight)
         nn.init.zeros_(value.bias)
-        self.module = nn.ModuleDict({"model": self.model, "value": value}).to(own.device)
+        self.module = nn.ModuleDict({"model": self.model, "value": value})
+        # Values are learned in units of the first lifetimes' returns: squared errors of large returns would fill the clipped gradient.
+        self.module.register_buffer("returns", torch.tensor([0.0, 1.0]))  # their mean and standard deviation
+        self.module.to(own.device)
         self.environments = dict(zip(summary["sources"], environments, strict=True))
         self.frame = frame
         self.prepare(config, own)
@@ -220,7 +223,7 @@ class Trainer(BaseTrainer):
         return Lifetimes(whole, action, chance, paid, frames.a.expand(n, -1, -1))
 
     def _outputs(self, part: Lifetimes) -> tuple[Tensor, Tensor, Tensor]:
-        """Means or logits, and log-deviations, (B, T, a); and values (B, T)."""
+        """Means or logits, and log-deviations, (B, T, a); and values (B, T), in units of ``returns``."""
         features, output = self.model(part.tokens)
         mean, log_std = self.encoding.distribution(output, part.frame)
         return mean, log_std, self.module["value"](features.float()).squeeze(-1)
@@ -228,6 +231,9 @@ class Trainer(BaseTrainer):
     def advance(self) -> None:
         rate, found = self.set_rate(), [self._on_device(x) for x in self._act("train", self.step)]
         reward = float(torch.cat([x.reward for x in found]).mean())
+        if self.step == 0:
+            ahead = torch.cat([advantages(x.reward, torch.zeros_like(x.reward), self.options.discount, 1.0).flatten() for x in found])
+            self.module.returns.copy_(torch.stack([ahead.mean(), ahead.std().clamp_min(1e-3)]))
         self.module.train()
         learned = [self._learn(lifetimes, i, len(found)) for i, lifetimes in enumerate(found)]
         self.note({"train_loss": -reward, **pd.DataFrame(learned).mean().to_dict(), "learning_rate": rate})
@@ -239,13 +245,13 @@ class Trainer(BaseTrainer):
     def _learn(self, found: Lifetimes, source: int, sources: int) -> dict[str, float]:
         """Take ``epochs`` times ``minibatches`` optimiser steps on the lifetimes of one source."""
         o, rows = self.options, []
-        discrete = found.action.dim() == 2
+        discrete, (mean_return, scale) = found.action.dim() == 2, self.module.returns
         with torch.no_grad():
-            value = torch.cat([
+            value = mean_return + scale * torch.cat([
                 self._outputs(found.part(i))[2] for i in torch.arange(len(found.reward)).chunk(o.minibatches)
             ])  # fmt: skip
         advantage = advantages(found.reward, value, o.discount, o.trace)
-        wanted = advantage + value
+        wanted = (advantage + value - mean_return) / scale
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         generator = torch.Generator().manual_seed((self.step * sources + source) % 2**62)
         for _ in range(o.epochs):
