@@ -166,7 +166,7 @@ def test_scores_tell_each_task_and_how_many_are_lost(tmp_path):
     entry = _figure("scores", panels=[{"evaluation": "room", "labels": ["AD"]}], episodes=2)
     found = scores.table(entry, [paths], [1.0], [2], [{"a": {"model": "lstm"}}])
     whole = found[found["task"].isna()].set_index("condition")
-    assert whole.loc["agent", ["method", "model", "mean", "failed_tasks", "tasks", "training_seeds", "seeds", "optimum"]].tolist() == [
+    assert whole.loc["agent", ["method", "model", "mean", "failed_goals", "tasks", "training_seeds", "seeds", "optimum"]].tolist() == [
         "AD", "lstm", 0.625, 0.25, 2, 2, 4, 1,
     ]  # fmt: skip
     assert whole.loc["random", "mean"] == 0.5 and set(whole.index) == {"agent", "random"}

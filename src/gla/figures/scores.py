@@ -13,7 +13,7 @@ from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
 
 COLUMNS = (
-    "panel", "row", "evaluation", "agent", "method", "model", "condition", "task", "mean", "low", "high", "optimum", "failed_tasks", "tasks",
+    "panel", "row", "evaluation", "agent", "method", "model", "condition", "task", "mean", "low", "high", "optimum", "failed_goals", "tasks",
     "training_seeds", "seeds",
 )  # fmt: skip
 
@@ -48,7 +48,7 @@ def table(
 ) -> pd.DataFrame:
     """A row of all tasks for each agent, with task empty, and one for each task, without an interval.
 
-    rollouts, optimal, tasks: as for figures of kind in_context. agents: the kind of each one's model, by panel. failed_tasks: the share of networks and tasks that are failed. Baselines
+    rollouts, optimal, tasks: as for figures of kind in_context. agents: the kind of each one's model, by panel. failed_goals: the share of networks and tasks that are failed. Baselines
     that do not change, and the optimum, have one row.
     """
     rows = []
