@@ -65,10 +65,18 @@ def _imports(tree: ast.Module) -> list[str]:
     return sorted(name for name in found if path_of(name))
 
 
+def _text(node: Any) -> str:
+    """A tree as text. What is empty is left out, since versions of Python differ in the fields that they have (type parameters, say)."""
+    if isinstance(node, ast.AST):
+        fields = (f"{name}={_text(value)}" for name, value in ast.iter_fields(node) if value is not None and value != [])
+        return f"{type(node).__name__}({','.join(fields)})"
+    return f"[{','.join(map(_text, node))}]" if isinstance(node, list) else repr(node)
+
+
 def _scanned(path: Path) -> list[Any]:
     """The hash of a file's syntax tree, and what it imports of the package."""
     tree = _tree(path)
-    return [hashlib.sha256(ast.dump(tree).encode()).hexdigest(), _imports(tree)]
+    return [hashlib.sha256(_text(tree).encode()).hexdigest(), _imports(tree)]
 
 
 def scan() -> dict[str, list[Any]]:

@@ -358,3 +358,20 @@ def test_a_changed_row_of_a_table_changes_exactly_the_stages_that_use_it(
     after = _stages(smoke, trees)
     changed = {stage for stage in before if after[stage] != before[stage]}
     assert changed == {stage for stage in before if any(fnmatch(stage, pattern) for pattern in stages)}
+
+
+def test_another_version_of_python_is_no_other_code(package, monkeypatch):
+    before, parse = code.scan(), ast.parse
+
+    def later(text):
+        tree = parse(text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):  # as since Python 3.12, or until then
+                if hasattr(node, "type_params"):
+                    del node.type_params
+                else:
+                    node._fields, node.type_params = (*node._fields, "type_params"), []
+        return tree
+
+    monkeypatch.setattr(code.ast, "parse", later)
+    assert code.scan() == before
