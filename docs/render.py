@@ -103,6 +103,34 @@ def curve(name: str, figure: str, evaluation: str, agent: str, condition: str) -
     return [Point(_whole(one.x), one.mean, one.low, one.high, int(one.seeds)) for one in points.itertuples(index=False)]
 
 
+def score(name: str, evaluation: str, agent: str, figure: str = "table") -> dict:
+    """The row of a set's figure of kind ``scores`` that is about all tasks of an agent in an evaluation."""
+    found = [one for one in _scores(name, figure) if (one["evaluation"], one["agent"]) == (evaluation, agent)]
+    if not found:
+        raise ValueError(f"{_folder(name) / figure}.csv: no row of agent {agent!r} in evaluation {evaluation!r}")
+    return found[0]
+
+
+def _scores(name: str, figure: str) -> list[dict]:
+    table = pd.read_csv(_folder(name) / f"{figure}.csv")
+    own = table[table["task"].isna() & (table["condition"] == "agent")]
+    return [{column: _value(column, x) for column, x in one.items()} for one in own.to_dict("records")]
+
+
+def scores(name: str, figure: str = "table") -> str:
+    """The Markdown table of a figure of kind ``scores``."""
+    cells: dict[str, Callable[[Mapping], str]] = {
+        "world": lambda one: one["row"],
+        "method": lambda one: one["method"],
+        "return, last episodes [95 %]": lambda one: interval({**one, "mean_low": one["low"], "mean_high": one["high"]}, "mean"),
+        "best possible": lambda one: _shown(one, "optimum"),
+        "failed goals": lambda one: "" if _missing(one["failed_goals"]) else percent(one["failed_goals"]),
+        "networks": lambda one: _shown(one, "training_seeds"),
+    }
+    lines = [list(cells), ["---"] * len(cells), *([cell(one) for cell in cells.values()] for one in _scores(name, figure))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def calm(row: Mapping) -> float:
     """What an agent gets that does nothing of use: the better of zero action and random actions."""
     return max((row[c] for c in CALM if not _missing(row.get(c))), default=math.nan)
@@ -232,7 +260,7 @@ def environment() -> Environment:
         undefined=StrictUndefined, finalize=_checked, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     shown = (number, percent, words, span, interval, verdicts)
-    functions = (frame, config, provenance, rows, row, curve, calm, benchmark, *shown)
+    functions = (frame, config, provenance, rows, row, score, scores, curve, calm, benchmark, *shown)
     made.globals |= {function.__name__: function for function in functions}
     return made
 
