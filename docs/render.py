@@ -118,16 +118,25 @@ def _scores(name: str, figure: str) -> list[dict]:
 
 
 def scores(name: str, figure: str = "table") -> str:
-    """The Markdown table of a figure of kind ``scores``."""
-    cells: dict[str, Callable[[Mapping], str]] = {
-        "world": lambda one: one["row"],
-        "method": lambda one: one["method"],
-        "return, last episodes [95 %]": lambda one: interval({**one, "mean_low": one["low"], "mean_high": one["high"]}, "mean"),
-        "best possible": lambda one: _shown(one, "optimum"),
-        "failed goals": lambda one: "" if _missing(one["failed_goals"]) else percent(one["failed_goals"]),
-        "networks": lambda one: _shown(one, "training_seeds"),
-    }
-    lines = [list(cells), ["---"] * len(cells), *([cell(one) for cell in cells.values()] for one in _scores(name, figure))]
+    """The Markdown table of a figure of kind ``scores``, beside what others have published (docs/published.csv)."""
+    others = pd.read_csv(DOCS / "published.csv").set_index(["row", "method"])["published"].to_dict()
+
+    def shown(one: Mapping) -> list[str]:
+        mean = interval({**one, "mean_low": one["low"], "mean_high": one["high"]}, "mean")
+        failed = "" if _missing(one["failed_goals"]) else percent(one["failed_goals"])
+        published = _shown({"published": others.get((one["row"], one["method"].partition(" (")[0]))}, "published")
+        return [
+            one["row"],
+            one["method"],
+            mean,
+            _shown(one, "optimum"),
+            failed,
+            _shown(one, "training_seeds"),
+            published,
+        ]
+
+    head = ["world", "method", "return, last episodes [95 %]", "best possible", "failed goals", "networks", "published"]
+    lines = [head, ["---"] * len(head), *map(shown, _scores(name, figure))]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

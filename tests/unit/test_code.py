@@ -373,5 +373,7 @@ def test_another_version_of_python_is_no_other_code(package, monkeypatch):
                     node._fields, node.type_params = (*node._fields, "type_params"), []
         return tree
 
-    monkeypatch.setattr(code.ast, "parse", later)
-    assert code.scan() == before
+    with monkeypatch.context() as during:  # pytest parses too
+        during.setattr(ast, "parse", later)
+        after = code.scan()
+    assert after == before
