@@ -68,7 +68,9 @@ def _imports(tree: ast.Module) -> list[str]:
 def _text(node: Any) -> str:
     """A tree as text. What is empty is left out, since versions of Python differ in the fields that they have (type parameters, say)."""
     if isinstance(node, ast.AST):
-        fields = (f"{name}={_text(value)}" for name, value in ast.iter_fields(node) if value is not None and value != [])
+        fields = (
+            f"{name}={_text(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []
+        )
         return f"{type(node).__name__}({','.join(fields)})"
     return f"[{','.join(map(_text, node))}]" if isinstance(node, list) else repr(node)
 

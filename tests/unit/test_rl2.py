@@ -160,3 +160,18 @@ def test_options_that_belong_to_histories_are_refused():
             load(raw | {"agents": {"a": agent}})
         assert expected in str(caught.value)
     assert load(raw | {"agents": {"a": {"dataset": "d", "training": "rl2"}}}).agents["a"].training == rl2.Options()
+
+
+def test_values_are_learned_in_units_of_the_first_returns(manifest):
+    with processes("cpu") as own:
+        trainer = Trainer(CONFIG, *read_manifest(*manifest), [BANDIT], own, None)
+    trainer.open()
+    reward = next(trainer._act("train", 0)).reward
+    trainer.advance()
+    weight = CONFIG.training.discount ** torch.arange(reward.shape[1])
+    ahead = torch.stack([(reward[:, t:] * weight[: reward.shape[1] - t]).sum(1) for t in range(reward.shape[1])], 1)
+    torch.testing.assert_close(trainer.module.returns, torch.stack([ahead.mean(), ahead.std()]))
+    units = trainer.module.returns.clone()
+    trainer.advance()
+    assert torch.equal(trainer.module.returns, units)  # of the first lifetimes, and so the same after a restart
+    assert "returns" in trainer.state()["module"]

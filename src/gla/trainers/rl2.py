@@ -232,7 +232,10 @@ class Trainer(BaseTrainer):
         rate, found = self.set_rate(), [self._on_device(x) for x in self._act("train", self.step)]
         reward = float(torch.cat([x.reward for x in found]).mean())
         if self.step == 0:
-            ahead = torch.cat([advantages(x.reward, torch.zeros_like(x.reward), self.options.discount, 1.0).flatten() for x in found])
+            rewards = torch.cat([x.reward for x in found])
+            ahead = advantages(
+                rewards, torch.zeros_like(rewards), self.options.discount, 1.0
+            )  # without values these are the returns
             self.module.returns.copy_(torch.stack([ahead.mean(), ahead.std().clamp_min(1e-3)]))
         self.module.train()
         learned = [self._learn(lifetimes, i, len(found)) for i, lifetimes in enumerate(found)]
