@@ -197,10 +197,11 @@ class Paths:
         }
 
     def tabled(self, figure: str) -> dict[str, Any]:
-        """What of a figure decides its numbers: of each panel the evaluation and the agents, and not what they are called."""
+        """What of a figure decides its table: of each panel the evaluation and the agents, and what they are called where it says so."""
         entry = without(self.config["figures"][figure], "style")
+        told = ("evaluation", "agents", *(("title", "labels") if entry["kind"] == "scores" else ()))
         if "panels" in entry:
-            entry["panels"] = [{"evaluation": p["evaluation"], "agents": p["agents"]} for p in entry["panels"]]
+            entry["panels"] = [{key: p[key] for key in told} for p in entry["panels"]]
         return entry
 
     def panels(self, figure: str) -> list[dict[str, Any]]:
