@@ -10,6 +10,7 @@ from typing import Any
 
 from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import that_read
+from gla.figures.kinds import NAMING
 from gla.networks import network
 from gla.sources.kinds import SOURCES
 from gla.trainers.kinds import ACTING
@@ -199,7 +200,7 @@ class Paths:
     def tabled(self, figure: str) -> dict[str, Any]:
         """What of a figure decides its table: of each panel the evaluation and the agents, and what they are called where it says so."""
         entry = without(self.config["figures"][figure], "style")
-        told = ("evaluation", "agents", *(("title", "labels") if entry["kind"] == "scores" else ()))
+        told = ("evaluation", "agents", *(("title", "labels") if entry["kind"] in NAMING else ()))
         if "panels" in entry:
             entry["panels"] = [{key: p[key] for key in told} for p in entry["panels"]]
         return entry

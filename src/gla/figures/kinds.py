@@ -12,3 +12,4 @@ FIGURES = Kinds(
         "training": "gla.figures.training",
     },
 )
+NAMING = ("scores",)  # whose tables say what panels and agents are called, and not their legends alone
