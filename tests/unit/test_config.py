@@ -18,6 +18,7 @@ from gla.config.reading import load, normalise
 from gla.config.whole import NOUNS
 from gla.models.kinds import MODELS
 from gla.options import ConfigError, Options
+from gla.paths import Paths
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
@@ -888,3 +889,15 @@ def test_a_range_of_tasks_stands_for_its_list():
     for wrong in ({"task": [5, 3]}, {"task": 5}, {"task": [0, 1], "other": [0, 1]}):
         with pytest.raises(ValueError, match="empty range|list"):
             Environment.model_validate(entry | {"tasks": wrong})
+
+
+def test_what_panels_and_agents_are_called_decides_the_tables_that_say_so():
+    raw = _smoke()
+    panel = {"evaluation": "grid", "agents": ["grid_gap1"], "labels": ["AD"], "title": "a grid"}
+    raw["figures"] = {
+        "table": {"kind": "scores", "panels": [panel]},
+        "curve": {"kind": "in_context", "panels": [panel]},
+    }
+    paths = Paths(normalise(raw))
+    assert paths.tabled("table")["panels"] == [panel]
+    assert paths.tabled("curve")["panels"] == [{"evaluation": "grid", "agents": ["grid_gap1"]}]

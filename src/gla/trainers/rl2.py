@@ -233,9 +233,8 @@ class Trainer(BaseTrainer):
         reward = float(torch.cat([x.reward for x in found]).mean())
         if self.step == 0:
             rewards = torch.cat([x.reward for x in found])
-            ahead = advantages(
-                rewards, torch.zeros_like(rewards), self.options.discount, 1.0
-            )  # without values these are the returns
+            # Without values and with lambda 1, advantages are the returns.
+            ahead = advantages(rewards, torch.zeros_like(rewards), self.options.discount, 1.0)
             self.module.returns.copy_(torch.stack([ahead.mean(), ahead.std().clamp_min(1e-3)]))
         self.module.train()
         learned = [self._learn(lifetimes, i, len(found)) for i, lifetimes in enumerate(found)]
