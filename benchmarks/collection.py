@@ -1,4 +1,4 @@
-"""How fast are histories collected, beside what a user would otherwise run?
+"""How fast are histories collected, compared with the usual alternatives?
 
 All have the same hyper-parameters (CleanRL's: 10 epochs of 32 minibatches, 8 streams of 128 steps, 64-64 tanh
 networks) and all cores: ours one block of lifetimes a core, as jobs of the workflow, the others one lifetime a

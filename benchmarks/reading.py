@@ -1,4 +1,4 @@
-"""Reading: random windows of 1,024 steps from histories that memory has no room for, beside the same from memory.
+"""Reading: random windows of 1,024 steps from histories that do not fit into memory, compared with the same from memory.
 
 A store of random histories, 240 bytes a step, is mapped from files as training does where histories do not fit
 (gla.windows). Before each draw all of its pages are dropped from this process and from the page cache, outside of the

@@ -1,4 +1,4 @@
-"""Stepping tabular worlds: thousands side by side as arrays, beside Gymnasium's vector environment of the same worlds one at a time.
+"""Stepping tabular worlds: thousands side by side as arrays, compared with Gymnasium's vector environment.
 
 Steps per second of one process, uniform actions, episodes' ends and resets included. Writes rows of docs/benchmarks.csv.
 

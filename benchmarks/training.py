@@ -1,4 +1,4 @@
-"""Training beside a plain loop that is given its batches, on the CPU and, where there is one, on a GPU.
+"""Training, compared with a plain loop that is given its batches, on the CPU and, where there is one, on a GPU.
 
 Ours is the trainer as `train` runs it: histories on disk, windows drawn and projected for each step, the model, both
 predictors, the optimisers and the metrics. The peer is what a nanoGPT-like script does: a float32 decoder of the same

@@ -1,7 +1,7 @@
 """Faults, injected into the real thing, and what came of them.
 
-Every item of ``ITEMS`` injects a number of faults and returns an ``Outcome``; the tests beside this
-file assert on a few of each, and
+Every item of ``ITEMS`` injects a number of faults and returns an ``Outcome``. The tests in this folder
+assert on a few of each, and
 
     python tests/reliability/injections.py
 
@@ -73,8 +73,8 @@ CONTEXT.set_forkserver_preload(
 
 
 class Outcome(NamedTuple):
-    """injected: faults. noticed: those that the project told of, by name or by a failed job. lost: results that
-    ended other than undisturbed ones, or that were finished before the fault and harmed by it."""
+    """injected: faults. noticed: those that the project reported, by name or by a failed job. lost: results that
+    differ from an undisturbed run's, and finished files that were damaged."""
 
     injected: int
     noticed: int
