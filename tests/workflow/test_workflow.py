@@ -422,6 +422,13 @@ LINES = {
 }
 
 
+def test_contributing_lists_the_file_and_the_line_of_each_kind():
+    rows = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    for noun, line in LINES.items():
+        (path,) = (ADDED / noun).glob("*.py")
+        assert any(f"`{noun}/{path.name}`" in row and f"`{line}`" in row for row in rows), noun
+
+
 @pytest.fixture(scope="module")
 def extended(smoke, tmp_path_factory):
     """A copy of the finished run, with a file more of each kind."""
