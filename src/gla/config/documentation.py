@@ -36,18 +36,18 @@ _INTRODUCTION = """# The configuration
 results follow the names of the entries: `results/histories/{source}/`, `results/manifests/{dataset}.json`,
 `results/agents/{agent}/`, `results/rollouts/{evaluation}/{agent}/`, `results/figures/{figure}.pdf`.
 
-Six nouns refer to each other by name. An **environment** says where one acts and which tasks there are. A **source** says who
-acted there and what was written down. A **dataset** is a list of sources and an encoding. An **agent** is a model that is
-trained on a dataset, with windows, labels and a loss. An **evaluation** runs agents and baselines in an environment. A
-**figure** draws evaluations, sources or agents. A new study is a new entry, and a changed entry rebuilds what depends on it and
-nothing else.
+Six nouns refer to each other by name. An **environment** is a world and its tasks. A **source** is a learner that acts in an
+environment and writes its history. A **dataset** is a list of sources and an encoding. An **agent** is a model that is trained on a
+dataset, with windows, labels and a loss. An **evaluation** runs agents and baselines in an environment. A **figure** draws
+evaluations, sources or agents. A new study is a new entry. A changed entry rebuilds only the results that depend on it.
 
-Sources, encodings, windows, labels, losses, models and figures come in kinds, each with options of its own. `kind` names the
-kind, and may be left out where the table of a kind says that it is the default. `model: lstm` is short for `model: {kind: lstm}`.
+Sources, encodings, windows, labels, losses, models, trainers and figures come in kinds, and each kind has its own options. `kind`
+names the kind. It may be left out where the table of a kind says that it is the default. `model: lstm` is short for
+`model: {kind: lstm}`.
 
-Numbers such as `3.0e-4` need their point: YAML reads `3e-4` as text, and the config is refused. So are keys that occur twice,
-dates, and whatever else YAML makes of text without quotes. Merged keys (`<<: *other`) may be overridden. This file and
-`workflow/schemas/config.schema.json` are written by `python -m gla.config.documentation`.
+Numbers such as `3.0e-4` need their point: YAML reads `3e-4` as text, and the config is refused. Keys that occur twice, dates, and
+other text without quotes that YAML does not read as text are refused too. Merged keys (`<<: *other`) may be overridden. This file
+and `workflow/schemas/config.schema.json` are written by `python -m gla.config.documentation`.
 """
 
 

@@ -2,11 +2,16 @@
 
 One file for each kind (``gla.figures.kinds``). It holds ``Options``, a subclass of ``gla.figures.panels.FigureOptions``, and::
 
-    table(entry, inputs) -> DataFrame     the numbers that are drawn
+    table(entry, ...) -> DataFrame        the numbers that are drawn
     draw(entry, table) -> Figure          draws them and nothing else, so that a change of style needs no rollouts
-    COLUMNS                               of the table
+    COLUMNS                               the names of the table's columns
 
-Which inputs a table is made from, the class variable ``inputs`` of the options says: ``digests`` of the sources that it names,
-``by_position`` of the agents, or ``rollouts``, ``optimal``, ``tasks`` and ``agents`` of the panels. A table that lacks one of
-COLUMNS, or holds something else than numbers in one that is not in ``NAMES``, is not drawn.
+The class variable ``inputs`` of the options decides the further arguments of ``table``::
+
+    inputs = "digests"        table(entry, digests): paths of the digests of the sources that the entry names
+    inputs = "by_position"    table(entry, by_position): paths of the losses by position of the agents that the entry names
+    inputs = "rollouts"       table(entry, rollouts, optimal, tasks, agents), each a list with an element for every panel: the paths of
+                              its rollouts, the best possible return or None, the number of tasks, and facts about its agents by name
+
+A table that lacks one of COLUMNS is not drawn, nor is one with text in a column that is not in ``gla.figures.drawing.NAMES``.
 """
