@@ -132,7 +132,7 @@ def tabled(folder: Path, to: Path) -> list[tuple[Any, Path]]:
 
 
 def again(folder: Path) -> None:
-    """Write verdicts and figures of returns anew."""
+    """Write verdicts and figures of returns again."""
     judged(folder).to_csv(folder / "verdicts.csv", index=False, float_format="%.6g")
     with tempfile.TemporaryDirectory() as scratch:
         for entry, table in tabled(folder, Path(scratch)):

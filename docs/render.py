@@ -5,7 +5,7 @@
 
 The templates are Jinja's, with delimiters that Markdown, YAML and Python leave alone: ``[[ expression ]]``,
 ``[% statement %]`` and ``[# comment #]``. A name that is not defined is an error, and so is a value that is missing.
-They may call, beside what Jinja has itself, the public functions of this module, from ``frame`` to ``verdicts``. A *set* is
+They may call the public functions of this module, from ``frame`` to ``verdicts``, besides Jinja's own. A *set* is
 what one config gave: ``default`` lies in docs/results, and any other, as ``broad``, in the folder of its name below.
 
     [[ number(row("default", "swimmer", "point_mass").last) ]]                        one value
@@ -58,7 +58,7 @@ def frame(path: str) -> pd.DataFrame:
 
 
 def config(name: str) -> dict:
-    """The config that a set was made with, as it stands beside its tables: what an entry leaves out is not there."""
+    """The config that a set was made with, as it lies next to its tables. Keys that an entry leaves out are not in it."""
     (path,) = _folder(name).glob("*.yaml")
     return yaml.safe_load(path.read_text())
 
@@ -118,7 +118,7 @@ def _scores(name: str, figure: str) -> list[dict]:
 
 
 def scores(name: str, figure: str = "table") -> str:
-    """The Markdown table of a figure of kind ``scores``, beside what others have published (docs/published.csv)."""
+    """The Markdown table of a figure of kind ``scores``, with published numbers of others (docs/published.csv)."""
     others = pd.read_csv(DOCS / "published.csv").set_index(["row", "method"])["published"].to_dict()
 
     def shown(one: Mapping) -> list[str]:
@@ -221,7 +221,7 @@ def _whole(x: float) -> float:
 
 
 # Tables that an earlier version wrote lack some of the columns below. Where one is absent a cell stays empty, as
-# where its value is missing, so that the pages can be written from them until they are made anew.
+# where its value is missing, so that the pages can be written from them until the tables are made again.
 
 
 def _shown(row: Mapping, *names: str, between: str = " ") -> str:
