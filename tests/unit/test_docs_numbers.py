@@ -306,6 +306,15 @@ def test_published_figures_show_the_published_returns(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.rglob("rollouts.parquet")), ids=lambda p: p.parent.name)
+def test_make_publishes_every_set(path):
+    (config,) = path.parent.glob("*.yaml")
+    results = yaml.safe_load(config.read_text()).get("pathvars", {}).get("results", "results")
+    folder = path.parent.relative_to(ROOT).as_posix()
+    line = f"$(call publish,{results},{folder},config/{config.name})"
+    assert line in (ROOT / "Makefile").read_text(), f"make docs-results does not write {folder} (expected {line})"
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.rglob("rollouts.parquet")), ids=lambda p: p.parent.name)
 def test_published_provenance_is_of_what_the_config_names(path):
     (config,) = path.parent.glob("*.yaml")
     raw = yaml.safe_load(config.read_text())
