@@ -17,7 +17,7 @@ import pandas as pd
 
 from gla import agent
 from gla.conditions.kinds import runner
-from gla.conditions.roles import of_role
+from gla.conditions.roles import IN_CONTEXT, of_role, usual
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.config.reading import check
@@ -77,7 +77,7 @@ class Agent(agent.Agent):
         env: EnvLike,
         episodes: int | None = None,
         seeds: int = 16,
-        conditions: Sequence[str] = ("agent",),
+        conditions: Sequence[str] = tuple(usual(IN_CONTEXT)),
         kwargs: dict[str, Any] | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
@@ -85,7 +85,7 @@ class Agent(agent.Agent):
 
         env: an id, an environment, or a function that makes one (see ``env_id``). episodes: of each
         seed, 20 unless ``env_steps`` are given. conditions: those of an evaluation, or ``random`` and
-        ``zero_action``. kwargs: of ``gymnasium.make``. settings: any further key of an evaluation
+        ``zero_action``; the controls tell whether it is rewards that it learns from. kwargs: of ``gymnasium.make``. settings: any further key of an evaluation
         (config/README.md). Raises ConfigError and UnsupportedEnvironment in one sentence.
         """
         if episodes is None and settings.get("env_steps") is None:

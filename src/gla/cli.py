@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 from gla import progress, watchdog
+from gla.conditions.roles import IN_CONTEXT, of_role, usual
 
 EXAMPLES = {
     None: """examples:
@@ -111,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--seed", type=int, default=0, help="of environments, projections and noise (default: %(default)s)")
     c.add_argument("--temperature", type=float, default=1.0, help="scale of the action noise (default: %(default)s)")
     c.add_argument(
-        "--conditions", nargs="+", default=["agent", "rewards_hidden", "rewards_shuffled", "random", "zero_action"], metavar="CONDITION",
+        "--conditions", nargs="+", default=[*usual(IN_CONTEXT), *of_role("calm")], metavar="CONDITION",
         help="curves to compare (default: %(default)s)",
     )  # fmt: skip
     c.add_argument("--rows", metavar="CSV", help="write a row for each condition, seed and episode")

@@ -35,16 +35,17 @@ from gla.conditions.roles import of_role
 from gla.files import atomic, read_description
 from gla.references import Curve
 from gla.rows import read_evaluation
-from gla.statistics import bootstrap_interval, crossed_mean, crossed_test, holm, iqm, resampled, seeds_interval
+from gla.statistics import crossed_mean, crossed_test, holm, iqm, resampled, seeds_interval
 
 CONTROLS, ABLATIONS, CALM, ONLINE = of_role("control"), of_role("ablation"), of_role("calm"), of_role("online")
+LEARNING = (*ONLINE, *of_role("history"))  # baselines that change as they act
 ENDS = (*of_role("reference"), *of_role("source"))  # what a score of 1 stands for: the first of them that was run
 LEVEL = 0.025
 RESAMPLES = 2000
 COLUMNS = (
     "agent", "environment", "evaluation", "split", "verdict", "verdict_v1", "p_value", "p_holm", "first_episode", "first", "last",
     "last_low", "last_high", "gain", "gain_low", "gain_high", "control_gain", "control_last", "controls_harmed", "excess_low",
-    *ABLATIONS, *CALM, *ONLINE, *of_role("source", "reference"), "best_online", "best_online_last", "beats_online",
+    *ABLATIONS, *CALM, *LEARNING, *of_role("source", "reference"), "best_online", "best_online_last", "beats_online",
     "beats_online_low", "beats_online_high", "normalised_score", "score_low", "score_high", "score_above_calm",
     "score_above_calm_low", "score_above_calm_high", "below_zero_action", "data_efficiency", "training_seeds", "seeds",
     "fewest_episodes", "seeds_by_condition",
@@ -121,13 +122,34 @@ def verdict(p_holm: float, p_improves: float, controls_harmed: int, controls: in
 
 
 def normalised(last: np.ndarray, random: np.ndarray, best: np.ndarray, tasks: int) -> np.ndarray:
-    """(x - random) / (PPO's end - random) of (R, S) returns, the references averaged over the seeds of each task."""
+    """(x - random) / (reference - random) of (..., R, S) returns; the two references (..., R', S) are averaged over each task.
+
+    Seed s has task s % tasks. NaN in tasks whose reference is not above random actions.
+    """
     task = np.arange(last.shape[-1]) % tasks
-    low, high = (
-        np.array([x[..., np.arange(x.shape[-1]) % tasks == k].mean() for k in range(tasks)]) for x in (random, best)
-    )
+    low, high = (np.stack([x[..., k::tasks].mean((-2, -1)) for k in range(tasks)], -1) for x in (random, best))
     span = np.where(high > low, high - low, np.nan)
-    return (last - low[task]) / span[task]
+    return (last - low[..., None, task]) / span[..., None, task]
+
+
+def normalised_score(
+    last: np.ndarray, random: np.ndarray, best: np.ndarray, tasks: int, seed: int = 0
+) -> tuple[float, float, float]:
+    """The interquartile mean of ``normalised`` returns, and its bootstrap interval (Agarwal et al., 2021).
+
+    All three are resampled (``gla.statistics.resampled``), so that the interval holds the references' uncertainty. NaN where a seed
+    finished no episode; an interval is NaN where a reference is above random actions in no more than 39 of 40 resamples.
+    """
+    score = iqm(normalised(last, random, best, tasks).reshape(-1))
+    rng, drawn = np.random.default_rng(seed), []
+    for values in (last, random, best):
+        rows, columns = resampled(values.shape, tasks, RESAMPLES, rng)
+        drawn.append(values[rows[:, :, None], columns[:, None, :]])
+    scores = normalised(*drawn, tasks)
+    scores = scores[np.isfinite(scores).all((1, 2))].reshape(-1, last.size)
+    if not np.isfinite(score) or len(scores) <= (1 - LEVEL) * RESAMPLES:
+        return float(score), np.nan, np.nan
+    return float(score), *np.quantile(iqm(scores), [LEVEL, 1 - LEVEL])
 
 
 def score_above_calm(
@@ -212,15 +234,17 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
         row |= zip(names, next(values).minus(next(values)).interval(), strict=True)
     end = next((c for c in ENDS if c in baseline), None)
     if "random" in baseline and end:
-        score = normalised(last, baseline["random"], baseline[end], tasks)
-        row |= zip(("normalised_score", "score_low", "score_high"), bootstrap_interval(score, iqm, tasks), strict=True)
+        score = normalised_score(last, baseline["random"], baseline[end], tasks)
+        row |= zip(("normalised_score", "score_low", "score_high"), score, strict=True)
     if end and (calm := [baseline[c] for c in CALM if c in baseline]):
         names = ("score_above_calm", "score_above_calm_low", "score_above_calm_high")
         row |= zip(names, score_above_calm(last, calm, baseline[end], tasks), strict=True)
     if "zero_action" in baseline:
         (above,) = _above(baseline["zero_action"], [last], tasks)
         row["below_zero_action"] = int((above < 0).sum())
-    if row.get("score_above_calm", np.nan) > 0:  # one that ends below doing nothing has reached nothing early
+    if (
+        row.get("score_above_calm_low", np.nan) > 0
+    ):  # one that is not shown to end above doing nothing has reached nothing early
         row["data_efficiency"] = data_efficiency(frames["agent"], row["last"], one["references"])
     return row
 
@@ -252,7 +276,7 @@ def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]
     baseline = {
         # Of every one that was run, whether or not an episode ended there. Learners change as they go; the others do not, and all
         # their episodes count.
-        c: _matrix(own[own["condition"] == c], one["seeds"], _last_fifth if c in ONLINE else np.mean)
+        c: _matrix(own[own["condition"] == c], one["seeds"], _last_fifth if c in LEARNING else np.mean)
         for c in sorted(one["baselines"])
     }
     if "agent" not in one["conditions"]:
@@ -277,4 +301,7 @@ def judge(evaluations: list[tuple[dict, pd.DataFrame]]) -> pd.DataFrame:
             verdict(r.p_holm, r.p_improves, r.controls_harmed, r.controls) if r.enough else "too few episodes"
             for r in frame.itertuples()
         ]
+        frame.loc[frame["verdict"] != "learns from reward", "data_efficiency"] = (
+            np.nan
+        )  # nothing was learned, early or late
     return frame.reindex(columns=list(COLUMNS))

@@ -52,6 +52,11 @@ def test_an_agent_learns_in_an_id_and_the_rows_are_tidy(agent):
     pd.testing.assert_frame_equal(frame, again)
 
 
+def test_an_agent_is_shown_next_to_its_controls_unless_something_else_is_asked_for(agent):
+    frame = agent.learn("InvertedPendulum-v5", episodes=1, seeds=2, kwargs=SHORT)
+    assert set(frame["condition"]) == {"agent", "rewards_hidden", "rewards_shuffled"}
+
+
 def test_an_environment_and_a_function_are_the_same_as_their_id(agent):
     by_id = agent.learn("InvertedPendulum-v5", episodes=2, seeds=3, kwargs=SHORT)
     made = gym.make("InvertedPendulum-v5", **SHORT)
@@ -106,7 +111,7 @@ def crossing():
 )
 def test_stepping_by_hand_is_what_learn_does(agent, name):
     episodes, seed, limit = 3, 7, 20
-    rows = agent.learn(name, episodes=episodes, seeds=1, kwargs=SHORT, seed=seed)
+    rows = agent.learn(name, episodes=episodes, seeds=1, kwargs=SHORT, seed=seed, conditions=["agent"])
     if name.startswith("dm_control"):
         import shimmy
 

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import online_learners  # noqa: E402
 import report  # noqa: E402
 import table  # noqa: E402
 
@@ -82,3 +83,19 @@ def test_growth_is_one_rate_for_each_size_and_the_page_shows_what_was_measured(d
 
 def test_the_committed_page_holds_the_committed_table():
     assert report.table(pd.read_csv(ROOT / "docs/benchmarks.csv")) in (ROOT / "docs/benchmarks.md").read_text()
+
+
+@pytest.mark.parametrize("learner", online_learners.GRIDS)
+def test_online_learners_have_the_settings_that_were_best(learner):
+    """Those of the committed search; the linear learner's step is one for discrete actions and one for continuous ones."""
+    found = pd.read_csv(ROOT / "docs/online_learners.csv").set_index("settings").query("learner == @learner")
+    own = dict(pair.split("=") for pair in online_learners.own(learner).split())
+    for column, actor in (
+        {"discrete": "actor_discrete", "continuous": "actor"}.items()
+        if learner == "online_linear"
+        else {"mean": ""}.items()
+    ):
+        expected = {k: v for k, v in own.items() if not k.startswith("actor")} | (
+            {"actor": own[actor]} if actor else {}
+        )
+        assert dict(pair.split("=") for pair in found[column].idxmax().split()) == expected

@@ -13,7 +13,10 @@ from gla.config.evaluations import Evaluation
 from gla.figures import in_context
 from gla.figures.panels import STEADY
 
-OF_AGENTS, OF_BASELINES = ("agent", "control", "ablation"), ("calm", "online", "source", "shown", "reference")
+OF_AGENTS, OF_BASELINES = (
+    ("agent", "control", "ablation"),
+    ("calm", "online", "history", "source", "shown", "reference"),
+)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -41,14 +44,8 @@ def test_roles_divide_the_table_in_its_order():
         "agent",
     )
     assert of_role("control") == ("rewards_hidden", "rewards_shuffled") and of_role("ablation") == ("context_wiped",)
-    assert of_role("calm", "online") == (
-        "random",
-        "zero_action",
-        "online_ppo",
-        "online_linear",
-        "online_ars",
-        "source_curve",
-    )
+    assert of_role("calm", "online") == ("random", "zero_action", "online_ppo", "online_linear", "online_ars")
+    assert of_role("history") == ("source_curve",)
     assert of_role() == of_role("no such role") == ()
 
 
@@ -62,7 +59,7 @@ def test_an_evaluation_takes_each_where_it_belongs():
 
 
 def test_verdicts_have_a_column_for_each_baseline_and_ablation():
-    assert set(verdicts.COLUMNS) >= {*of_role("calm", "online", "source", "reference"), *of_role("ablation")}
+    assert set(verdicts.COLUMNS) >= {*of_role("calm", "online", "history", "source", "reference"), *of_role("ablation")}
     assert of_role("control") == verdicts.CONTROLS and set(verdicts.ENDS) == {*of_role("source"), *of_role("reference")}
     assert verdicts.ENDS[0] == "reference" and len(set(verdicts.COLUMNS)) == len(verdicts.COLUMNS)
 

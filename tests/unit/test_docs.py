@@ -164,3 +164,18 @@ def test_hooks_run_what_make_check_runs():
     recipe = (ROOT / "Makefile").read_text().partition("\ncheck:")[2].partition("\n\n")[0]
     for hook in hooks:
         assert hook["entry"].removeprefix(".venv/bin/") in recipe.replace("$(BIN)/", "")
+
+
+def test_the_example_has_a_goal_that_its_agent_was_not_trained_on():
+    """In each line of a page that lets the grid's agent learn, in the shell's and in Python's words."""
+    trained = [task["goal"] for task in file.read(ROOT / "config/config.yaml")["environments"]["grid_hidden"]["tasks"]]
+    lines = [
+        line
+        for page in PAGES
+        for line in page.read_text().splitlines()
+        if "learn" in line and "gla/GridWorld-v0" in line
+    ]
+    for line in lines:
+        goal = re.search(r"goal\"?: \[(\d), (\d)\]", line)
+        assert goal and [int(goal[1]), int(goal[2])] not in trained, line
+    assert len(lines) >= 4

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import of_role
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
@@ -22,8 +21,7 @@ GRID = Environment(
     id="gla/GridWorld-v0", kwargs={"max_episode_steps": 10, "start": [1, 1]}, tasks=[{"goal": [0, 1]}, {"goal": [2, 1]}]
 )
 CARTPOLE = Environment(id="CartPole-v1", kwargs={"max_episode_steps": 100})
-# Of those that learn here, and not in histories that are read.
-ONLINE = [c for c in of_role("online") if not CONDITIONS[c].reads]
+ONLINE = of_role("online")
 LEARNERS = {"online_linear": LinearActorCritic, "online_ars": RandomSearch}
 MASS = Environment(id="gla/PointMass-v0", tasks=[{"angle": 0.0}, {"angle": 180.0}])
 
@@ -33,7 +31,7 @@ def _rows(entry, condition, steps=1000, seeds=16):
 
 
 def test_a_thousand_steps_are_many_updates_of_ppo(monkeypatch):
-    """An update for each fifty steps, so that what is called PPO at equal steps is no untrained network."""
+    """An update for each 25 steps, so that what is called PPO at equal steps is no untrained network."""
     improved, original = [], Population.improve
     monkeypatch.setattr(
         Population, "improve", lambda self, rollout: (improved.append(rollout.reward.shape), original(self, rollout))

@@ -7,7 +7,7 @@ import pytest
 from gla import verdicts
 from gla.files import CorruptFile, write_json
 from gla.rows import COLUMNS
-from gla.verdicts import data_efficiency, fifths, normalised, score_above_calm, verdict, verdict_v1
+from gla.verdicts import data_efficiency, fifths, normalised, normalised_score, score_above_calm, verdict, verdict_v1
 
 RNG = np.random.default_rng(0)
 HIDDEN, SHUFFLED = "rewards_hidden", "rewards_shuffled"
@@ -152,6 +152,9 @@ def test_the_references_uncertainty_is_in_the_scores_interval():
     score, low, high = score_above_calm(last, calm, runs, 1)
     assert score == 0.5 and (low, high) == (pytest.approx(5 / 11), pytest.approx(5 / 9))
     assert np.isnan(score_above_calm(last, [np.full((1, 16), 20.0)], runs, 1)).all()  # PPO below standing still
+    score, low, high = normalised_score(last, calm[0], runs, 1)
+    assert score == 0.5 and (low, high) == (pytest.approx(5 / 11), pytest.approx(5 / 9))
+    assert np.isnan(normalised_score(last, np.full((1, 16), 20.0), runs, 1)).all()
 
 
 def test_without_controls_nothing_is_said_of_reward(tmp_path):
@@ -326,6 +329,18 @@ def test_data_efficiency_is_the_ratio_of_steps_to_the_same_return(tmp_path):
     frame = _frame("a", "agent", [[0, 3, 3, 3, 3]])  # at 3 after 20 steps; the sources after 4 updates of 40 steps
     assert data_efficiency(frame, 3.0, [path]) == 160 / 20
     assert np.isnan(data_efficiency(frame, 6.0, [path])) and np.isnan(data_efficiency(frame, 3.0, []))
+
+
+def test_an_agent_that_is_not_shown_to_learn_has_no_data_efficiency(tmp_path):
+    """However early it is where it ends: it began there."""
+    path = tmp_path / "d.json"
+    write_json(path, {"mean_return": [[None, 1, 9]], "num_envs": 5, "steps_per_update": 8})
+    calm = [f for f in BASELINES if f["condition"].iloc[0] in ("random", "reference")]
+    learned = _table(tmp_path, [*_agent((0, 8)), *calm], references=[path]).iloc[0]
+    assert learned["verdict"] == "learns from reward" and learned["data_efficiency"] > 0
+    replayed = [_frame("a", c, _curve(0, 8)) for c in ("agent", HIDDEN, SHUFFLED)]
+    row = _table(tmp_path, [*replayed, *calm], references=[path]).iloc[0]
+    assert row["verdict"] == "improves without reward" and np.isnan(row["data_efficiency"])
 
 
 def test_an_agent_that_ends_below_doing_nothing_has_no_data_efficiency(tmp_path):

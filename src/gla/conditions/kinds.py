@@ -9,10 +9,11 @@ class Condition(NamedTuple):
     """What a condition is.
 
     role: agent (as it is), control (its rewards tell it nothing), ablation (something else is taken from it), calm (needs
-    neither learning nor data), online (learns from scratch while it acts), source (the end of learning histories), shown (what a
+    neither learning nor data), online (learns from scratch while it acts), history (a source's own learning, on its own schedule), source (the end of learning histories), shown (what a
     prompt holds) or reference (what a score of 1 stands for). label: its name in a legend. colour, dashes: of its line; colour None: the
     agent's own. reads: what its files are: the environment's histories, those whose source writes policies, the reference, or the
-    prompt's histories; empty, where it has none.
+    prompt's histories; empty, where it has none. usual: whether an evaluation runs it unless its entry says otherwise. fewest_seeds:
+    with fewer seeds it would be something else.
     """
 
     role: str
@@ -20,22 +21,25 @@ class Condition(NamedTuple):
     dashes: Any
     colour: str | None = None
     reads: str = ""
+    usual: bool = False
+    fewest_seeds: int = 1
 
 
 CONDITIONS = {
-    "agent": Condition("agent", "agent", "-"),
-    "rewards_hidden": Condition("control", "rewards hidden", "--"),
-    "rewards_shuffled": Condition("control", "rewards shuffled", ":"),
+    "agent": Condition("agent", "agent", "-", usual=True),
+    "rewards_hidden": Condition("control", "rewards hidden", "--", usual=True),
+    # A single seed would be shown its own rewards.
+    "rewards_shuffled": Condition("control", "rewards shuffled", ":", usual=True, fewest_seeds=2),
     "context_wiped": Condition("ablation", "context wiped", "-."),
-    "random": Condition("calm", "random", (0, (1, 2)), "0.45"),
-    "zero_action": Condition("calm", "zero action", (0, (3, 1, 1, 1)), "0.45"),
-    "online_ppo": Condition("online", "PPO", "-"),
-    "online_linear": Condition("online", "linear", (0, (4, 1))),
-    "online_ars": Condition("online", "random search", (0, (1, 1))),
-    "source_curve": Condition("online", "its source", (0, (2, 1)), reads="histories"),
+    "random": Condition("calm", "random", (0, (1, 2)), "0.45", usual=True),
+    "zero_action": Condition("calm", "zero action", (0, (3, 1, 1, 1)), "0.45", usual=True),
+    "online_ppo": Condition("online", "PPO", "-", usual=True),
+    "online_linear": Condition("online", "linear", (0, (4, 1)), usual=True),
+    "online_ars": Condition("online", "random search", (0, (1, 1)), usual=True),
+    "source_curve": Condition("history", "its source, learning", (0, (2, 1)), "0.3", "histories"),
     "ppo_final": Condition("source", "its source's end", (0, (3, 1)), "0.3", "policies"),
     "prompt": Condition("shown", "what it was shown", (0, (4, 2, 1, 2)), "0.3", "prompt"),
-    "reference": Condition("reference", "PPO, trained for long", (0, (5, 2)), "black", "reference"),
+    "reference": Condition("reference", "PPO, trained for long", (0, (5, 2)), "black", "reference", usual=True),
 }
 
 

@@ -1,5 +1,7 @@
 """Conditions by their role, which decides what verdicts and figures make of each."""
 
+from collections.abc import Iterable
+
 from gla.conditions.kinds import CONDITIONS
 
 
@@ -15,3 +17,8 @@ def that_read(what: str) -> tuple[str, ...]:
 
 IN_CONTEXT = of_role("agent", "control", "ablation")
 BASELINES = tuple(name for name in CONDITIONS if name not in IN_CONTEXT)
+
+
+def usual(names: Iterable[str]) -> list[str]:
+    """Those of these conditions that are run unless something else is asked for."""
+    return [name for name in names if CONDITIONS[name].usual]

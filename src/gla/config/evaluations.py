@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from gla.conditions.roles import BASELINES, IN_CONTEXT
+from gla.conditions.kinds import CONDITIONS
+from gla.conditions.roles import BASELINES, IN_CONTEXT, usual
 from gla.options import Count, Fraction, Options, Steps
 
 
@@ -35,18 +36,11 @@ class Evaluation(Options):
     tasks that were trained on."""
     agents: list[str] = []
     """Names of agents."""
-    conditions: list[Literal[*IN_CONTEXT]] = ["agent", "rewards_hidden", "rewards_shuffled"]
+    conditions: list[Literal[*IN_CONTEXT]] = usual(IN_CONTEXT)
     """What each agent is run under: as it is, and under the controls that tell whether it learns from reward."""
     projections: Literal["unseen", "seen"] = "unseen"
     """unseen: drawn for tests alone; seen: among those of the agent's own training."""
-    baselines: list[Literal[*BASELINES]] = [
-        "random",
-        "zero_action",
-        "online_ppo",
-        "online_linear",
-        "online_ars",
-        "reference",
-    ]
+    baselines: list[Literal[*BASELINES]] = usual(BASELINES)
     """What is run beside the agents. online_*: learners from scratch with as many steps and with settings of their own;
     source_curve: the environment's histories as they were lived; ppo_final: the last policies of those; prompt: the episodes that
     the prompt shows; reference: PPO that was trained for long on the tasks that are evaluated."""
@@ -69,11 +63,12 @@ class Evaluation(Options):
     """Seed of environments, projections and action noise."""
 
     @model_validator(mode="after")
-    def _others_rewards(self):
-        if self.seeds < 2 and "rewards_shuffled" in self.conditions:
-            raise ValueError(
-                "seeds 1 with rewards_shuffled, which would see its own rewards (expected at least 2 seeds, or no rewards_shuffled)"
-            )
+    def _enough_seeds(self):
+        for condition in self.conditions:
+            if self.seeds < (fewest := CONDITIONS[condition].fewest_seeds):
+                raise ValueError(
+                    f"seeds {self.seeds} with {condition} (expected at least {fewest} seeds, or no {condition})"
+                )
         return self
 
     @model_validator(mode="after")

@@ -15,8 +15,8 @@ from gla.statistics import seeds_interval
 from gla.verdicts import fifths
 
 COLUMNS = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")
-ONLINE, TAKEN = of_role("online"), of_role("control", "ablation")
-CURVES = (*IN_CONTEXT, *ONLINE)  # what changes in its context
+ONLINE, HISTORY, TAKEN = of_role("online"), of_role("history"), of_role("control", "ablation")
+CURVES = (*IN_CONTEXT, *ONLINE, *HISTORY)  # what changes as it acts
 BINS = 25  # points of a curve over env_steps
 
 
@@ -118,17 +118,13 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> No
         style, name = CONDITIONS[condition].dashes, CONDITIONS[condition].label
         if len(labels) > 1 and (frame["condition"] == condition).any():
             ax.plot([], [], style, color="0.3", linewidth=0.9, label=f"same, {name}")
-    for condition in ONLINE:
+    for condition in (*ONLINE, *HISTORY):
         own = frame[frame["condition"] == condition]
         if not own.empty:
-            ax.plot(
-                own["x"],
-                own["mean"],
-                linestyle=CONDITIONS[condition].dashes,
-                color=learner,
-                label=f"best from scratch: {CONDITIONS[condition].label}",
-            )
-            ax.fill_between(own["x"], own["low"], own["high"], color=learner, alpha=0.2, linewidth=0)
+            kind = CONDITIONS[condition]
+            colour, label = kind.colour or learner, kind.label if kind.colour else f"best from scratch: {kind.label}"
+            ax.plot(own["x"], own["mean"], linestyle=kind.dashes, color=colour, label=label)
+            ax.fill_between(own["x"], own["low"], own["high"], color=colour, alpha=0.2, linewidth=0)
     for condition, (label, colour, style) in STEADY.items():
         own = frame[frame["condition"] == condition]
         if not own.empty:
