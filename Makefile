@@ -79,6 +79,7 @@ bench-ppo: dev
 # Writes docs/results from those runs of the configs that are finished.
 docs-results: dev
 	$(call publish,results,docs/results,config/config.yaml)
+	$(call publish,results/one_task,docs/results/one_task,config/one_task.yaml)
 	$(call publish,results/results,docs/results/extended,config/results.yaml)
 	$(call publish,results/ad,docs/results/ad,config/ad.yaml)
 	$(call publish,results/ant,docs/results/ant,config/ant.yaml)

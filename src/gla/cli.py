@@ -16,15 +16,15 @@ from gla.conditions.roles import IN_CONTEXT, of_role, usual
 EXAMPLES = {
     None: """examples:
   gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --plot out.png
-  gla inspect results/histories/grid/0-15""",
+  gla inspect results/histories/grid_hidden/0-31""",
     "learn": """examples:
   gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --kwargs "{start: [1, 1], goal: [0, 2]}"
   gla learn --agent results/agents/point_mass --env Hopper-v5 --episodes 20 --video out.mp4 --plot out.png
   gla learn --agent results/agents/point_mass --env dm_control/cartpole-swingup-v0 --steps 1000 --rows out.csv
   gla learn --agent results/agents/point_mass --import mymodule --env MyEnv-v0""",
     "verify": "example:\n  gla verify results",
-    "inspect": "example:\n  gla inspect results/histories/grid/0-15 --plot history.png",
-    "export": "example:\n  gla export --minari results/histories/grid/0-15 --id grid/ppo-v0 --to minari",
+    "inspect": "example:\n  gla inspect results/histories/grid_hidden/0-31 --plot history.png",
+    "export": "example:\n  gla export --minari results/histories/grid_hidden/0-31 --id grid/ppo-v0 --to minari",
     "card": "example:\n  gla card results/agents/grid_hidden",
 }
 
