@@ -1,7 +1,7 @@
-"""The command ``gla``: each subcommand is a few lines over the package's functions.
+"""The command ``gla``. Each subcommand is a few lines that call the package's functions.
 
-PyTorch is imported by the subcommands that need it and not before, so that help is instant. Exit status:
-0 done, 1 a failure while working, 2 wrong usage or config, 130 interrupted; each with one line on stderr.
+PyTorch is imported only by the subcommands that need it, so that help is instant. Exit status: 0 for success, 1 for a failure
+while working, 2 for wrong usage or a wrong config, 130 for an interruption. All but the first come with one line on stderr.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def _card(a: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All subcommands and their options."""
+    """Returns the parser of all subcommands and their options."""
     top = argparse.ArgumentParser(
         prog="gla", description="Agents that learn in context: make them, let them learn, watch them.",
         epilog=EXAMPLES[None], formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -99,42 +99,78 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     c = command("learn", _learn, "let an agent learn in an environment that it may never have seen")
-    c.add_argument("--agent", required=True, help="an agent's folder")
-    c.add_argument("--env", required=True, help="a Gymnasium id, or dm_control/<domain>-<task>-v0")
+    c.add_argument("--agent", required=True, help="folder of a trained agent")
+    c.add_argument("--env", required=True, help="the environment: a Gymnasium id, or dm_control/<domain>-<task>-v0")
     c.add_argument(
-        "--import", dest="imports", action="append", default=[], metavar="MODULE", help="that registers the id"
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="Python module that registers the id of --env, imported first; may be repeated",
     )
-    c.add_argument("--kwargs", default="{}", metavar="YAML", help="of gymnasium.make, as '{max_episode_steps: 100}'")
+    c.add_argument(
+        "--kwargs",
+        default="{}",
+        metavar="YAML",
+        help="keyword arguments for gymnasium.make, such as '{max_episode_steps: 100}'",
+    )
     length = c.add_mutually_exclusive_group()
-    length.add_argument("--episodes", type=int, help="of each seed (default: 20)")
-    length.add_argument("--steps", type=int, help="of each seed, where episodes have no end")
-    c.add_argument("--seeds", type=int, default=16, help="contexts side by side (default: %(default)s)")
-    c.add_argument("--seed", type=int, default=0, help="of environments, projections and noise (default: %(default)s)")
-    c.add_argument("--temperature", type=float, default=1.0, help="scale of the action noise (default: %(default)s)")
+    length.add_argument("--episodes", type=int, help="number of episodes in each seed (default: 20)")
+    length.add_argument(
+        "--steps", type=int, help="number of steps in each seed, for environments whose episodes never end"
+    )
+    c.add_argument(
+        "--seeds",
+        type=int,
+        default=16,
+        help="number of independent runs, each of which starts with an empty context (default: %(default)s)",
+    )
+    c.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="random seed of environments, projections and action noise (default: %(default)s)",
+    )
+    c.add_argument(
+        "--temperature", type=float, default=1.0, help="factor on the action noise; 0 removes it (default: %(default)s)"
+    )
     c.add_argument(
         "--conditions", nargs="+", default=[*usual(IN_CONTEXT), *of_role("calm")], metavar="CONDITION",
-        help="curves to compare (default: %(default)s)",
+        help="the agent, its controls and baselines that are run and compared (default: %(default)s)",
     )  # fmt: skip
-    c.add_argument("--rows", metavar="CSV", help="write a row for each condition, seed and episode")
-    c.add_argument("--plot", metavar="PNG", help="draw return by episode; PDF and SVG too")
     c.add_argument(
-        "--video", metavar="MP4", help="film the first and the last episode of one more context, side by side"
+        "--rows", metavar="CSV", help="write a table with a row for each condition, seed and episode to this file"
+    )
+    c.add_argument("--plot", metavar="PNG", help="draw the return of each episode into this file (PNG, PDF or SVG)")
+    c.add_argument(
+        "--video",
+        metavar="MP4",
+        help="film the first and the last episode of one further run, side by side, into this file",
     )
 
-    c = command("verify", _verify, "compare every result with its hashes")
-    c.add_argument("folder", nargs="?", default="results", help="default: %(default)s")
-    c = command("inspect", _inspect, "print the schema of a history and draw what is in it")
-    c.add_argument("store", help="a folder with a history.zarr, or the history.zarr itself")
-    c.add_argument("--plot", metavar="PNG", help="draw returns, action noise and state coverage")
-    c = command("export", _export, "write a history in a format of another library")
-    c.add_argument("store", help="a folder with a history.zarr, or the history.zarr itself")
-    c.add_argument("--minari", action="store_true", required=True, help="the format: a Minari dataset")
-    c.add_argument("--id", required=True, help="of the dataset, as grid/ppo-v0")
-    c.add_argument("--to", metavar="FOLDER", help="of Minari's datasets (default: Minari's own, ~/.minari/datasets)")
+    c = command("verify", _verify, "check that no file of results is missing, altered or cut off")
+    c.add_argument("folder", nargs="?", default="results", help="folder of results (default: %(default)s)")
+    c = command("inspect", _inspect, "print what a history holds, and draw it")
+    c.add_argument("store", help="folder that holds a history.zarr, or the history.zarr itself")
+    c.add_argument("--plot", metavar="PNG", help="draw returns, action noise and visited states into this file")
+    c = command("export", _export, "write a history in the format of another library")
+    c.add_argument("store", help="folder that holds a history.zarr, or the history.zarr itself")
+    c.add_argument(
+        "--minari", action="store_true", required=True, help="write a Minari dataset (the only format so far)"
+    )
+    c.add_argument("--id", required=True, help="name of the dataset, such as grid/ppo-v0")
+    c.add_argument(
+        "--to", metavar="FOLDER", help="folder in which Minari keeps its datasets (default: ~/.minari/datasets)"
+    )
     c = command("card", _card, "write an agent's model card, README.md in its folder")
-    c.add_argument("agent", help="an agent's folder")
-    c.add_argument("rollouts", nargs="*", help="Parquet files whose returns it reports")
-    c.add_argument("--verdicts", metavar="CSV", help="the table of verdicts, as results/tables/verdicts.csv")
+    c.add_argument("agent", help="folder of a trained agent")
+    c.add_argument("rollouts", nargs="*", help="Parquet files of rollouts whose returns the card reports")
+    c.add_argument(
+        "--verdicts",
+        metavar="CSV",
+        help="table of verdicts, such as results/tables/verdicts.csv, of which the card reports the agent's rows",
+    )
     return top
 
 

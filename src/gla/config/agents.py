@@ -21,14 +21,15 @@ class Agent(Options):
     labels: one_of(LABELS, "recorded") = LABELS.options("recorded")()
     """Whose actions the model learns to predict."""
     loss: one_of(LOSSES, "divergence") = LOSSES.options("divergence")()
-    """What is minimised."""
+    """The loss that is minimised."""
     model: one_of(MODELS, "transformer") = MODELS.options("transformer")()
     """The sequence model."""
     eta: Literal["none", "gap", "return", "position"] = "none"
-    """What the model is told about the improvement that is expected of it (Kirsch et al., 2023, Section 2)."""
+    """The number that tells the model how much it is expected to improve (Kirsch et al., 2023, Section 2)."""
     training: one_of(TRAINERS, "distillation") = TRAINERS.options("distillation")()
     """How the model is optimised."""
     seed: Seed = 0
-    """Seed of the weights and of the order of the data."""
+    """Random seed of the initial weights and of the order of the data."""
     seeds: Count = 1
-    """Networks that are trained, with seeds seed, seed + 1, ...: NAME, NAME.1, ... One network is one sample."""
+    """Number of networks that are trained, with the random seeds seed, seed + 1, ... They are called NAME, NAME.1, ... Each
+    network is one sample of the training."""

@@ -1,4 +1,4 @@
-"""The JSON Schema for editors, and the text of config/README.md. ``python -m gla.config.documentation`` writes both."""
+"""Writes the JSON Schema of the config, for editors, and config/README.md: ``python -m gla.config.documentation``."""
 
 import inspect
 import json
@@ -25,7 +25,7 @@ from gla.windows.kinds import WINDOWS
 
 
 def json_schema() -> str:
-    """JSON Schema of the config, for editors; the text of workflow/schemas/config.schema.json."""
+    """Returns the JSON Schema of the config, for editors: the text of workflow/schemas/config.schema.json."""
     return json.dumps(Config.model_json_schema(), indent=2) + "\n"
 
 
@@ -52,7 +52,7 @@ and `workflow/schemas/config.schema.json` are written by `python -m gla.config.d
 
 
 def _type_of(schema: dict[str, Any]) -> str:
-    """A JSON Schema type in words."""
+    """Returns a JSON Schema type in words."""
     if "oneOf" in schema:
         return "a kind, see below"
     if "anyOf" in schema:
@@ -71,7 +71,7 @@ def _type_of(schema: dict[str, Any]) -> str:
 
 
 def _default(name: str, field: Any, kind: str | None) -> str:
-    """What a key is where it is left out, as YAML writes it. kind: the default of the field ``kind``, where that is one."""
+    """Returns the default of a key as YAML writes it. kind: the default of the field ``kind``, if this is such a field."""
     if name == "kind":
         return f"`{kind}`" if kind == field.default else "required"
     if field.is_required():
@@ -82,7 +82,7 @@ def _default(name: str, field: Any, kind: str | None) -> str:
 
 
 def _section(title: str, model: type[BaseModel], kind: str | None = None) -> str:
-    """The table of an entry's keys: its kind first, then what is required. kind: the one that need not be named."""
+    """Returns the table of an entry's keys: its kind first, then required keys. kind: the default kind, which need not be named."""
     rows = [
         f"\n## {title}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"
     ]
@@ -98,7 +98,7 @@ def _section(title: str, model: type[BaseModel], kind: str | None = None) -> str
 
 
 def reference() -> str:
-    """The text of config/README.md: every key, its type, its default and what it means."""
+    """Returns the text of config/README.md: every key, its type, its default and its meaning."""
 
     def of(title: str, kinds: Kinds, default: str | None = None) -> list[tuple[str, Any, str | None]]:
         return [(f"{title}: kind {name}", kinds.options(name), default) for name in kinds]

@@ -1,4 +1,4 @@
-"""Environments: where one acts, which tasks there are, and what a score of 1 stands for there."""
+"""Environments: where agents act, which tasks there are, and which policies have a score of 1."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,18 +11,18 @@ Tasks = Annotated[list[dict[str, Any]], Field(max_length=MOST_TASKS)]
 
 
 class Reference(Options):
-    """PPO, trained for long on the very tasks that are evaluated: what a score of 1 stands for."""
+    """The policies that have a score of 1: PPO, trained for long on the very tasks that are evaluated."""
 
     env_steps: Steps = 1_000_000
     """Environment steps of each run, rounded up to whole updates."""
     runs: Count = 3
     """Independent runs on each task. Their spread is part of every score's interval."""
     backend: Literal["gymnasium", "envpool"] = "gymnasium"
-    """What steps the environment during training. Rollouts of the trained policies always use Gymnasium's."""
+    """The library that steps the environment during training. Rollouts of the trained policies always use Gymnasium."""
     num_envs: Count = 16
     """Copies of the environment in each run."""
     seed: Seed = 0
-    """Seed of the runs."""
+    """Random seed of the runs."""
 
 
 class Environment(Options):
@@ -31,16 +31,16 @@ class Environment(Options):
     id: Text
     """A Gymnasium id, or dm_control/<domain>-<task>-v0."""
     kwargs: dict[str, Any] = {}
-    """Keyword arguments of gymnasium.make."""
+    """Keyword arguments that are passed to gymnasium.make."""
     tasks: Tasks = []
-    """Further keyword arguments, one set for each task: lifetime (or test seed) k has tasks[k % n].
+    """Further keyword arguments, one set for each of the n tasks. Lifetime (or test seed) k has tasks[k % n].
     {task: [0, 64]} stands for [{task: 0}, ..., {task: 63}]."""
     validation_tasks: Tasks = []
-    """Tasks of evaluations of split validation, on which choices are made. Where empty, they are those of tasks."""
+    """Tasks of evaluations on the split validation, by which choices are made. If empty, the same as tasks."""
     test_tasks: Tasks = []
-    """Tasks of evaluations of split test, which are reported. Where empty, they are those of tasks."""
+    """Tasks of evaluations on the split test, which are reported. If empty, the same as tasks."""
     reference: Reference = Reference()
-    """What a score of 1 stands for."""
+    """How the policies that have a score of 1 are trained."""
 
     @field_validator("tasks", "validation_tasks", "test_tasks", mode="before")
     @classmethod

@@ -10,14 +10,14 @@ from gla.options import Count, Fraction, Options, Steps
 
 
 class Prompt(Options):
-    """What contexts are shown before agents act: steps of recorded histories in the tasks of the evaluation."""
+    """Steps of recorded histories, in the tasks of the evaluation, that contexts are shown before agents act."""
 
     source: str
-    """Name of a source in the evaluation's environment. Test seed k is shown one of its lifetimes that had its task."""
+    """Name of a source in the evaluation's environment. Test seed k is shown a lifetime of that source with the same task."""
     part: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.9, 1.0]
-    """The part of the lifetime that the steps are from: [0.0, 0.1] shows a beginner, [0.9, 1.0] an expert."""
+    """The part of the lifetime that the steps are taken from: [0.0, 0.1] shows a beginner, [0.9, 1.0] an expert."""
     steps: Count = 60
-    """Steps that are shown; with the last one an episode ends."""
+    """Number of steps that are shown. An episode ends with the last one."""
 
     @model_validator(mode="after")
     def _rising(self):
@@ -30,37 +30,40 @@ class Evaluation(Options):
     """Agents and baselines in one environment, from an empty context or from a prompt."""
 
     environment: str
-    """Name of an environment. Test seed k has its task k % n."""
+    """Name of an environment. Test seed k has task k % n of the n tasks of the split."""
     split: Literal["test", "validation", "training"] = "test"
-    """Whose tasks, seeds and projections are used: choices are made on validation, test is reported, and training has the
-    tasks that were trained on."""
+    """Which tasks, seeds and projections are used. Choices are made on validation, and test is reported; training has the tasks that
+    agents were trained on."""
     agents: list[str] = []
     """Names of agents."""
     conditions: list[Literal[*IN_CONTEXT]] = usual(IN_CONTEXT)
-    """What each agent is run under: as it is, and under the controls that tell whether it learns from reward."""
+    """Conditions that each agent is run under: as it is (agent), with its rewards hidden or shuffled, which shows whether it learns
+    from reward, and with its context emptied after each episode (context_wiped)."""
     projections: Literal["unseen", "seen"] = "unseen"
-    """unseen: drawn for tests alone; seen: among those of the agent's own training."""
+    """unseen: projections that no agent was trained with; seen: projections that the agent was trained with."""
     baselines: list[Literal[*BASELINES]] = usual(BASELINES)
-    """What is run beside the agents. online_*: learners from scratch with as many steps and with settings of their own;
-    source_curve: the environment's histories as they were lived; ppo_final: the last policies of those; prompt: the episodes that
-    the prompt shows; reference: PPO that was trained for long on the tasks that are evaluated."""
+    """Baselines that agents are compared with. random: uniform actions; zero_action: always the zero vector, or action 0;
+    online_*: learners from scratch that take as many steps; source_curve: the environment's learning histories; ppo_final:
+    the last policies of these histories; prompt: the episodes that the prompt shows; reference: PPO that was trained for long
+    on the tasks that are evaluated."""
     seeds: Annotated[int, Field(ge=1, le=2**20)] = 64
-    """Test seeds, side by side."""
+    """Number of test seeds."""
     episodes: Count | None = None
-    """Episodes of each seed (give either this or env_steps)."""
+    """Number of episodes in each seed (give either this or env_steps)."""
     env_steps: Steps | None = None
-    """Environment steps of each seed (give either this or episodes)."""
+    """Number of environment steps in each seed (give either this or episodes)."""
     context_length: Steps = 4000
-    """Most recent transitions that attention reaches back (the paper: the last 4 thousand). A recurrent model keeps of all of
-    them what its state has room for."""
+    """How many of the last transitions attention can see (4 thousand in the paper). A recurrent model sees all of them, and
+    keeps as much as its state can hold."""
     eta: Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=2, max_length=2)] = [0.0, 1.0]
-    """What the agent is told at the first and at the last step, linear in between. Ignored by agents without eta."""
+    """The value of eta that the agent is told at the first step and at the last one; it changes linearly in between. Agents without
+    eta ignore it."""
     prompt: Prompt | None = None
-    """What contexts are shown before the first step; none: they begin empty."""
+    """The steps that contexts are shown before agents act. By default contexts begin empty."""
     temperature: Annotated[float, Field(ge=0, le=1e3)] = 1.0
-    """Factor of the action noise; for discrete actions, divisor of the logits."""
+    """Factor on the action noise. Logits of discrete actions are divided by it."""
     seed: Annotated[int, Field(ge=0, lt=2**20)] = 0
-    """Seed of environments, projections and action noise."""
+    """Random seed of environments, projections and action noise."""
 
     @model_validator(mode="after")
     def _enough_seeds(self):

@@ -1,4 +1,4 @@
-"""Figures: what is drawn from evaluations, sources and agents. Each kind (gla.figures) adds its own options."""
+"""Figures of evaluations, sources and agents. Each kind (gla.figures) adds its own options."""
 
 from typing import Any
 

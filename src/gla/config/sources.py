@@ -1,4 +1,4 @@
-"""Sources: who acted in an environment, and what was written down. Each kind (gla.sources) adds its own options."""
+"""Sources: who acted in an environment, and what was recorded. Each kind (gla.sources) adds its own options."""
 
 from typing import Any
 

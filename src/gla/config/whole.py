@@ -10,22 +10,22 @@ from gla.options import Options
 
 
 class Config(Options):
-    """Everything that a run needs."""
+    """All that a run needs."""
 
     pathvars: dict[str, str] = {"results": "results"}
-    """Snakemake's path variables: where results go."""
+    """Snakemake's path variables. `results` is the folder that results are written to."""
     environments: dict[str, Environment]
-    """By name."""
+    """Environments, each under a name of your choice."""
     sources: dict[str, Source] = {}
-    """By name."""
+    """Sources of learning histories, by name."""
     datasets: dict[str, Dataset] = {}
-    """By name."""
+    """Datasets, by name."""
     agents: dict[str, Agent] = {}
-    """By name."""
+    """Agents, by name."""
     evaluations: dict[str, Evaluation] = {}
-    """By name."""
+    """Evaluations, by name."""
     figures: dict[str, Figure] = {}
-    """By name."""
+    """Figures, by name."""
 
 
 NOUNS = ("environments", "sources", "datasets", "agents", "evaluations", "figures")

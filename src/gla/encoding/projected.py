@@ -29,17 +29,18 @@ Pool = Annotated[int, Field(ge=1, le=2**40)]
 
 
 class Options(Base):
-    """Observations become 64 and actions 16 dimensions."""
+    """Observations are projected to 64 dimensions and actions to 16."""
 
     kind: Literal["projected"] = "projected"
     projections: Literal["gaussian", "identity"] = "gaussian"
-    """gaussian: random, drawn from a seed; identity: padding with zeros (for a single task)."""
+    """gaussian: random projections that are drawn from a seed; identity: padding with zeros (for a single task)."""
     train: Pool = 16384
-    """Projections to train with (General-Purpose In-Context Learning: about 2^14 before learning generalises)."""
+    """Number of projections to train with. In General-Purpose In-Context Learning, about 2^14 are needed before learning
+    generalises."""
     validation: Pool = 1024
-    """Projections for the held-out loss, disjoint from the training ones."""
+    """Number of projections for the held-out loss. No model is trained with them."""
     standardise: bool = True
-    """Whether observations and rewards are standardised by what the context has shown so far."""
+    """Whether observations and rewards are standardised by their mean and deviation in the context so far."""
 
     sizes: ClassVar[Sizes] = Sizes(OBSERVATION, ACTION, 2 * ACTION)
 

@@ -21,19 +21,19 @@ Pool = Annotated[int, Field(ge=1, le=2**40)]
 
 
 class Options(Base):
-    """Observations, discrete actions and rewards are taken as they are, the first two padded with zeros."""
+    """Observations, discrete actions and rewards are kept as they are. The first two are padded with zeros."""
 
     kind: Literal["tabular"] = "tabular"
     states: Count
-    """Observation dimensions that a token has room for; an integer observation counts its values."""
+    """Largest number of observation dimensions that a token can hold. A discrete observation has one for each of its values."""
     actions: Count
-    """Discrete actions that a token has room for."""
+    """Largest number of discrete actions that a token can hold."""
     permuted: bool = False
-    """Whether each context has states and actions in an order of its own, drawn from a seed."""
+    """Whether each context has its own random order of states and actions, drawn from a seed."""
     train: Pool = 16384
-    """Orders to train with."""
+    """Number of such orders to train with."""
     validation: Pool = 1024
-    """Orders for the held-out loss, disjoint from the training ones."""
+    """Number of such orders for the held-out loss. No model is trained with them."""
 
     @property
     def sizes(self) -> Sizes:

@@ -21,13 +21,13 @@ BINS = 25  # points of a curve over env_steps
 
 
 class Options(FigureOptions):
-    """Returns by episode, or by step, with every control beside the agent."""
+    """Returns by episode, or by step, of agents, their controls and baselines."""
 
     kind: Literal["in_context"]
     panels: Annotated[list[Panel], Field(min_length=1)]
-    """The axes, left to right."""
+    """The panels, from left to right."""
     x: Literal["episode", "env_steps"] = "episode"
-    """The horizontal axis."""
+    """Unit of the horizontal axis."""
 
     inputs: ClassVar[str] = "rollouts"
 

@@ -21,23 +21,23 @@ class FigureOptions(Options):
     """A PDF and a PNG, with the numbers in a CSV."""
 
     style: dict[str, Any] = {}
-    """Matplotlib rc parameters on top of the project's style, and nothing else."""
+    """Matplotlib's rc parameters, which are added to the project's style."""
 
     inputs: ClassVar[str]
-    """What its table is made from: digests, by_position or rollouts."""
+    """The inputs of its table: digests, by_position or rollouts."""
 
 
 class Panel(Options):
-    """One axes of a figure."""
+    """One panel of a figure: a pair of axes."""
 
     evaluation: str
     """Name of an evaluation."""
     title: Text = ""
-    """Above the axes."""
+    """Title above the panel."""
     agents: list[str] = []
-    """Agents to draw; all of the evaluation's where empty."""
+    """Names of the agents that are drawn. If empty, all agents of the evaluation."""
     labels: list[Text] = []
-    """Their names in the legend."""
+    """Names of these agents in the legend."""
 
 
 def seeds_of(frame: pd.DataFrame) -> int:

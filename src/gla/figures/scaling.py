@@ -24,7 +24,7 @@ class Options(FigureOptions):
 
     kind: Literal["scaling"]
     panels: Annotated[list[Panel], Field(min_length=1)]
-    """The curves."""
+    """The curves: one for each of these panels."""
 
     inputs: ClassVar[str] = "rollouts"
 

@@ -23,12 +23,12 @@ class Options(FigureOptions):
 
     kind: Literal["scores"]
     panels: Annotated[list[Panel], Field(min_length=1)]
-    """The axes, left to right; each is a row of the table."""
+    """The panels, from left to right."""
     episodes: Count = 10
-    """Last episodes that are averaged over."""
+    """Number of last episodes whose returns are averaged."""
     failed: Fraction = 0.1
-    """A task is failed where a network's mean return in it is below this share of the best one, or of the highest that is in the panel
-    where the best is not known. Not told where that is no more than 0."""
+    """A network fails a task if its mean return there is below this share of the best possible return or, if that is not
+    known, of the highest return in the panel. Failures are not counted if that return is not above 0."""
 
     inputs: ClassVar[str] = "rollouts"
 

@@ -16,7 +16,7 @@ COLUMNS = ("source", "env_steps", "mean", "low", "high", "lifetimes")
 
 
 class Options(FigureOptions):
-    """Learning curves of sources."""
+    """Learning curves of sources, by environment steps."""
 
     kind: Literal["sources"]
     sources: Annotated[list[str], Field(min_length=1)]

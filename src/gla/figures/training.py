@@ -14,7 +14,7 @@ COLUMNS = ("agent", *LOSSES)
 
 
 class Options(FigureOptions):
-    """Losses by position in the context."""
+    """Training and held-out losses by position in the context."""
 
     kind: Literal["training"]
     agents: Annotated[list[str], Field(min_length=1)]

@@ -15,7 +15,7 @@ from gla.windows.rows import Rows
 
 
 class Options(LabelOptions):
-    """What the policy ``windows.gap`` updates after the acting one would have done, or the last policy where there is no such update."""
+    """The action distribution of the policy ``windows.gap`` updates later, or of the last policy if there is no such update."""
 
     kind: Literal["later_policy"] = "later_policy"
 

@@ -13,7 +13,7 @@ from gla.windows.rows import Rows
 
 
 class Options(LabelOptions):
-    """The optimal action of each state, for sources that write it down."""
+    """The optimal action in each state, for sources that record it."""
 
     kind: Literal["optimal_action"] = "optimal_action"
 

@@ -12,10 +12,10 @@ class LabelOptions(Options):
     """Options of all labels."""
 
     log_std_floor: Annotated[float, Field(ge=-20, le=20)] = -3.0
-    """Smallest log standard deviation of a continuous label."""
+    """Lower bound of the log standard deviation of a continuous label."""
 
     needs: ClassVar[Mapping[str, frozenset[str]]] = {"distribution": frozenset()}
-    """What a loss may ask for, distribution or action, and what a source must provide for it."""
+    """The labels that a loss may ask for, distribution or action, and the data that a source must provide for each."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """What is wrong with these options for an agent's other options."""

@@ -13,7 +13,7 @@ from gla.windows.rows import Rows
 
 
 class Options(LabelOptions):
-    """What the source did, as it was recorded."""
+    """The source's own action distributions, or actions, as they were recorded."""
 
     kind: Literal["recorded"] = "recorded"
 

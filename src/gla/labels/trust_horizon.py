@@ -18,11 +18,13 @@ from gla.windows.rows import Rows
 
 
 class Options(LabelOptions):
-    """The action that the lifetime's own random actions speak for, in worlds whose observations and actions are counted."""
+    """The action that earned most on average in the lifetime's own random actions, in worlds with discrete observations and
+    actions.
+    """
 
     kind: Literal["trust_horizon"] = "trust_horizon"
     horizon: Count = 10
-    """Steps whose rewards are added up."""
+    """Number of steps whose rewards are summed to judge an action."""
 
     needs: ClassVar[Mapping[str, frozenset[str]]] = {"action": frozenset()}
 

@@ -35,13 +35,13 @@ class PPO(Options):
     """Proximal policy optimisation. The defaults are CleanRL's for continuous control, and so are the names."""
 
     num_updates: Steps
-    """Updates in a lifetime. Update u is what policy u collected before it was improved."""
+    """Number of updates in a lifetime. Update u consists of the data that policy u collected."""
     num_steps: Count = 128
-    """Steps of each copy of the environment between two updates."""
+    """Number of steps that each copy of the environment takes between two updates."""
     update_epochs: Count = 10
-    """Passes over the data of one update."""
+    """Number of passes over the data of one update."""
     num_minibatches: Count = 32
-    """Minibatches in a pass; divides num_envs * num_steps."""
+    """Number of minibatches in a pass. It must divide num_envs * num_steps."""
     learning_rate: Rate = 3.0e-4
     """Adam's step size."""
     anneal_learning_rate: bool = True
@@ -49,21 +49,21 @@ class PPO(Options):
     gamma: Fraction = 0.99
     """Discount per step."""
     gae_lambda: Fraction = 0.95
-    """Exponent of generalised advantage estimation."""
+    """Lambda of generalised advantage estimation."""
     clip: Limit = 0.2
-    """Clipping of the probability ratio and of the value's change."""
+    """Bound at which the probability ratio and the change of the value are clipped."""
     value_coefficient: Weight = 0.5
     """Weight of the value loss."""
     entropy_coefficient: Weight = 0.0
     """Weight of the entropy bonus."""
     max_grad_norm: Limit = 0.5
-    """Gradient norm of one lifetime above which its gradient is scaled down."""
+    """Largest norm of one lifetime's gradient. A larger gradient is scaled down."""
     hidden: Count = 64
     """Width of the two tanh layers of the policy and of the value function."""
     normalize_observations: bool = True
-    """Whether PPO sees observations by their running mean and variance (histories hold them raw)."""
+    """Whether PPO sees observations that are normalised by their running mean and variance (histories hold the raw ones)."""
     normalize_rewards: bool = True
-    """Whether PPO sees rewards divided by the running deviation of the discounted return."""
+    """Whether PPO sees rewards divided by the running standard deviation of the discounted return."""
 
 
 class Rollout(NamedTuple):

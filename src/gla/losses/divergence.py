@@ -14,7 +14,7 @@ class Options(LossOptions):
 
     kind: Literal["divergence"] = "divergence"
     direction: Literal["forward", "reverse", "sum"] = "sum"
-    """forward: KL from label to model; reverse: from model to label; sum: both added (Equation 1)."""
+    """forward: KL divergence from label to model; reverse: from model to label; sum: both added (Kirsch et al., 2023, Equation 1)."""
 
 
 def gaussian_kl(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: Tensor) -> Tensor:

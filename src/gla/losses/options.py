@@ -14,10 +14,10 @@ class LossOptions(Options):
     """Options of all losses."""
 
     prediction_weight: Weight = 0.0
-    """Weight of predicting the next observation and the reward; 0 leaves the heads out."""
+    """Weight of the error of predicting the next observation and the reward. With 0 the model has no heads for it."""
 
     wants: ClassVar[str] = "distribution"
-    """What it is computed from: the label's distribution, or its action."""
+    """The part of the label that the loss needs: its distribution, or its action."""
     needs: ClassVar[frozenset[str]] = frozenset()
 
     @property

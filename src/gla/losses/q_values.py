@@ -18,17 +18,17 @@ from gla.options import ConfigError, Fraction, Weight
 
 
 class Options(LossOptions):
-    """Squared error of values, for discrete actions that were recorded."""
+    """Q-learning: the squared error of the values of recorded discrete actions."""
 
     kind: Literal["q_values"] = "q_values"
     gamma: Fraction = 0.7
-    """Discount (Tarasov et al., 2025: 0.7 for small rooms, 0.8 for larger ones)."""
+    """Discount per step (Tarasov et al., 2025: 0.7 for small rooms, 0.8 for larger ones)."""
     conservative: Weight = 0.3
-    """Weight of the conservative term; 0 is Q-learning alone."""
+    """Weight of the conservative term. 0 is plain Q-learning."""
     temperature: Annotated[float, Field(gt=0, le=1e3)] = 0.05
-    """Values are the outputs times this, so that an agent that acts at temperature 1 draws from softmax(Q / this)."""
+    """Factor from outputs to values. An agent that acts at temperature 1 thus draws its actions from softmax(Q / this factor)."""
     follows: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """How much of the way to the model its slow copy goes in each step."""
+    """Share of the distance to the model that its slow copy (the target network) moves in each step."""
 
     wants: ClassVar[str] = "action"
 

@@ -34,11 +34,11 @@ from gla.options import Steps
 
 
 class Options(AttentionOptions):
-    """A Transformer whose outputs turn with its observations and actions, so that it need not learn to undo projections."""
+    """A Transformer whose outputs rotate with its observations and actions, so that it need not learn to undo projections."""
 
     kind: Literal["equivariant"] = "equivariant"
     channels: Steps = 4
-    """Observation vectors, and action vectors, that a token carries."""
+    """Number of observation vectors that a token carries inside the model, and of action vectors."""
 
     predicts: ClassVar[bool] = False
     turns: ClassVar[bool] = True

@@ -29,11 +29,11 @@ SLOWEST = 0.001  # decay per token to begin with, of the head that forgets most 
 
 
 class Options(ModelOptions):
-    """Linear attention by the gated delta rule: trained in chunks, with a state of fixed size in rollouts."""
+    """Linear attention with the gated delta rule. It is trained in chunks, and has a state of fixed size in rollouts."""
 
     kind: Literal["gated_delta"] = "gated_delta"
     heads: Steps = 4
-    """Memories in each block; divides width."""
+    """Number of memories in each block. It must divide width."""
 
     @model_validator(mode="after")
     def _divisible(self):

@@ -14,15 +14,15 @@ class ModelOptions(Options):
     """Options of all models."""
 
     layers: Steps = 3
-    """Blocks."""
+    """Number of blocks."""
     width: Steps = 64
-    """Dimensions of a token inside the model."""
+    """Number of dimensions of a token inside the model."""
 
     predicts: ClassVar[bool] = True
-    """Whether the next observation and the reward can be predicted from its features."""
+    """Whether the next observation and the reward can be predicted from the model's features."""
     turns: ClassVar[bool] = False
-    """Whether its outputs turn with observations and actions, whatever basis those are told in: it is then told no more than their
-    coordinates in the span of what a context can show."""
+    """Whether outputs rotate with observations and actions, in whatever basis these are given. Such a model is given only their
+    coordinates in the span of all vectors that a context can show."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """What is wrong with these options for an agent's other options."""
@@ -45,9 +45,10 @@ class AttentionOptions(ModelOptions):
     """Options of all models that attend."""
 
     heads: Steps = 4
-    """Attention heads; width / heads must be even."""
+    """Number of attention heads; width / heads must be even."""
     window: Steps | None = None
-    """Tokens that attention reaches back; 1 leaves no context: behaviour cloning."""
+    """Number of most recent tokens that attention can see. With 1 there is no context, which is behaviour cloning. By default it sees
+    the whole context."""
 
     @model_validator(mode="after")
     def _even(self):

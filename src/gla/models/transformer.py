@@ -22,8 +22,8 @@ class Options(AttentionOptions):
 
     kind: Literal["transformer"] = "transformer"
     key_heads: Steps | None = None
-    """Heads of keys and values, which queries share (grouped-query attention): rollouts read that much less. Divides heads.
-    Default: as many as heads."""
+    """Number of heads of keys and values, each shared by several heads of queries (grouped-query attention), so that rollouts read
+    less memory. It must divide heads. By default it equals heads."""
 
     @model_validator(mode="after")
     def _divisible(self):

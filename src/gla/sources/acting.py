@@ -17,13 +17,13 @@ NAMES = ("observation", "final_observation", "action", "reward", "terminated", "
 class ActingOptions(SourceOptions):
     """Options of all sources that act step by step."""
 
-    # What an environment must have: "states", counted as its actions are; "arms", which is one state; or "tables" and a time limit.
+    # An environment must have one of these: "states", discrete like its actions; "arms", with one state; or "tables" and a time limit.
     needs: ClassVar[str] = ""
 
     num_updates: Steps = 1
-    """Parts of equal length that a lifetime is divided into."""
+    """Number of equal parts that a lifetime is divided into."""
     num_steps: Count = 128
-    """Steps of each copy of the environment in one part."""
+    """Number of steps that each copy of the environment takes in one part."""
 
     def problems_in(self, name: str, facts: Mapping[str, Any]) -> Iterator[str]:
         counted = facts["discrete"] and facts["states"]
@@ -46,16 +46,17 @@ class ActingOptions(SourceOptions):
 
 
 def arrays(options: ActingOptions, spec: EnvSpec, lifetimes: range) -> dict[str, Array]:
-    """See gla.sources. Whatever else a source provides is an integer of each step."""
+    """See gla.sources. All further data that a source provides are one integer for each step."""
     axes = rows(lifetimes, options.num_envs, options)
     return transitions(axes, spec) | {name: Array("int64", axes) for name in sorted(options.provides)}
 
 
 class Run:
-    """See gla.sources.options. A kind says how to ``act``; and, where it learns, what to ``learn``.
+    """See gla.sources.options. Each kind implements ``act`` and, if it learns, ``learn``.
 
-    N copies of environments are stepped side by side, those of one lifetime next to each other. ``envs``: they; ``spec``: theirs;
-    ``rng``: what everything random of the source is drawn from; ``step``: how many steps each copy has made, of ``total``.
+    N copies of environments are stepped side by side, with those of one lifetime next to each other. ``envs`` are the
+    environments and ``spec`` is their shapes; ``rng`` is the source's random generator; ``step`` of ``total`` steps have been
+    made in each copy.
     """
 
     def __init__(self, options: Any, environment: Environment, lifetimes: range, name: str):
@@ -71,17 +72,17 @@ class Run:
         self.begin()
 
     def begin(self) -> None:
-        """Before the first step."""
+        """Called before the first step."""
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """Observations (N, d) to actions, (N, a) or integers (N,)."""
+        """Maps observations (N, d) to actions, (N, a) or integers (N,)."""
         raise NotImplementedError
 
     def learn(self, observation: np.ndarray, action: np.ndarray, step: VectorStep) -> None:
-        """What followed on the actions."""
+        """Learns from the outcome of the last actions."""
 
     def labels(self) -> tuple[np.ndarray, ...]:
-        """What ``options.provides`` names, (N,) each, in the order of the alphabet, where the last actions were chosen."""
+        """Returns the data that ``options.provides`` names, in alphabetical order and (N,) each, for the last actions."""
         return ()
 
     def updates(self) -> Iterator[dict[str, np.ndarray]]:
@@ -114,12 +115,13 @@ class Run:
 
 
 def states(envs: Any, observation: np.ndarray) -> np.ndarray:
-    """The state of each copy, (N,): that of its tables, where it has some; else what is observed, one-hot."""
+    """Returns the state of each copy, (N,): the state in its tables, if it has tables; otherwise the one that the one-hot observation
+    shows."""
     return envs.state if hasattr(envs, "state") else observation.argmax(1)
 
 
 def entered(envs: Any, step: VectorStep) -> np.ndarray:
-    """The state that each copy came to in a step, (N,), before any reset."""
+    """Returns the state that each copy entered in a step, (N,), before any reset."""
     if hasattr(envs, "entered"):
         return envs.entered
     over = (step.terminated | step.truncated)[:, None]
@@ -127,5 +129,5 @@ def entered(envs: Any, step: VectorStep) -> np.ndarray:
 
 
 def epsilon_at(epsilon: list[float], step: int, total: int) -> float:
-    """What changes linearly from the first of ``total`` steps to the last."""
+    """Returns a value that changes linearly from the first of ``total`` steps to the last."""
     return epsilon[0] + (epsilon[1] - epsilon[0]) * step / max(1, total - 1)

@@ -1,4 +1,4 @@
-"""The kinds of sources: who acts, and what is written down. One line for each."""
+"""The kinds of sources: who acts, and what is recorded. One line for each."""
 
 from gla.kinds import Kinds
 

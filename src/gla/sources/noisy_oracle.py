@@ -1,7 +1,7 @@
-"""The optimal policy of a tabular world, disturbed ever less (Zisman et al., 2024, ADε): histories without any learner.
+"""The optimal policy of a tabular world with less and less noise (Zisman et al., 2024, ADε): histories without any learner.
 
-With all actions at random, [1, 1], it is a uniform policy whose every step is labelled with the optimal action, which is what
-decision-pretrained transformers are trained on (Lee et al., 2023).
+With only random actions, [1, 1], it is a uniform policy whose every step is labelled with the optimal action. Decision-pretrained
+transformers are trained on such data (Lee et al., 2023).
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -15,22 +15,23 @@ from gla.sources.acting import ActingOptions, arrays, epsilon_at  # noqa: F401
 
 
 class Options(ActingOptions):
-    """Optimal actions, or random ones. It writes the optimal action of each step beside the one that was taken."""
+    """Optimal actions mixed with random ones. It records the optimal action of each step along with the action that was taken."""
 
     kind: Literal["noisy_oracle"] = "noisy_oracle"
     num_envs: Count = 1
     """Copies of the environment in each lifetime."""
     epsilon: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [1.0, 0.0]
-    """Share of random actions in the first step and in the last; it changes linearly."""
+    """Share of random actions in the first step and in the last one; it changes linearly in between."""
     gamma: Fraction = 0.99
-    """Discount of the rewards that are optimal to reach before the time limit; below 1, so that none is put off."""
+    """Discount per step in the returns that optimal actions maximise up to the time limit. It is below 1 so that no reward is
+    put off."""
 
     provides: ClassVar[frozenset[str]] = frozenset({"optimal_action"})
     needs: ClassVar[str] = "tables"
 
 
 class Run(acting.Run):
-    """See gla.sources.acting. ``plans``: of each table, its optimal actions by steps to go and state."""
+    """See gla.sources.acting. ``plans``: the optimal actions of each table, by remaining steps and state."""
 
     def begin(self) -> None:
         tables, limit = self.envs.tables, self.envs.limit

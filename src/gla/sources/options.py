@@ -1,4 +1,4 @@
-"""What all sources share: their common options, and how they hand over what they write."""
+"""Options that all sources share, and the interface through which they hand over their data."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -11,38 +11,39 @@ from gla.options import Count, Options, Seed
 
 
 class SourceOptions(Options):
-    """Options of every source. A lifetime is one independent run of it, on one task."""
+    """Options of every source. A lifetime is one independent run of a source, on one task."""
 
     environment: str
     """Name of an environment."""
     lifetimes: Count = 16
-    """Independent runs. Lifetime k has the environment's task k % n."""
+    """Number of independent runs. Lifetime k has task k % n of the environment's n tasks."""
     lifetimes_per_block: Count = 16
-    """Lifetimes that one job runs side by side and writes into one store."""
+    """Number of lifetimes that one job runs side by side and writes into one store."""
     num_envs: Count = 8
-    """Copies of the environment in each lifetime."""
+    """Number of copies of the environment in each lifetime."""
     seed: Seed = 0
-    """Seed of the collection."""
+    """Random seed of the collection."""
 
     provides: ClassVar[frozenset[str]] = frozenset()
-    """What its stores hold beyond transitions: distribution (that actions were drawn from), policies (snapshots of them)."""
+    """Data in the stores besides transitions: distribution (from which actions were drawn), policies (snapshots of them)."""
 
     @property
     @abstractmethod
     def updates(self) -> int:
-        """Parts of equal length that a lifetime is divided into; between two of them the policy may change."""
+        """Number of equal parts that a lifetime is divided into. The policy may change between two parts."""
 
     @property
     @abstractmethod
     def steps(self) -> int:
-        """Steps of each copy of the environment in one part."""
+        """Number of steps that each copy of the environment takes in one part."""
 
     def problems_in(self, name: str, facts: Mapping[str, Any]) -> Iterator[str]:
-        """What is wrong with acting in an environment. name: its key; facts: what gla.preflight.all_facts says of it."""
+        """Yields a line for each reason why this source cannot act in an environment. name: the environment's key; facts: its
+        facts from gla.preflight.all_facts."""
         yield from ()
 
     def snapshots(self) -> list[int]:
-        """Updates whose policies are kept."""
+        """Returns the updates whose policies are kept."""
         return []
 
     @model_validator(mode="after")
@@ -60,44 +61,48 @@ NOT_OF_BLOCKS = ("lifetimes", "lifetimes_per_block")
 
 
 class Array(NamedTuple):
-    """An array of a store: its type, and its axes' names and sizes, in order. The axis "step" is written piece by piece."""
+    """An array of a store: its type, and the names and sizes of its axes, in order. An array with the axis "step" is written
+    in pieces.
+    """
 
     dtype: str
     axes: dict[str, int]
 
     @property
     def dimensions(self) -> int:
-        """How many axes it has."""
+        """Number of axes."""
         return len(self.axes)
 
 
 class Run(Protocol):
-    """Somebody who acts in the environments of some lifetimes, whose shapes are ``spec`` (gla.environments.spaces.EnvSpec)."""
+    """An actor in the environments of some lifetimes. ``spec`` has the shapes of the environments
+    (gla.environments.spaces.EnvSpec).
+    """
 
     spec: Any
 
     def updates(self) -> Iterator[dict[str, np.ndarray]]:
-        """For each update, what its steps add to the arrays with an axis "step": (K, E, T, ...)."""
+        """Yields, for each update, the new steps of all arrays with an axis "step": (K, E, T, ...)."""
 
     def rest(self) -> dict[str, np.ndarray]:
-        """After the last update: the arrays without that axis."""
+        """Returns the arrays without that axis, after the last update."""
 
     def curves(self, update: int) -> dict[str, float]:
-        """Numbers worth a curve in TensorBoard, by name."""
+        """Returns numbers that are plotted in TensorBoard, by name."""
 
     def close(self) -> None:
         """Close the environments."""
 
 
 def rows(lifetimes: range, num_envs: int, options: SourceOptions) -> dict[str, int]:
-    """The axes of an array with a value for each step."""
+    """Returns the axes of an array with a value for each step."""
     return {"lifetime": len(lifetimes), "stream": num_envs, "step": options.updates * options.steps}
 
 
 def transitions(axes: dict[str, int], spec: Any) -> dict[str, Array]:
-    """The arrays that every store has for each step. axes: of ``rows``; spec: a gla.environments.EnvSpec.
+    """Returns the arrays that every store has for each step. axes: those that ``rows`` returns; spec: a gla.environments.EnvSpec.
 
-    Observations that are counted are stored as integers, and not as the one-hot vectors that sources act on.
+    Discrete observations are stored as integers, and not as the one-hot vectors that sources act on.
     """
     a = spec.action_size
     seen = Array("int64", axes) if spec.states else Array("float32", axes | {"observation": spec.observation_size})

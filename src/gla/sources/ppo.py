@@ -1,4 +1,6 @@
-"""PPO, as a population of independent lifetimes (gla.learners.ppo): histories that rise from random to what PPO reaches."""
+"""PPO, as a population of independent lifetimes (gla.learners.ppo): histories that rise from random behaviour to the level
+that PPO reaches.
+"""
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -15,13 +17,14 @@ from gla.sources.options import Array, SourceOptions, rows, transitions
 
 
 class Options(SourceOptions, PPO):
-    """Proximal policy optimisation. It writes the distributions that actions were drawn from, and snapshots of its policies."""
+    """Proximal policy optimisation. It records the distributions that actions were drawn from, and snapshots of its policies."""
 
     kind: Literal["ppo"] = "ppo"
     backend: Literal["gymnasium", "envpool"] = "gymnasium"
-    """What steps the environment: gymnasium; or envpool, in C++ and much faster (pip install '.[envpool]')."""
+    """The library that steps the environment: gymnasium, or envpool, which is written in C++ and much faster (pip install
+    '.[envpool]')."""
     snapshot_every: Steps = 1
-    """Updates between two snapshots of the policy's weights in the store. The last is always kept."""
+    """Number of updates between two snapshots of the policy's weights in the store. The last policy is always kept."""
 
     provides: ClassVar[frozenset[str]] = frozenset({"distribution", "policies"})
 

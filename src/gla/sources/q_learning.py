@@ -1,4 +1,4 @@
-"""Tabular Q-learning (Watkins, 1989), as a population: every copy of an environment has a learner and a table of its own."""
+"""Tabular Q-learning (Watkins, 1989), as a population: every copy of an environment has its own learner and table."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -12,7 +12,7 @@ from gla.sources.acting import ActingOptions, arrays, entered, epsilon_at, state
 
 
 class Options(ActingOptions):
-    """Tabular Q-learning that explores ever less. It writes transitions alone, and needs counted observations and actions."""
+    """Tabular Q-learning that explores less and less. It records only transitions, and needs discrete observations and actions."""
 
     kind: Literal["q_learning"] = "q_learning"
     num_envs: Count = 1
@@ -20,9 +20,9 @@ class Options(ActingOptions):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.9933
     """Step size (Tarasov et al., 2025)."""
     gamma: Fraction = 0.9
-    """Discount."""
+    """Discount per step."""
     epsilon: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [1.0, 0.0]
-    """Share of random actions in the first step and in the last; it changes linearly."""
+    """Share of random actions in the first step and in the last one; it changes linearly in between."""
 
     needs: ClassVar[str] = "states"
 
@@ -39,7 +39,7 @@ class Run(acting.Run):
         n, actions = len(self.rows), self.spec.action_size
         self.state = states(self.envs, observation)
         own = self.values[self.rows, self.state]
-        # Of equal values one is taken at random; at first all are.
+        # Ties are broken at random; at first all values are equal.
         best = np.where(own == own.max(1, keepdims=True), self.rng.random(own.shape), -1.0).argmax(1)
         explores = self.rng.random(n) < epsilon_at(self.options.epsilon, self.step, self.total)
         return np.where(explores, self.rng.integers(0, actions, n), best)

@@ -1,4 +1,4 @@
-"""Actions that are uniform over the action space: histories that never improve, and a base for labels of other kinds."""
+"""Actions that are uniform over the action space: histories that never improve, from which labels of other kinds are made."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from gla.sources.acting import ActingOptions, arrays  # noqa: F401  (see gla.sou
 
 
 class Options(ActingOptions):
-    """Uniform actions. It writes transitions alone."""
+    """Uniform random actions. It records only transitions."""
 
     kind: Literal["random"] = "random"
 

@@ -13,21 +13,22 @@ from gla.sources.acting import ActingOptions, arrays  # noqa: F401
 
 
 class Options(ActingOptions):
-    """The arm that is best in a draw from the posterior of all means."""
+    """Pulls the arm that is best in a draw from the posterior of all means."""
 
     kind: Literal["thompson"] = "thompson"
     num_envs: Count = 1
     """Copies of the environment in each lifetime. Each learns alone."""
     rewards: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """What rewards are: 0 or 1, with a Beta(1, 1) prior of their mean; or normal, with a normal prior of mean 0.5 and deviation 1."""
+    """The distribution of rewards. bernoulli: 0 or 1, with a Beta(1, 1) prior of the mean; gaussian: normal, with a normal
+    prior of mean 0.5 and deviation 1."""
     deviation: Annotated[float, Field(gt=0, le=1e6)] = 0.3
-    """Of normal rewards around their mean."""
+    """Standard deviation of normal rewards around their mean."""
 
     needs: ClassVar[str] = "arms"
 
 
 class Run(acting.Run):
-    """See gla.sources.acting. ``pulls``, ``total_reward``: of each arm, (N, arms)."""
+    """See gla.sources.acting. ``pulls``, ``total_reward``: the pulls and the summed rewards of each arm, (N, arms)."""
 
     def begin(self) -> None:
         self.pulls, self.total_reward = np.zeros((2, len(self.envs), self.spec.action_size))

@@ -11,19 +11,19 @@ from gla.sources.acting import ActingOptions, arrays  # noqa: F401
 
 
 class Options(ActingOptions):
-    """The arm with the highest upper confidence bound: its mean + sqrt(bonus * ln(pulls of all) / pulls of it)."""
+    """Pulls the arm with the highest upper confidence bound: mean + sqrt(bonus * ln(pulls of all arms) / pulls of this arm)."""
 
     kind: Literal["ucb"] = "ucb"
     num_envs: Count = 1
     """Copies of the environment in each lifetime. Each learns alone."""
     bonus: Weight = 2.0
-    """How much uncertainty counts."""
+    """Weight of the uncertainty, as in the formula above."""
 
     needs: ClassVar[str] = "arms"
 
 
 class Run(acting.Run):
-    """See gla.sources.acting. ``pulls``, ``total_reward``: of each arm, (N, arms)."""
+    """See gla.sources.acting. ``pulls``, ``total_reward``: the pulls and the summed rewards of each arm, (N, arms)."""
 
     def begin(self) -> None:
         self.pulls, self.total_reward = np.zeros((2, len(self.envs), self.spec.action_size))
@@ -31,7 +31,7 @@ class Run(acting.Run):
     def act(self, observation: np.ndarray) -> np.ndarray:
         pulls = np.maximum(self.pulls, 1)
         bound = self.total_reward / pulls + np.sqrt(self.options.bonus * np.log(max(self.step, 1)) / pulls)
-        # Arms that were never pulled come first, in random order; so do equal ones.
+        # Arms that were never pulled come first, in random order; ties are broken at random.
         bound = np.where(self.pulls == 0, np.inf, bound)
         return np.where(bound == bound.max(1, keepdims=True), self.rng.random(bound.shape), -1.0).argmax(1)
 

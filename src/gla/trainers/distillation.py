@@ -34,11 +34,11 @@ BFLOAT16_SPEED, PRODUCTS = 1.5, 20  # times float32's, from which on it is used;
 
 
 class Options(TrainerOptions):
-    """The model learns to predict what the labels say in windows of recorded histories."""
+    """The model learns to predict the labels in windows of recorded histories."""
 
     kind: Literal["distillation"] = "distillation"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 where the hardware multiplies matrices in it."""
+    """Number type of matrix products. auto: bfloat16 if the hardware multiplies matrices much faster in it, else float32."""
 
 
 def bfloat16_speed(device: torch.device) -> float:

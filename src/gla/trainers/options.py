@@ -13,22 +13,22 @@ class TrainerOptions(Options):
     """Options of all trainers."""
 
     steps: Steps = 1000
-    """Optimiser steps."""
+    """Number of optimiser steps."""
     batch_size: Count = 64
-    """Windows in a step."""
+    """Number of windows in a step."""
     learning_rate: Rate = 3.0e-3
-    """AdamW's step size after the warm-up. It falls along a cosine to a tenth."""
+    """AdamW's step size after the warm-up. From there it falls along a cosine to a tenth."""
     warmup: Annotated[int, Field(ge=0, le=10**9)] = 100
-    """Steps of linear warm-up."""
+    """Number of steps in which the step size rises linearly."""
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.01
     """AdamW's weight decay."""
     max_grad_norm: Limit = 1.0
-    """Gradient norm above which the gradient is scaled down."""
+    """Largest norm of the gradient. A larger gradient is scaled down."""
     evaluate_every: Steps = 200
-    """Steps between two held-out losses, and between two checkpoints."""
+    """Number of steps between two measurements of the held-out loss, each with a checkpoint."""
 
     reads: ClassVar[bool] = True
-    """Whether histories are read, with windows, labels and a loss."""
+    """Whether training reads histories, and so uses windows, labels and a loss."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """What is wrong with these options for an agent's other options."""

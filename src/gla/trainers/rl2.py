@@ -35,33 +35,33 @@ HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
 
 
 class Options(TrainerOptions):
-    """The model acts in the tasks of the dataset's training lifetimes, and learns from what it earns there."""
+    """The model acts in the tasks of the dataset's training lifetimes, and learns from the rewards that it earns there."""
 
     kind: Literal["rl2"] = "rl2"
     steps: Steps = 300
-    """Times that lifetimes are acted through and learned from."""
+    """Number of times that a batch of lifetimes is acted through and learned from."""
     batch_size: Count = 256
-    """Lifetimes side by side."""
+    """Number of lifetimes in a batch."""
     lifetime_steps: Count = 200
-    """Steps of a lifetime."""
+    """Number of steps in a lifetime."""
     learning_rate: Rate = 1.0e-3
-    """AdamW's step size after the warm-up. It falls along a cosine to a tenth."""
+    """AdamW's step size after the warm-up. From there it falls along a cosine to a tenth."""
     warmup: Annotated[int, Field(ge=0, le=10**9)] = 10
-    """Steps of linear warm-up."""
+    """Number of steps in which the step size rises linearly."""
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """AdamW's weight decay."""
     evaluate_every: Steps = 25
-    """Steps between two held-out losses, and between two checkpoints."""
+    """Number of steps between two measurements of the held-out loss, each with a checkpoint."""
     epochs: Count = 4
-    """How often each lifetime is learned from."""
+    """Number of passes over each batch of lifetimes."""
     minibatches: Count = 4
-    """Parts that the lifetimes are divided into, with an optimiser step for each."""
+    """Number of parts that a batch is divided into, with one optimiser step for each."""
     discount: Fraction = 0.99
-    """Discount of a step."""
+    """Discount per step."""
     trace: Fraction = 0.95
     """Lambda of generalised advantage estimation."""
     clip: Rate = 0.2
-    """How far the probability ratio may move before it is clipped."""
+    """Bound at which the probability ratio is clipped."""
     entropy: Weight = 0.01
     """Weight of the policy's entropy."""
     value_weight: Weight = 0.5

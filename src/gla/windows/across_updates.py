@@ -10,11 +10,13 @@ from gla.windows.rows import Rows
 
 
 class Options(ChunkOptions):
-    """Chunks of rising updates. With the gap max all of them are of the last update: the best policy, and nothing before it."""
+    """Chunks of later and later updates. With the gap max all of them are of the last update, so that only the best policy is
+    shown.
+    """
 
     kind: Literal["across_updates"] = "across_updates"
     from_start: Fraction = 0.5
-    """Share of windows whose first chunk is of the lifetime's first policy. Others start anywhere."""
+    """Share of windows whose first chunk is from the lifetime's first policy. The others start at a random update."""
 
 
 def draw(options: Options, rows: Rows, n: int, rng: np.random.Generator) -> Drawn:

@@ -30,12 +30,13 @@ class ChunkOptions(Options):
     """Options of all windows that are made of chunks. The context has chunks * chunk_steps tokens."""
 
     gap: Gap = 1
-    """Updates of the source between a chunk and what it should become: for windows across updates, between a chunk and the
-    next; for later policies as labels, between a chunk and its labels. [low, high] draws one for each window; max: the last."""
+    """Number of the source's updates from one chunk to the next (windows across updates), or from a chunk to the policy that
+    gives its labels (labels by later policies). [low, high] draws a gap for each window; max always leads to the last
+    update."""
     chunks: Count = 20
-    """Chunks strung together in a window."""
+    """Number of chunks in a window."""
     chunk_steps: Count = 10
-    """Steps of a chunk. Chunks begin where an episode does, if one begins in that update."""
+    """Number of steps in a chunk. Chunks begin with an episode, if one begins in that update."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
 

@@ -13,20 +13,20 @@ from gla.windows.rows import Rows
 
 
 class Options(Base):
-    """A stretch of a learning history, which begins where an episode does."""
+    """A stretch of consecutive steps of a learning history. It begins with an episode."""
 
     kind: Literal["consecutive"] = "consecutive"
     steps: Count = 200
-    """Steps of a window: the context has as many tokens."""
+    """Number of steps in a window. The context has as many tokens."""
     every: Count = 1
-    """Of so many episodes one is kept, so that a window shows faster learning than the source's."""
+    """One of this many episodes is kept, so that a window shows faster learning than that of the source."""
     part: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.0, 1.0]
-    """Of each lifetime, the part that windows are cut from: [0.9, 1.0] shows no more than what it ended with."""
+    """The part of each lifetime that windows are cut from. [0.9, 1.0] shows only the end of a lifetime."""
 
     by_improvement: bool = False
-    """Whether histories are drawn by how much and how steadily they improve (Chen et al., 2025), and not all alike."""
+    """Whether histories that improve more, and more steadily, are drawn more often (Chen et al., 2025)."""
     stability: Weight = 1.0
-    """How much steadiness counts beside improvement."""
+    """Weight of steadiness relative to improvement."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
 

@@ -9,15 +9,15 @@ from gla.windows.rows import Rows
 
 
 class Options(ChunkOptions):
-    """Chunks of random updates in rising order, below a random one.
+    """Chunks of random updates in rising order, all before a random update.
 
-    From a random chunk on, the switch, chunks are of the policy that was the label until then, as in a rollout once the agent acts
-    on what it found.
+    From a random chunk on, which is called the switch, chunks are of the policy that gave the labels until then. This is like
+    a rollout in which the agent uses what it has found.
     """
 
     kind: Literal["rising_quality"] = "rising_quality"
     switch: bool = True
-    """Whether there is a switch."""
+    """Whether windows have a switch."""
 
 
 def draw(options: Options, rows: Rows, n: int, rng: np.random.Generator) -> Drawn:

@@ -12,13 +12,13 @@ from gla.windows.rows import Rows
 
 
 class Options(Base):
-    """Chunks of consecutive steps of one update each, from random places of one lifetime."""
+    """Chunks of consecutive steps from random places in one lifetime. Each chunk lies inside of one update."""
 
     kind: Literal["shuffled"] = "shuffled"
     chunks: Count = 100
-    """Chunks strung together in a window. The context has chunks * chunk_steps tokens."""
+    """Number of chunks in a window. The context has chunks * chunk_steps tokens."""
     chunk_steps: Count = 1
-    """Steps of a chunk; with one, every step stands alone, as in decision-pretrained transformers."""
+    """Number of steps in a chunk. With 1, every step is drawn separately, as for decision-pretrained transformers."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
