@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str):
-    """``gla.load``, which imports PyTorch when it is used and not before."""
+    """Provides ``gla.load``, and imports PyTorch only when it is used."""
     if name == "load":
         from gla.api import load
 

@@ -1,4 +1,4 @@
-"""The in-context agent: its model, tokens in and policy outputs out, and its folder on disk."""
+"""The in-context agent: its model, which turns tokens into policy outputs, and its folder on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from gla.models.building import AgentModel
 from gla.models.kinds import MODELS
 from gla.options import ConfigError
 
-LAYERS = 1000  # of a model that is read
+LAYERS = 1000  # most layers of a model that is read
 
 
 class Training(Description):
@@ -40,7 +40,7 @@ class Weights(Description):
 
 
 class AgentDescription(Description):
-    """What agent.json holds."""
+    """The content of agent.json."""
 
     config: AgentConfig
     manifest: Summary
@@ -57,7 +57,8 @@ class Agent:
     manifest: dict
 
     def within(self, spec: EnvSpec) -> tuple[Any, nn.Module]:
-        """What its tokens hold of an environment (gla.encoding), and its sequence model for such tokens, of the same weights."""
+        """Returns the encoding of an environment's steps as tokens (gla.encoding), and the sequence model for such tokens,
+        with the same weights."""
         options, sequence = self.config.model, self.model.sequence
         encoding = encoding_of(self.manifest, options.turns, spec)
         if not options.turns:
@@ -69,7 +70,7 @@ class Agent:
 
 
 def describe(config: AgentConfig, manifest: dict, weights: Path, training: dict) -> dict:
-    """The content of agent.json: everything beside the weights that acting needs."""
+    """Returns the content of agent.json: everything except the weights that is needed to act."""
     return {
         "config": config.model_dump(),
         "manifest": manifest,
@@ -79,9 +80,10 @@ def describe(config: AgentConfig, manifest: dict, weights: Path, training: dict)
 
 
 def read_described(folder: str | Path, anywhere: bool = False) -> dict[str, Any]:
-    """The content of agent.json. Raises CorruptFile where it, or the weights beside it, is missing, altered or another agent's.
+    """Returns the content of agent.json. Raises CorruptFile if it, or the file of weights next to it, is missing, altered or another
+    agent's.
 
-    anywhere: whether the folder may be a copy that has another name in a folder of results.
+    anywhere: whether the folder may be a copy with another name in a folder of results.
     """
     described, weights = Path(folder) / "agent.json", Path(folder) / "weights.safetensors"
     body = read_description(described, AgentDescription, anywhere)
@@ -96,14 +98,14 @@ def read_described(folder: str | Path, anywhere: bool = False) -> dict[str, Any]
 
 
 def load(folder: str | Path, anywhere: bool = False) -> Agent:
-    """An agent from its folder. Raises CorruptFile as ``read_described`` does, and where the weights are not the model's."""
+    """Loads an agent from its folder. Raises CorruptFile as ``read_described`` does, and if the weights do not fit the model."""
     body, path = read_described(folder, anywhere), Path(folder) / "weights.safetensors"
     config = AgentConfig.model_validate(body["config"])
     sizes = encoding_of(body["manifest"]).sizes
     try:
         with safetensors.safe_open(path, "pt") as file:
             held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-        # Compared before memory is taken: a model of shapes alone costs nothing but its layers.
+        # Shapes are compared before memory is taken: a model on the meta device costs almost nothing.
         if config.model.layers > min(LAYERS, len(held)):
             raise RuntimeError(f"it is too small for {config.model.layers} layers")
         with torch.device("meta"):

@@ -1,4 +1,5 @@
-"""Agents in a user's hands: ``load`` one, let it ``learn`` in an environment, or step one by hand with its ``policy``.
+"""The interface for users: ``load`` an agent, let it ``learn`` in an environment, or step the environment yourself with its
+``policy``.
 
     agent = gla.load("results/agents/grid_hidden")
     frame = agent.learn("gla/GridWorld-v0", episodes=20, seeds=16)
@@ -39,7 +40,7 @@ SIMPLE = of_role("calm")  # conditions that need no agent and no histories
 
 
 def env_id(env: EnvLike) -> str:
-    """An id under which ``gla.environments.making.make`` makes an environment like this one.
+    """Returns an id under which ``gla.environments.making.make`` makes an environment like this one.
 
     env: an id; an environment that ``gymnasium.make`` made, which is made again from its spec; or a
     function that returns a new one. Raises UnsupportedEnvironment for anything else.
@@ -68,7 +69,7 @@ def env_id(env: EnvLike) -> str:
 
 @dataclass(frozen=True)
 class Agent(agent.Agent):
-    """A trained agent that learns in context. Weights never change."""
+    """A trained agent that learns in context. Its weights never change."""
 
     name: str = "agent"
 
@@ -81,12 +82,13 @@ class Agent(agent.Agent):
         kwargs: dict[str, Any] | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
-        """Tidy rows, one for each condition, seed and episode (columns: gla.rows.COLUMNS).
+        """Lets the agent learn, and returns tidy rows, one for each condition, seed and episode (columns: gla.rows.COLUMNS).
 
-        env: an id, an environment, or a function that makes one (see ``env_id``). episodes: of each
-        seed, 20 unless ``env_steps`` are given. conditions: those of an evaluation, or ``random`` and
-        ``zero_action``; the controls tell whether it is rewards that it learns from. kwargs: of ``gymnasium.make``. settings: any further key of an evaluation
-        (config/README.md). Raises ConfigError and UnsupportedEnvironment in one sentence.
+        env: an id, an environment, or a function that makes one (see ``env_id``). episodes: number of episodes in
+        each seed, 20 unless ``env_steps`` is given. conditions: conditions of an evaluation, ``random`` or ``zero_action``;
+        by default the agent and the two controls that tell whether it learns from rewards.
+        kwargs: keyword arguments for ``gymnasium.make``. settings: any further key of an evaluation (config/README.md).
+        Raises ConfigError and UnsupportedEnvironment, each in one sentence.
         """
         if episodes is None and settings.get("env_steps") is None:
             episodes = 20
@@ -108,7 +110,7 @@ class Agent(agent.Agent):
         return pd.concat(frames, ignore_index=True)
 
     def policy(self, env: gym.Env, **settings: Any) -> "Policy":
-        """The agent in one environment that the caller steps. settings: keys of an evaluation."""
+        """Returns the agent's policy in one environment that the caller steps. settings: keys of an evaluation."""
         return Policy(
             self,
             env,
@@ -120,7 +122,7 @@ class Agent(agent.Agent):
 
 
 class Policy:
-    """One agent in one context. It sees what it is handed and nothing else::
+    """One agent in one context. It sees only what the caller passes to it::
 
     policy = agent.policy(env)
     observation, _ = env.reset()
@@ -144,12 +146,12 @@ class Policy:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: an empty context, as at the beginning."""
+        """Empties the context, as at the beginning."""
         self.context = InContext(self.agent, self.spec, self.evaluation, self.evaluation.env_steps)
         self.acted = False
 
     def act(self, observation: Any) -> np.ndarray | int:
-        """An observation of the environment to an action of its own space. Raises ValueError for another shape."""
+        """Maps an observation of the environment to an action in its action space. Raises ValueError for another shape."""
         if self.acted:
             raise RuntimeError("act: the last action's reward is not known yet (expected observe(reward, done) before)")
         flat = np.asarray(flatten(self.space, observation), dtype=np.float32)
@@ -160,7 +162,7 @@ class Policy:
         return counted(self.actions, action) if self.spec.discrete else np.clip(action, self.spec.low, self.spec.high)
 
     def observe(self, reward: float, done: bool) -> None:
-        """What the last action earned, and whether it ended the episode."""
+        """Tells the agent the last action's reward, and whether the episode ended."""
         if not self.acted:
             raise RuntimeError("observe: nothing was done yet (expected act(observation) before)")
         value, ended = real_number(reward), flag("done", done)
@@ -171,5 +173,7 @@ class Policy:
 
 
 def load(folder: str | Path) -> Agent:
-    """An agent from its folder, which may bear any name. Raises CorruptFile naming the file that is missing or altered."""
+    """Loads an agent from its folder, which may have any name. Raises CorruptFile, which names the file that is missing or
+    altered.
+    """
     return Agent(**vars(agent.load(folder, anywhere=True)), name=Path(folder).resolve().name)

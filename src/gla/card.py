@@ -1,4 +1,4 @@
-"""An agent's model card: what it was trained on, how it scores, its limits; from agent.json and rollouts alone."""
+"""An agent's model card: its training data, its scores and its limits. It is made from agent.json and rollouts alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +22,8 @@ OVERFITTED = ", less: **of lifetimes that it was not trained on it predicts noth
 
 
 def write(folder: str | Path, rollouts: Sequence[str] = (), verdicts: str | Path | None = None) -> Path:
-    """Write README.md in an agent's folder. rollouts: Parquet files that it reports. verdicts: the table of verdicts, of which it
-    reports the agent's rows. Raises CorruptFile."""
+    """Writes README.md into an agent's folder. rollouts: Parquet files whose returns it reports. verdicts: the table of
+    verdicts, of which it reports the agent's rows. Raises CorruptFile for a damaged file."""
     path = Path(folder) / "README.md"
     table = None if verdicts is None else read_csv(verdicts, NAMES, NUMBERS, dtype=dict.fromkeys(NAMES, str))
     text = render(
@@ -38,8 +38,8 @@ def write(folder: str | Path, rollouts: Sequence[str] = (), verdicts: str | Path
 
 
 def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts: pd.DataFrame | None = None) -> str:
-    """The card's text. name: the network's. body: the content of agent.json. frames: rollouts of agents and baselines.
-    verdicts: a table of ``gla.verdicts``."""
+    """Returns the card's text. name: the name of the network. body: the content of agent.json. frames: rollouts of agents and
+    baselines. verdicts: a table of ``gla.verdicts``."""
     agent, number = network(name)
     try:
         config, manifest, training = body["config"], body["manifest"], body["training"]
@@ -112,7 +112,7 @@ Weights: `{body["weights"]["file"]}`, SHA-256 `{body["weights"]["sha256"]}`.
 
 
 def _how(config: dict) -> str:
-    """Windows, labels and loss, in the words of the config."""
+    """Describes windows, labels and loss in the words of the config."""
     windows, labels, loss = config["windows"], config["labels"], config["loss"]
     gap = f" and gap {windows['gap']}" if "gap" in windows else ""
     return f"windows of kind {windows['kind']}{gap}, labels of kind {labels['kind']}, loss of kind {loss['kind']}, "

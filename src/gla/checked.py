@@ -1,8 +1,8 @@
-"""A config that was checked once, and everything that Snakemake asks of it, without PyTorch.
+"""A config that is checked once, with everything that Snakemake needs to know of it, and without PyTorch.
 
-Snakemake reads the config in every job's process, and checking it takes seconds: kinds are imported, environments are made. So
-what was found is kept, under the hash of the config, of this package's code and of the modules of the user's own environments.
-How much memory there is, how large the disk is, and whether results have a place on it, is asked every time.
+Snakemake reads the config in the process of every job, and a check takes seconds, since kinds are imported and environments are made.
+The findings are therefore cached under the hash of the config, of this package's code and of the modules of the user's own
+environments. Only the sizes of memory and disk, and whether results can be written, are looked up each time.
 """
 
 import contextlib
@@ -24,20 +24,20 @@ from gla.files import CorruptFile, fingerprint, read_json, sha256, write_json
 from gla.options import MOST_STEPS, ConfigError, check_values
 
 CACHE = ".snakemake/checked.json"
-KEPT = 20  # configs
-PLENTY = 4 * 10**9  # bytes of contexts in a rollout that are worth a warning
-MOST_FILES = 2000  # of a package that count
+KEPT = 20  # configs in the cache
+PLENTY = 4 * 10**9  # bytes of contexts in a rollout above which there is a warning
+MOST_FILES = 2000  # largest package that is read as a whole
 COMPILED = {".pyc", ".pyo", ".so", ".pyd", ".o", ".a", ".dll", ".dylib"}
 MOST_MEMORY = 4 * 10**12  # bytes; of machines that jobs are submitted to nothing else is known
 
 
 class Checked(NamedTuple):
-    """What is known of a config.
+    """The findings about a config.
 
-    config: normalised (``gla.config.reading.normalise``). facts: of each environment (``gla.preflight.all_facts``). contexts: bytes
-    that an agent keeps in an evaluation, by evaluation and agent. demands: what each kind of job surely takes
-    (``gla.demands.demands``). disk: what histories surely take there (``gla.demands.disk``). warnings: a line each. trees: of the
-    package's modules (``gla.code.scan``).
+    config: normalised (``gla.config.reading.normalise``). facts: the facts about each
+    environment (``gla.preflight.all_facts``). contexts: bytes that an agent keeps in an evaluation, by evaluation and agent.
+    demands: a lower bound of the memory of each kind of job (``gla.demands.demands``). disk: a lower bound of the disk space
+    of histories (``gla.demands.disk``). warnings: one line each. trees: the package's modules (``gla.code.scan``).
     """
 
     config: dict[str, Any]
@@ -50,18 +50,19 @@ class Checked(NamedTuple):
 
 
 def modules(env_id: str) -> list[str]:
-    """Files of the module that an id names, ``module:Name-v0``, or of the whole package that holds it; none for another id.
+    """Returns the files of the module that an id such as ``module:Name-v0`` names, or of the whole package that holds this
+    module. Other ids have none.
 
-    A package's are code, and tables and models beside it, but for what is hidden or compiled; its code alone where they are more than
-    MOST_FILES, since all are read whenever a job starts. Below the current folder they are relative to it. The module is found and not
-    imported, and what it imports from elsewhere is not followed.
+    The files of a package are its code and its data, such as tables and models, except hidden and compiled files. If there
+    are more than MOST_FILES, only the code counts, since all are read whenever a job starts. Paths below the current folder
+    are relative to it. The module is located without importing it, and its imports from elsewhere are not followed.
     """
     module, colon, _ = env_id.partition(":")
     try:
         spec = importlib.util.find_spec(module.partition(".")[0]) if colon else None
     except (ImportError, ValueError):
         spec = None
-    if spec is None:  # making the environment will say so
+    if spec is None:  # reported when the environment is made
         return []
     folders = spec.submodule_search_locations
     found: Iterable[str | Path | None] = [spec.origin]
@@ -74,7 +75,7 @@ def modules(env_id: str) -> list[str]:
 
 
 def _beside(folders: Iterable[str]) -> Iterator[Path]:
-    """Files of a package, but for what is hidden or compiled."""
+    """Yields the files of a package, except hidden and compiled ones."""
     for folder, inner, names in (found for start in folders for found in os.walk(start)):
         inner[:] = [name for name in inner if not name.startswith(".") and name != "__pycache__"]
         own = (Path(folder, name) for name in names if not name.startswith("."))
@@ -89,7 +90,9 @@ def _version(package: str) -> str:
 
 
 def _key(raw: dict[str, Any]) -> str | None:
-    """Of everything that decides what a check finds; None for a config that JSON would not give back, as with numbers for keys."""
+    """Returns the hash of everything that decides the findings; None for a config that JSON changes, such as one with numbers
+    for keys.
+    """
     if json.loads(json.dumps(raw)) != raw:
         return None
     package = Path(__file__).parent
@@ -110,12 +113,12 @@ def _key(raw: dict[str, Any]) -> str | None:
 def checked(
     raw: dict[str, Any], memory: int | None = None, cache: str | Path = CACHE, disk: float | None = None
 ) -> Checked:
-    """A raw config, checked. memory: bytes that a job may fill; None: this machine's. disk: bytes that histories may fill; None:
-    all of the file system that results are written to.
+    """Checks a raw config and returns the findings. memory: bytes that a job may fill; None: this machine's memory. disk: bytes that
+    histories may fill; None: the whole file system that results are written to.
 
-    cache: a JSON file of what was found before. Raises ConfigError with one line for each fault: key, value, what was expected.
+    cache: a JSON file of earlier findings. Raises ConfigError with one line for each fault: key, value, what was expected.
     """
-    check_values(raw)  # before anything walks through all of it
+    check_values(raw)  # before the whole config is walked through
     before: Any = None
     with contextlib.suppress(CorruptFile, OSError):
         before = read_json(cache)
@@ -129,30 +132,32 @@ def checked(
     found = _check(raw, memory, disk, Path(cache).parent / "environments.json")
     if key is not None:
         kept = dict(list(known.items())[-KEPT:]) | {key: found._asdict()}
-        with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
+        with contextlib.suppress(OSError):  # without a cache only time is lost
             write_json(cache, kept)
     return found
 
 
 def no_folder(results: str) -> Iterator[str]:
-    """A line where a folder of results cannot be made, since a file is in its place or in that of a folder around it."""
+    """Yields a line if the folder of results cannot be made because there is a file at its path or at that of a parent folder."""
     for path in (Path(results), *Path(results).parents):
         if os.path.lexists(path) and not os.path.isdir(path):
             yield f"pathvars.results: {results!r}, but {str(path)!r} is no folder (expected a folder)"
 
 
 def _machine(where: str) -> int:
-    """Bytes of this machine that a job may fill: memory, swap and, for training, GPUs."""
+    """Returns how many bytes of this machine a job may fill: memory, swap and, for training, GPUs."""
     size = psutil.virtual_memory().total + psutil.swap_memory().total
     if where.startswith("agents."):
-        import torch  # slow, and needed where memory alone is too small
+        import torch  # slow to import, and needed only if memory is too small
 
         size += sum(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
     return size
 
 
 def too_large(demands: Iterable[Any], memory: int | None) -> Iterator[str]:
-    """A line for each entry whose jobs cannot fit into memory. memory: bytes that a job may fill; None: this machine's."""
+    """Yields a line for each entry whose jobs cannot fit into memory. memory: bytes that a job may fill; None: this machine's
+    memory.
+    """
     have = psutil.virtual_memory().total if memory is None else memory
     for where, what, size, less in demands:
         if size > have and size > (most := _machine(where) if memory is None else memory):
@@ -160,27 +165,27 @@ def too_large(demands: Iterable[Any], memory: int | None) -> Iterator[str]:
 
 
 def too_large_for_a_disk(demands: Iterable[Any], have: float) -> Iterator[str]:
-    """A line for each entry whose histories cannot lie on a disk of so many bytes."""
+    """Yields a line for each entry whose histories do not fit on a disk of ``have`` bytes."""
     for where, what, size, less in demands:
         if size > have:
             yield f"{where}: {what} takes at least {size / 1e9:.0f} GB on disk (expected at most the {have / 1e9:.0f} GB that it has: {less})"
 
 
 def _no_room(found: Checked, memory: int | None, disk: float | None) -> Iterator[str]:
-    """A line where results have no place, and for each entry that does not fit into memory or on the disk."""
+    """Yields a line if results cannot be written, and for each entry that does not fit into memory or on the disk."""
     yield from no_folder(found.config["pathvars"]["results"])
     yield from too_large(found.demands, memory)
     yield from too_large_for_a_disk(found.disk, _disk(found.config["pathvars"]["results"]) if disk is None else disk)
 
 
 def _disk(results: str) -> float:
-    """Bytes of the file system that a folder of results is on, or will be; infinite for one that does not tell its size."""
+    """Returns the size in bytes of the file system that a folder of results is on, or will be; infinity if the size is not known."""
     folder = Path(results).absolute()
     return shutil.disk_usage(next(p for p in (folder, *folder.parents) if os.path.isdir(p))).total or math.inf
 
 
 def _check(raw: dict[str, Any], memory: int | None, disk: float | None, cache: Path) -> Checked:
-    # Slow, and needed for a new config alone.
+    # Slow to import, and needed only for a new config.
     from gla import code, demands, drawable, preflight
     from gla.config.reading import load, ordered
 
@@ -216,7 +221,7 @@ def _check(raw: dict[str, Any], memory: int | None, disk: float | None, cache: P
 
 
 def _warnings(config: Any, facts: dict[str, Any], contexts: dict[str, dict[str, int]]) -> Iterator[str]:
-    """Lines for what can be run, and may not be what was meant."""
+    """Yields a line for each setting that can be run but may be a mistake."""
     for name, v in config.evaluations.items():
         limit = facts[v.environment]["time_limit"]
         if v.env_steps and limit and v.env_steps < limit:
@@ -229,6 +234,6 @@ def _warnings(config: Any, facts: dict[str, Any], contexts: dict[str, dict[str, 
 
 
 def warn(found: Checked) -> None:
-    """Print the warnings."""
+    """Prints the warnings."""
     for line in found.warnings:
         print(f"warning: {line}", file=sys.stderr)

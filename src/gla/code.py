@@ -1,9 +1,9 @@
-"""Which code decides a result: the syntax trees of exactly the files that its stage's script and its kinds use, found by walking
-imports.
+"""Which code decides a result: the syntax trees of exactly those files that the script of its stage and its kinds use. They
+are found by following imports.
 
-Comments, docstrings and formatting are no part of a syntax tree, so that they make nothing again. Registries (``kinds.py``) name
-every kind and are not followed: of the kinds a result depends on those that its entry names. Of tables that hold more than
-names, the environments and the conditions, a result depends on the rows that it uses.
+Comments, docstrings and formatting are not in a syntax tree, so that changing them reruns nothing. Registries (``kinds.py``)
+name every kind and are not followed: a result depends only on the kinds that its entry names. Two tables hold more than
+names, those of the environments and of the conditions, and a result depends on the rows that it uses.
 """
 
 import ast
@@ -25,14 +25,14 @@ from gla.trainers.kinds import TRAINERS
 from gla.windows.kinds import WINDOWS
 
 ROOT = Path(__file__).parent
-STYLE = "gla.figures.mplstyle"  # of all figures: no module, and counted as one
-# What decides no number. Options are declared and checked there, and stand with every default filled in among the params of the jobs
-# that they decide, so that a new one reruns no others; files are written and named there; and progress is told.
+STYLE = "gla.figures.mplstyle"  # the style of all figures, which counts as a module
+# Modules that decide no number. Options are declared and checked in some of them, and are params, with all defaults filled in, of the jobs
+# that depend on them, so that a new option reruns no other jobs. The others name and write files, or report progress.
 NEUTRAL = ("gla", "gla.config", "gla.files", "gla.job", "gla.options", "gla.progress", "gla.watchdog")
 
 
 def path_of(module: str) -> Path | None:
-    """The file of a module of this package; None for another's."""
+    """Returns the file of a module of this package; None for other modules."""
     if module != "gla" and not module.startswith("gla."):
         return None
     stem = ROOT.joinpath(*module.split(".")[1:])
@@ -40,7 +40,7 @@ def path_of(module: str) -> Path | None:
 
 
 def _tree(path: Path) -> ast.Module:
-    """A file's syntax tree without strings that stand alone, which document a module, a function, or the field above them."""
+    """Returns a file's syntax tree without strings that stand alone, which document a module, a function, or the field above them."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
@@ -55,7 +55,7 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _imports(tree: ast.Module) -> list[str]:
-    """Modules of this package that are imported anywhere in a file."""
+    """Returns the modules of this package that are imported anywhere in a file."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -66,7 +66,9 @@ def _imports(tree: ast.Module) -> list[str]:
 
 
 def _text(node: Any) -> str:
-    """A tree as text. What is empty is left out, since versions of Python differ in the fields that they have (type parameters, say)."""
+    """Returns a tree as text. Empty fields are left out, since versions of Python differ in the fields that they have (such as type
+    parameters).
+    """
     if isinstance(node, ast.AST):
         fields = (
             f"{name}={_text(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []
@@ -76,13 +78,15 @@ def _text(node: Any) -> str:
 
 
 def _scanned(path: Path) -> list[Any]:
-    """The hash of a file's syntax tree, and what it imports of the package."""
+    """Returns the hash of a file's syntax tree, and the modules of the package that it imports."""
     tree = _tree(path)
     return [hashlib.sha256(_text(tree).encode()).hexdigest(), _imports(tree)]
 
 
 def scan() -> dict[str, list[Any]]:
-    """Of every module of this package, by its name: the hash of its syntax tree, and what it imports of the package."""
+    """Returns, by the name of each module of this package, the hash of its syntax tree and the modules of the package that it
+    imports.
+    """
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = ("gla", *path.relative_to(ROOT).with_suffix("").parts)
@@ -93,7 +97,7 @@ def scan() -> dict[str, list[Any]]:
 
 
 def scan_scripts(folder: str | Path) -> dict[str, list[Any]]:
-    """The same of the workflow's scripts, which are in no package: that of a stage is called ``script NAME``."""
+    """Returns the same for the workflow's scripts, which are in no package. The script of a stage is called ``script NAME``."""
     return {f"script {path.stem}": _scanned(path) for path in sorted(Path(folder).glob("*.py"))}
 
 
@@ -103,13 +107,13 @@ def neutral(module: str) -> bool:
 
 
 def _environment(entry: dict[str, Any]) -> list[str]:
-    """The module of an environment of our own."""
+    """Returns the module of an environment of this package, in a list; an empty list for other environments."""
     own = ENVIRONMENTS.get(entry["id"])
     return [own.module] if own else []
 
 
 def _rows(table: dict[str, Any], names: Iterable[str]) -> dict[str, str]:
-    """Rows of a table of kinds, of those that are in it."""
+    """Returns, as text, those rows of a table of kinds that have one of these names."""
     return {name: str(table[name]) for name in names if name in table}
 
 
@@ -118,16 +122,19 @@ def _of_agent(agent: dict[str, Any], dataset: dict[str, Any]) -> list[str]:
 
 
 class Code:
-    """What decides each stage's results: for entries of a normalised config, the hash of each module's syntax tree.
+    """The code that decides the results of each stage. Each method takes entries of a normalised config, and returns the
+    hashes of the syntax trees of all modules that the result depends on, by the name of the module.
 
-    trees: from ``scan`` and ``scan_scripts``.
+    trees: the results of ``scan`` and ``scan_scripts``.
     """
 
     def __init__(self, trees: dict[str, list[Any]]):
         self.trees = trees
 
     def used_by(self, roots: Iterable[str], rows: dict[str, str] | None = None) -> dict[str, str]:
-        """Of every module that these use, themselves included. rows: of tables, which are as good as code."""
+        """Returns the hashes of these modules and of all modules that they use. rows: rows of tables, which are added as if
+        they were code.
+        """
         found, left = dict(rows or {}), list(roots)
         while left:
             module = left.pop()
@@ -139,19 +146,19 @@ class Code:
         return dict(sorted(found.items()))
 
     def collection(self, source: dict[str, Any], environment: dict[str, Any]) -> dict[str, str]:
-        """Of a source's histories."""
+        """Returns the hashes of the code that collects a source's histories."""
         backend = BACKENDS.modules[source.get("backend", "gymnasium")]
         roots = ["script collect", SOURCES.modules[source["kind"]], backend, *_environment(environment)]
         return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
     def manifest(self, dataset: dict[str, Any]) -> dict[str, str]:
-        """Of a dataset's manifest."""
+        """Returns the hashes of the code that writes a dataset's manifest."""
         return self.used_by(["script manifest", ENCODINGS.modules[dataset["encoding"]["kind"]]])
 
     def training(
         self, agent: dict[str, Any], dataset: dict[str, Any], environments: Iterable[dict[str, Any]] = ()
     ) -> dict[str, str]:
-        """Of an agent's weights. environments: those that it acts in while it is trained."""
+        """Returns the hashes of the code that trains an agent's weights. environments: those that it acts in during training."""
         kinds = [
             kinds.modules[agent[key]["kind"]]
             for key, kinds in (("windows", WINDOWS), ("labels", LABELS), ("loss", LOSSES), ("training", TRAINERS))
@@ -165,7 +172,7 @@ class Code:
         self, agent: dict[str, Any], dataset: dict[str, Any], condition: str, environment: dict[str, Any],
         prompted: bool = False,
     ) -> dict[str, str]:  # fmt: skip
-        """Of an agent's rollouts under a condition. prompted: whether contexts are shown something before it acts."""
+        """Returns the hashes of the code of an agent's rollouts under a condition. prompted: whether contexts are shown a prompt."""
         roots = ["script evaluate_agent", condition_module(condition), BACKENDS.modules["gymnasium"]]
         roots += ["gla.prompts"] * prompted
         return self.used_by(
@@ -173,7 +180,7 @@ class Code:
         )
 
     def baseline(self, condition: str, environment: dict[str, Any]) -> dict[str, str]:
-        """Of a baseline's rollouts."""
+        """Returns the hashes of the code of a baseline's rollouts."""
         roots = [
             "script evaluate_baseline",
             condition_module(condition),
@@ -183,31 +190,32 @@ class Code:
         return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
     def reference(self, environment: dict[str, Any]) -> dict[str, str]:
-        """Of the policies that scores are measured against."""
+        """Returns the hashes of the code that trains the reference policies, which scores are measured against."""
         roots = ["script refer", BACKENDS.modules[environment["reference"]["backend"]], *_environment(environment)]
         return self.used_by(roots, _rows(ENVIRONMENTS, [environment["id"]]))
 
     def table(
         self, kind: str, environments: Iterable[dict[str, Any]] = (), conditions: Iterable[str] = ()
     ) -> dict[str, str]:
-        """Of a figure's table. environments: whose best returns it asks for. conditions: whose rollouts it holds."""
+        """Returns the hashes of the code of a figure's table. environments: those whose best returns it needs. conditions:
+        those whose rollouts it holds."""
         environments = list(environments)
         own = [module for e in environments for module in _environment(e)]
         rows = _rows(ENVIRONMENTS, [e["id"] for e in environments]) | _rows(CONDITIONS, conditions)
         return self.used_by(["script tabulate", FIGURES.modules[kind], *own], rows)
 
     def drawing(self, kind: str, conditions: Iterable[str] = ()) -> dict[str, str]:
-        """Of a figure's drawing. conditions: whose rollouts it shows."""
+        """Returns the hashes of the code that draws a figure. conditions: those whose rollouts it shows."""
         return self.used_by(["script plot", FIGURES.modules[kind], STYLE], _rows(CONDITIONS, conditions))
 
     def verdicts(self, conditions: Iterable[str]) -> dict[str, str]:
-        """Of the table of verdicts. conditions: whose rollouts it judges."""
+        """Returns the hashes of the code of the table of verdicts. conditions: those whose rollouts it judges."""
         return self.used_by(["script verdicts"], _rows(CONDITIONS, conditions))
 
     def card(self, dataset: dict[str, Any]) -> dict[str, str]:
-        """Of an agent's model card."""
+        """Returns the hashes of the code that writes an agent's model card."""
         return self.used_by(["script card", ENCODINGS.modules[dataset["encoding"]["kind"]]])
 
     def software(self) -> dict[str, str]:
-        """Of the table of versions."""
+        """Returns the hashes of the code that writes the table of software versions."""
         return self.used_by(["script software"])

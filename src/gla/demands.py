@@ -1,7 +1,6 @@
-"""How much memory the jobs of a config surely take, and how much of a disk its histories.
+"""Lower bounds of the memory that the jobs of a config take, and of the disk space of its histories.
 
-Estimates, in bytes, count only what is held at the same time in any case. They are lower bounds: what they reject could not
-have run.
+Estimates are in bytes, and count only data that are held at the same time in any case. A config that they reject could not have run.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,13 +17,15 @@ from gla.sources.options import SourceOptions
 from gla.splits import tasks_of
 
 Facts = dict[str, Any]
-HIDDEN = PPO.model_fields["hidden"].default  # units of learners and references, which have no key of their own for it
-PACKED = 25  # the most that histories are compressed, as where a policy walks the same way through nine states for ever
-COUNTED = 8  # how many numbers of an observation and of a distribution are counted; of large one-hot vectors the rest takes next to no space
+HIDDEN = PPO.model_fields["hidden"].default  # hidden units of online learners and references, which have no key for it
+PACKED = 25  # highest compression of histories, reached when a policy repeats one walk through nine states
+COUNTED = 8  # numbers of an observation, or of a distribution, that are counted; the rest of large one-hot vectors takes almost no space
 
 
 def population(k: int, num_envs: int, steps: int, hidden: int, facts: Facts) -> int:
-    """What k lifetimes of PPO hold: environments, a rollout, the batch made of it, shuffled too, and weights with their moments."""
+    """Returns the bytes of k lifetimes of PPO: environments, a rollout, its batch and a shuffled copy, and weights with their
+    moments.
+    """
     d, a = facts["observation_size"], facts["action_size"]
     rollout = 4 * (2 * d + a + (2 if facts["discrete"] else a)) + 10
     batch = 2 * 4 * (d + a + 4)
@@ -33,7 +34,7 @@ def population(k: int, num_envs: int, steps: int, hidden: int, facts: Facts) -> 
 
 
 def collection(source: SourceOptions, facts: Facts) -> int:
-    """Of one block of lifetimes: whoever acts, rows that fill a chunk, and snapshots."""
+    """Returns the bytes of one block of lifetimes: the source, rows that fill a chunk, and snapshots."""
     k = min(source.lifetimes, source.lifetimes_per_block)
     d, a = facts["observation_size"], facts["action_size"]
     row = 4 * (2 * d + (a if "distribution" in source.provides else 0) + (2 if facts["discrete"] else a) + 1) + 2
@@ -47,7 +48,7 @@ def collection(source: SourceOptions, facts: Facts) -> int:
 
 
 def histories(source: SourceOptions, facts: Facts) -> int:
-    """On disk, of all lifetimes: steps, and the weights of snapshots."""
+    """Returns the bytes of all lifetimes on disk: steps, and the weights of snapshots."""
     d, a = min(facts["observation_size"], COUNTED), min(facts["action_size"], COUNTED)
     row = 4 * (2 * d + (a if "distribution" in source.provides else 0) + (2 if facts["discrete"] else a) + 1) + 2
     size = source.num_envs * source.updates * source.steps * row
@@ -57,7 +58,7 @@ def histories(source: SourceOptions, facts: Facts) -> int:
 
 
 def _sizes(agent: Agent, config: Config, environments: Iterable[Facts]) -> Sizes:
-    """Of an agent's tokens, in environments of which this is known."""
+    """Returns the sizes of an agent's tokens in these environments."""
     encoding = config.datasets[agent.dataset].encoding
     if not agent.model.turns:
         return encoding.sizes
@@ -65,7 +66,9 @@ def _sizes(agent: Agent, config: Config, environments: Iterable[Facts]) -> Sizes
 
 
 def training(agent: Agent, config: Config, facts: dict[str, Facts]) -> int:
-    """Of one step: weights, gradients, Adam's moments; and of each token its numbers and what the backward pass needs."""
+    """Returns the bytes of one training step: weights, gradients and Adam's moments; for each token, its numbers and its
+    activations.
+    """
     sizes = _sizes(
         agent, config, [facts[config.sources[s].environment] for s in config.datasets[agent.dataset].sources]
     )
@@ -74,7 +77,7 @@ def training(agent: Agent, config: Config, facts: dict[str, Facts]) -> int:
 
 
 def state(evaluation: Evaluation, agent: Agent, config: Config, known: Facts) -> int:
-    """What an agent keeps of its contexts in a rollout. known: of the environment."""
+    """Returns the bytes that an agent keeps of its contexts in a rollout. known: the facts about the environment."""
     steps = evaluation.env_steps or evaluation.episodes * (known["time_limit"] or evaluation.context_length)
     steps += evaluation.prompt.steps if evaluation.prompt else 0
     sizes = _sizes(agent, config, [known])
@@ -82,7 +85,9 @@ def state(evaluation: Evaluation, agent: Agent, config: Config, known: Facts) ->
 
 
 def rollout(evaluation: Evaluation, agent: Agent | None, config: Config, known: Facts) -> int:
-    """Of an agent, or of a baseline: environments, a row for each episode that it surely has, and the agent's weights and state."""
+    """Returns the bytes of a rollout of an agent, or of a baseline if ``agent`` is None: environments, a row for each episode that is
+    certain to be run, and the agent's weights and state.
+    """
     limit = known["time_limit"]
     episodes = evaluation.episodes or (evaluation.env_steps // limit if limit else 0)
     size = evaluation.seeds * (1000 + 100 * episodes)
@@ -92,7 +97,7 @@ def rollout(evaluation: Evaluation, agent: Agent | None, config: Config, known: 
 
 
 def disk(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:
-    """What histories take on a disk, of each source and of all of them, as in ``demands``."""
+    """Yields the disk space of each source's histories and of all histories, in the form of ``demands``."""
     sizes = {name: histories(s, facts[s.environment]) for name, s in config.sources.items()}
     less = "fewer lifetimes, num_envs or steps, or a larger snapshot_every"
     for name, s in config.sources.items():
@@ -103,7 +108,7 @@ def disk(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, in
 
 
 def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:
-    """What each kind of job takes: the entry, what takes it, how many bytes, and what would take less."""
+    """Yields the demand of each kind of job: the entry, what needs the memory, how many bytes, and what would need less."""
     for name, s in config.sources.items():
         block = f"a block of {min(s.lifetimes, s.lifetimes_per_block)} lifetimes with {s.num_envs} copies of the environment, {s.steps} steps"
         hidden = f" and {s.hidden} hidden units" if isinstance(s, PPO) else ""

@@ -13,9 +13,9 @@ from gla.files import Busy, exclusive
 
 @contextlib.contextmanager
 def free_gpu() -> Iterator[int]:
-    """The index of a GPU that no other job of this user's trains on, on this machine; the first where there is none left.
+    """Returns the index of a GPU of this machine that no other job of this user uses; the first GPU if none is left.
 
-    What a scheduler hides (CUDA_VISIBLE_DEVICES) is not looked at.
+    GPUs that a scheduler hides (CUDA_VISIBLE_DEVICES) are not considered.
     """
     count, index = torch.cuda.device_count(), 0
     visible = [x for x in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if x]
@@ -30,7 +30,7 @@ def free_gpu() -> Iterator[int]:
 
 @contextlib.contextmanager
 def device() -> Iterator[torch.device]:
-    """A GPU that no other job of this user's works on, or the CPU where there is none."""
+    """Returns a GPU that no other job of this user uses, or the CPU if there is no GPU."""
     if not torch.cuda.is_available():
         yield torch.device("cpu")
         return

@@ -1,4 +1,4 @@
-"""What Matplotlib alone can say about the figures of a config."""
+"""Checks of a config's figures that only Matplotlib can make."""
 
 import io
 import logging
@@ -15,14 +15,14 @@ LARGEST = {
     "figure.figsize": 50,
     "savefig.pad_inches": 50,
     "agg.path.chunksize": 10**9,
-}  # inches; of all other numbers in a style 1000
+}  # inches; all other numbers of a style may be up to 1000
 SMALLEST_DPI = 10
 SIZE = (9.2, 2.3)  # inches, of four panels in a row
-MOST_PIXELS, LONGEST_SIDE = 10**8, 2**16 - 1  # of a PNG; a longer side is none of Matplotlib's
+MOST_PIXELS, LONGEST_SIDE = 10**8, 2**16 - 1  # limits of a PNG; Matplotlib draws no longer side
 
 
 def problems(where: str, figure: dict[str, Any]) -> Iterator[str]:
-    """A line for each key of a figure that Matplotlib cannot draw with. figure: its entry in a normalised config."""
+    """Returns a line for each key of a figure that Matplotlib cannot draw with. figure: its entry in a normalised config."""
     style, panels = figure["style"], figure.get("panels", [])
     if style:
         if found := _style_problems(style):
@@ -36,7 +36,7 @@ def problems(where: str, figure: dict[str, Any]) -> Iterator[str]:
     texts |= {
         f"{where}.panels[{i}].labels[{j}]": label for i, p in enumerate(panels) for j, label in enumerate(p["labels"])
     }
-    # Other text is drawn as it is.
+    # Text without mathematics is drawn as it is.
     tried = {text: _not_drawn(style, text) for text in {text for text in texts.values() if "$" in text}}
     for key, text in texts.items():
         if said := tried.get(text):
@@ -44,7 +44,7 @@ def problems(where: str, figure: dict[str, Any]) -> Iterator[str]:
 
 
 def _style_problems(style: dict[str, Any]) -> list[str]:
-    from matplotlib import RcParams  # slow, and needed for figures with a style of their own alone
+    from matplotlib import RcParams  # slow to import, and needed only for figures with their own style
 
     found = []
     for key, value in style.items():
@@ -52,7 +52,7 @@ def _style_problems(style: dict[str, Any]) -> list[str]:
             RcParams({key: value})
         except KeyError:
             found.append(f"{key}: {shown(value)} is for no key of Matplotlib's (expected one of its rc parameters)")
-        except Exception as error:  # each key has a check of its own, and they raise several kinds
+        except Exception as error:  # each key has its own check, and these raise errors of several types
             found.append(
                 f"{key}: {shown(value)} (expected a value that Matplotlib takes: {' '.join(str(error).split())})"
             )
@@ -67,18 +67,18 @@ def _style_problems(style: dict[str, Any]) -> list[str]:
 
 
 def _not_drawn(style: dict[str, Any], text: str) -> str:
-    """What is said where a figure of this style, with this text in it, cannot be drawn; empty where it can."""
+    """Returns the error if a figure with this style and this text cannot be drawn; an empty text if it can."""
     from matplotlib import RcParams
     from matplotlib import style as styles
 
-    logging.disable(logging.WARNING)  # of fonts that are not there
+    logging.disable(logging.WARNING)  # warnings of missing fonts
     try:
         with (
             warnings.catch_warnings(action="ignore"),
             styles.context([FIGURE_STYLE, dict(RcParams(style))], after_reset=True),
         ):
             _draw(text)
-    except Exception as error:  # LaTeX, FreeType and Matplotlib have kinds of their own
+    except Exception as error:  # LaTeX, FreeType and Matplotlib raise errors of their own types
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     finally:
         logging.disable(logging.NOTSET)
@@ -86,14 +86,14 @@ def _not_drawn(style: dict[str, Any], text: str) -> str:
 
 
 def _draw(text: str) -> None:
-    """Draw and save what figures of all kinds are made of, with little in it. Raises whatever Matplotlib does, and ValueError where
-    the figure would be too large."""
+    """Draws and saves a small figure with the elements of all kinds of figures. Raises any error of Matplotlib, and
+    ValueError if the figure would be too large."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=SIZE, layout="constrained")
     axes = drawing.subplots()
-    # Colours by their number, each with dashes of every kind, and by their turn.
+    # Colours by number, each with every kind of dashes, and colours in the order of the cycle.
     for number, condition in enumerate(CONDITIONS.values()):
         colours = rcParams["axes.prop_cycle"].by_key()["color"]
         axes.plot([1, 2], [1, 2], linestyle=condition.dashes, color=colours[number % len(colours)])
@@ -107,9 +107,9 @@ def _draw(text: str) -> None:
         [axes.lines[1], axes.lines[-1]], [CONDITIONS["reference"].label, text], loc="outside lower center", ncols=2
     )
     drawing.draw_without_rendering()
-    drawing.set_layout_engine("none")  # it stays as it is, without being laid out for each format again
+    drawing.set_layout_engine("none")  # the layout stays as it is for all formats
 
-    # Measured before it takes memory.
+    # The size is checked before memory is taken.
     dpi = rcParams["figure.dpi"] if rcParams["savefig.dpi"] == "figure" else rcParams["savefig.dpi"]
     width, height = (side * dpi for side in SIZE)
     if rcParams["savefig.bbox"] == "tight":

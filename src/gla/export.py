@@ -21,11 +21,11 @@ from gla.watch import locate
 
 
 def minari(store: str | Path, name: str, folder: str | Path | None = None) -> str:
-    """Write a history as a Minari dataset and return a sentence that says where.
+    """Writes a history as a Minari dataset, and returns a sentence that says where it is.
 
-    name: ``namespace/dataset-v0``. folder: of Minari's datasets, its own where None. Every episode of every
-    stream is one of the dataset's, with its lifetime and update beside each step; actions are clipped to the
-    environment's bounds, as they took effect, and what a stream's end cuts off is marked as truncated.
+    name: ``namespace/dataset-v0``. folder: where Minari keeps its datasets; None: its default. Every
+    episode of every stream becomes an episode of the dataset, and each step has its lifetime and update. Actions are clipped to
+    the environment's bounds, as they were when they took effect. An episode that a stream's end cuts off is marked as truncated.
     Raises ConfigError for a name that Minari refuses or that exists.
     """
     try:
@@ -66,7 +66,7 @@ def minari(store: str | Path, name: str, folder: str | Path | None = None) -> st
 
 @contextlib.contextmanager
 def _datasets_in(folder: str | Path | None) -> Iterator[None]:
-    """Minari's datasets lie where an environment variable says."""
+    """Sets the environment variable that says where Minari's datasets are, for a while."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     if folder is not None:
         os.environ["MINARI_DATASETS_PATH"] = str(Path(folder).resolve())
@@ -79,7 +79,7 @@ def _datasets_in(folder: str | Path | None) -> Iterator[None]:
 
 
 def _episodes(h: History, final: np.ndarray, lifetimes: list[int], env: gym.Env) -> Iterator[dict]:
-    """Fields of Minari's EpisodeBuffer: T actions between T + 1 observations. final: the store's final_observation."""
+    """Yields the fields of Minari's EpisodeBuffer: T actions between T + 1 observations. final: the store's final_observation."""
     spec, seen, done = env_spec(env), env.observation_space.dtype, env.action_space.dtype
     action = h.action if spec.discrete else np.clip(h.action, spec.low, spec.high)
     steps = h.reward.shape[-1]
@@ -87,7 +87,7 @@ def _episodes(h: History, final: np.ndarray, lifetimes: list[int], env: gym.Env)
         for e in range(h.reward.shape[1]):
             ends = np.flatnonzero(h.terminated[k, e] | h.truncated[k, e]) + 1
             starts = np.concatenate([[0], ends])
-            # What follows the stream's last step was not kept, so that step has no next observation.
+            # The observation after the stream's last step was not recorded, so this step is left out.
             for start, end in zip(starts, [*ends, steps - 1], strict=True):
                 if end <= start:
                     continue

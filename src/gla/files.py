@@ -1,7 +1,7 @@
-"""Writing files so that nothing half-written is ever read, and nothing altered goes unnoticed.
+"""Functions that write files so that no half-written file is ever read and no change goes unnoticed.
 
-Beside every file NAME that ``atomic`` writes stands its hash, ``.NAME.sha256``, as ``sha256sum`` writes it, and above it,
-in a comment that ``sha256sum`` skips, where in a folder of results it was written (``place``).
+For every file NAME, ``atomic`` writes its hash next to it into ``.NAME.sha256``, in the format of ``sha256sum``. A comment
+above the hash, which ``sha256sum`` skips, says where in a folder of results the file was written (``place``).
 """
 
 import contextlib
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# What lies in a folder of results, and how many names below each say what a file is; the deepest first, since an entry may bear
-# their names.
+# The folders in a folder of results, and how many names below each make up a file's place; the deepest first, since an entry may have
+# the name of a folder.
 FOLDERS = {
     "rollouts": 3, "agents": 2, "histories": 2, "references": 2, "training": 2, "figures": 1, "manifests": 1, "tables": 1,
     "software.csv": 0,
 }  # fmt: skip
 
-LOCKS = ".run.lock", ".jobs.lock"  # in a folder of results
-LARGEST = 1e100  # number in a table
-ANEW = "delete it, and Snakemake makes it again"  # by Snakemake, for ``all``
+LOCKS = ".run.lock", ".jobs.lock"  # file names in a folder of results
+LARGEST = 1e100  # largest number in a table
+ANEW = "delete it, and Snakemake makes it again"  # by ``snakemake all``
 
 
 class CorruptFile(ValueError):
@@ -44,7 +44,7 @@ class Busy(OSError):
 
 @contextlib.contextmanager
 def exclusive(path: str | Path, shared: bool = False) -> Iterator[None]:
-    """Lock a folder, or a file, which is made if there is none. shared: beside others who share it.
+    """Locks a folder, or a file, which is made if it does not exist. shared: whether several processes may hold the lock at once.
 
     Raises Busy where another process holds the lock.
     """
@@ -59,11 +59,11 @@ def exclusive(path: str | Path, shared: bool = False) -> Iterator[None]:
                 f"{path}: another process is writing it (expected one at a time; wait for it, or stop it)"
             ) from None
         except OSError as error:
-            # A file system without locks, or (NFS) without those of folders.
+            # The file system has no locks, or (NFS) no locks of folders.
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
                 os.close(descriptor)
                 raise
-        # The file may have been renamed away between opening and locking: then the lock is on another one.
+        # If the file was renamed between opening and locking, the lock is on another file.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 break
@@ -76,10 +76,10 @@ def exclusive(path: str | Path, shared: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(results: str | Path, by: Literal["run", "job"]) -> Iterator[None]:
-    """Hold a folder of results while something writes into it.
+    """Locks a folder of results while something writes into it.
 
-    A run of Snakemake removes outputs before their jobs begin, and what a failed job leaves, so that it takes the folder for
-    itself. Raises Busy where a run meets another one, or a job that outlived the run that started it.
+    A run of Snakemake removes outputs before their jobs begin, and the files of failed jobs, so that it needs the folder for itself.
+    Raises Busy if another run, or a job that outlived its run, holds the folder.
     """
     folder, (run, jobs) = Path(results), LOCKS
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,18 +98,19 @@ def writing(results: str | Path, by: Literal["run", "job"]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Give an OSError that has no file's name this one: a full disk does not say which file it has no room for."""
+    """Adds this path to an OSError that names no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None:  # one that is a sentence says what it has to
+        if error.errno is not None:  # an error that is a whole sentence needs no name
             error.filename = error.filename or str(path)
         raise
 
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; on success flushes it, writes its hash and renames it; on failure removes it.
+    """Yields a temporary path next to ``path``. On success the file is flushed, its hash is written, and it is renamed; on
+    failure it is removed.
 
     Raises Busy where another process is writing the same file.
     """
@@ -122,7 +123,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
             with open(temporary, "rb+") as f:
                 os.fsync(f.fileno())
             new, old = sha256(temporary), hashes(path) if path.exists() else []
-            # Written ahead of the file and beside the old hash: whichever file a kill leaves, its hash is there.
+            # The new hash is written before the file, and the old one is kept, so that after a kill either file has its hash.
             _write_hashes(path, [new, *old])
             os.replace(temporary, path)
             sync_folder(path.parent)
@@ -133,28 +134,32 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def hash_file(path: str | Path) -> Path:
-    """Where the hash of a file stands."""
+    """Returns the path of a file's hash."""
     path = Path(path)
     return path.with_name(f".{path.name}.sha256")
 
 
 def place(path: str | Path) -> str:
-    """Where a file lies in a folder of results, as ``rollouts/EVALUATION/AGENT/CONDITION.parquet``; empty where in none."""
+    """Returns a file's path in a folder of results, such as ``rollouts/EVALUATION/AGENT/CONDITION.parquet``; empty if it is
+    in none.
+    """
     return next(iter(_places(os.path.abspath(path))), "")
 
 
 def _places(path: str | Path) -> list[str]:
-    """What the end of a path may be as a place; several where the folder of results is itself called as one of those in it."""
+    """Returns the ends of a path that may be its place. There are several if the folder of results has the name of a folder
+    inside it.
+    """
     parts = Path(path).parts
     return ["/".join(parts[-n - 1 :]) for folder, n in FOLDERS.items() if len(parts) > n and parts[-n - 1] == folder]
 
 
 def check_place(path: str | Path, what: str, own: str) -> None:
-    """Raises CorruptFile where a file that says that it is ``what`` (a copy, a digest) of ``own`` lies in another's place.
+    """Raises CorruptFile if a file that claims to be ``what`` (a copy, a digest) of ``own`` lies in the place of another file.
 
-    A file outside of any folder of results passes, and so does one that does not say where it belongs. A folder of results that was
-    called ``agents`` is moved with ``agents/manifests/x.json`` in it, which is ``manifests/x.json`` as well: one place in common is
-    enough.
+    A file outside of any folder of results passes, and so does one that does not say where it belongs. One place in common is
+    enough: if a folder of results was called ``agents``, its file ``agents/manifests/x.json`` is also ``manifests/x.json``
+    after the folder was moved.
     """
     here = _places(os.path.abspath(path))
     if here and own and not set(here) & {own, *_places(own)}:
@@ -162,12 +167,12 @@ def check_place(path: str | Path, what: str, own: str) -> None:
 
 
 def hashes(path: str | Path) -> list[str]:
-    """What a file may hash to: one value, or two while it is being replaced; none where no hash stands beside it."""
+    """Returns the valid hashes of a file: one, or two while it is being replaced; none if it has no hash next to it."""
     return _recorded(path)[1]
 
 
 def _recorded(path: str | Path) -> tuple[str, list[str]]:
-    """The place where a file was written, and its hashes."""
+    """Returns the place where a file was written, and its hashes."""
     try:
         text = hash_file(path).read_text(errors="replace")
     except FileNotFoundError:
@@ -177,7 +182,7 @@ def _recorded(path: str | Path) -> tuple[str, list[str]]:
             f"{hash_file(path)}: a folder (expected a file, the hash of {Path(path).name}); delete it"
         ) from None
     line = rf"([0-9a-f]{{64}})  {re.escape(Path(path).name)}\n"
-    # Anything but the lines that are written here is the hash of no file.
+    # Other lines than those that are written here are no hash.
     whole = re.fullmatch(rf"(?:# (.+)\n)?(?:{line}){{1,2}}", text)
     return (whole[1] or "", re.findall(line, text)) if whole else ("", [""])
 
@@ -195,9 +200,9 @@ def _write_hashes(path: Path, values: list[str]) -> None:
 
 
 def check(path: str | Path, anywhere: bool = False, copies: bool = True) -> None:
-    """Raises CorruptFile where a file is not what was written, or was written elsewhere in a folder of results.
+    """Raises CorruptFile if a file was altered, or was written for another place in a folder of results.
 
-    anywhere: whether it may have another place now. copies: whether it may lack a hash, as a copy of the file alone does.
+    anywhere: whether it may be in another place now. copies: whether it may lack a hash, like a copy of the file alone.
     """
     written, expected = _recorded(path)
     if not expected and not copies:
@@ -209,13 +214,13 @@ def check(path: str | Path, anywhere: bool = False, copies: bool = True) -> None
 
 
 def remove(path: str | Path) -> None:
-    """Remove a file and its hash, where they exist."""
+    """Removes a file and its hash, if they exist."""
     Path(path).unlink(missing_ok=True)
     hash_file(path).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder survive a power cut."""
+    """Makes renames inside a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -229,7 +234,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path, anywhere: bool = False) -> Any:
-    """Raises CorruptFile where the file is missing, is no JSON, or as ``check`` does."""
+    """Returns the content of a JSON file. Raises CorruptFile if the file is missing or is not JSON, and as ``check`` does."""
     try:
         check(path, anywhere)
         return json.loads(Path(path).read_text())
@@ -244,15 +249,16 @@ def read_json(path: str | Path, anywhere: bool = False) -> Any:
 
 
 class Description(BaseModel):
-    """What a JSON file of results must hold; it may hold more."""
+    """The keys that a JSON file of results must have. It may have more."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 def read_description(path: str | Path, model: type[Description], anywhere: bool = False) -> dict[str, Any]:
-    """A JSON file that holds what a model says, and whose ``content``, if it has one, is the hash of everything else.
+    """Returns the content of a JSON file that must fit a pydantic model, and whose key ``content``, if it has one, must be
+    the hash of everything else.
 
-    Raises CorruptFile, in one line for the first of its faults, where it does not, and as ``read_json`` does.
+    Raises CorruptFile, in one line for the first fault, if it does not, and as ``read_json`` does.
     """
     body = read_json(path, anywhere)
     try:
@@ -280,11 +286,11 @@ def read_description(path: str | Path, model: type[Description], anywhere: bool 
 def read_csv(
     path: str | Path, names: Sequence[str] = (), numbers: Sequence[str] = (), **options: Any
 ) -> "pd.DataFrame":
-    """Raises CorruptFile where the file is missing, is no table, was altered, or lacks a column.
+    """Returns the table in a CSV file. Raises CorruptFile if the file is missing, is not a table, was altered, or lacks a column.
 
-    names, numbers: columns that it must have; numbers may be missing, and none is beyond 1e100.
+    names, numbers: columns of text and of numbers that it must have. Numbers may be missing, and must be below 1e100 in size.
     """
-    import pandas as pd  # slow, and whoever starts Snakemake waits for this module
+    import pandas as pd  # slow to import, and every start of Snakemake imports this module
 
     try:
         check(path)
@@ -292,7 +298,7 @@ def read_csv(
         if missing := [name for name in (*names, *numbers) if name not in frame]:
             raise ValueError(f"no column {missing[0]!r}")
         for name in numbers:
-            column = frame[name] if len(frame) else pd.Series(dtype=float)  # of no rows no type is known
+            column = frame[name] if len(frame) else pd.Series(dtype=float)  # without rows no type is known
             if column.dtype.kind not in "iuf" or (column.abs() > LARGEST).any():
                 raise ValueError(f"column {name!r} holds something else than numbers up to {LARGEST}")
     except CorruptFile:
@@ -313,16 +319,16 @@ def sha256(path: str | Path) -> str:
 
 
 def fingerprint(value: Any) -> str:
-    """Hash of a JSON-like value, whatever the order of its keys."""
+    """Returns the hash of a JSON-like value, which does not depend on the order of keys."""
     try:
         text = json.dumps(value, sort_keys=True)
-    except TypeError:  # keys of several types have no order but that of their text
+    except TypeError:  # keys of several types can only be sorted by their text
         text = json.dumps(_by_text(value))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _by_text(value: Any) -> Any:
-    """A value whose mappings have their keys in the order of their text."""
+    """Returns the value with the keys of its mappings sorted by their text."""
     if isinstance(value, dict):
         return {key: _by_text(value[key]) for key in sorted(value, key=str)}
     return [_by_text(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,7 +1,9 @@
-"""The best action by what random actions earned soon after, so that no oracle is needed (Chen et al., 2024, state-action distillation).
+"""The best action, judged by the rewards soon after random actions, so that no oracle is needed (state-action distillation, Chen et
+al., 2024).
 
-In each state of a lifetime, the action after which the next few rewards add up to most on average, whatever was done in between. Under a
-uniform policy this is the optimal action where what counts lies within the horizon.
+In each state of a lifetime the label is the action after which the sum of the next few rewards was highest on average, no
+matter which actions came in between. Under a uniform policy this is the optimal action if all rewards that matter lie within
+the horizon.
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ from gla.windows.rows import Rows
 
 
 class Options(LabelOptions):
-    """The action that earned most on average in the lifetime's own random actions, in worlds with discrete observations and
+    """The action after which the lifetime's random actions earned most on average, in worlds with discrete observations and
     actions.
     """
 
@@ -30,7 +32,7 @@ class Options(LabelOptions):
 
 
 def updates(drawn: Drawn, last: int) -> np.ndarray:
-    """See gla.labels. What is best is told by the whole lifetime."""
+    """See gla.labels. Labels are computed from the whole lifetime, so that they count as those of its last update."""
     return np.full_like(drawn.update, last)
 
 
@@ -41,8 +43,9 @@ def action(options: Options, rows: Rows, drawn: Drawn) -> Tensor:
 
 
 def soon(reward: np.ndarray, done: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rewards and ends of episodes (streams, steps) to the sums of the next ``horizon`` rewards of each step's episode, and to whether
-    so many, or all up to its end, are known."""
+    """Returns, for each step, the sum of the next ``horizon`` rewards of its episode, and whether these, or all up to the
+    episode's end, are known. Both are (streams, steps), like rewards and ends of episodes.
+    """
     total, alive = np.zeros(reward.shape), np.ones(reward.shape, bool)
     for k in range(horizon):
         later = np.zeros(reward.shape)
@@ -57,7 +60,7 @@ def soon(reward: np.ndarray, done: np.ndarray, horizon: int) -> tuple[np.ndarray
 
 
 def _best(horizon: int, rows: Rows) -> np.ndarray:
-    """The label of every step, (streams * steps,)."""
+    """Returns the label of every step, (streams * steps,)."""
     observation, taken = rows.steps["observation"].cpu().numpy(), rows.steps["action"].cpu().numpy()
     if not rows.spec.states or not rows.spec.discrete:
         raise ConfigError(
