@@ -19,7 +19,9 @@ from gla.splits import seed_of
 
 
 def frame_seeds(encoding: Any, evaluation: Evaluation) -> np.ndarray | None:
-    """What the frames of each test seed are drawn from, (N,); None where all contexts are alike. encoding: the agent's."""
+    """Returns the seeds that the frames of the test seeds are drawn from, (N,); None if all contexts are alike. encoding: that of the
+    agent.
+    """
     if not encoding.varies:
         return None
     if evaluation.projections == "seen":
@@ -28,11 +30,11 @@ def frame_seeds(encoding: Any, evaluation: Evaluation) -> np.ndarray | None:
 
 
 class InContext:
-    """One agent in N contexts that begin empty: ``act`` on what is seen now, then ``observe`` what followed.
+    """One agent in N contexts that begin empty: ``act`` on the current observations, then ``observe`` the outcome.
 
-    spec: of the environment. evaluation: its seeds say N, and with its seed which frames are drawn. steps: those over which eta goes
-    from its first to its last value; it stays there. Raises UnsupportedEnvironment where the agent's encoding cannot hold the
-    environment.
+    spec: the environment's shapes. evaluation: its ``seeds`` is N, and its ``seed`` decides the frames. steps: number of
+    steps in which eta goes from its first value to its last, where it stays. Raises UnsupportedEnvironment if the agent's
+    encoding cannot hold the environment.
     """
 
     def __init__(self, agent: Agent, spec: EnvSpec, evaluation: Evaluation, steps: int):
@@ -48,10 +50,10 @@ class InContext:
         )
         shown = evaluation.prompt.steps if evaluation.prompt else 0
         self.state = self.model.initial_state(n, min(evaluation.context_length, steps + shown))
-        self.previous = nothing(n, self.encoding.sizes)  # what a token holds of the step before
+        self.previous = nothing(n, self.encoding.sizes)  # the part of a token that holds the previous step
 
     def _see(self, observation: np.ndarray) -> Tensor:
-        """Observations (N, d) to outputs (N, 1, sizes.output)."""
+        """Maps observations (N, d) to outputs (N, 1, sizes.output)."""
         evaluation = self.evaluation
         seen = self.encoding.observe(torch.from_numpy(observation).unsqueeze(1), self.frames, self.seen)
         done = min(1.0, self.t / max(1, self.steps - 1))
@@ -63,10 +65,10 @@ class InContext:
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """Observations (N, d) to actions, (N, a) or integers (N,)."""
+        """Maps observations (N, d) to actions, (N, a) or integers (N,)."""
         evaluation, encoding = self.evaluation, self.encoding
         output = self._see(observation)
-        # Checked before sampling: an integer drawn from NaN logits would look like any other.
+        # Checked before sampling, since an integer drawn from NaN logits would look like any other.
         check_finite(f"environment {evaluation.environment!r}", "the agent's output", output.numpy(), self.t)
         mean, log_std = (x.squeeze(1) for x in encoding.distribution(output, self.frames.a))
         action = sample_action(mean, None if self.spec.discrete else log_std, self.generator, evaluation.temperature)
@@ -76,7 +78,9 @@ class InContext:
 
     @torch.inference_mode()
     def watch(self, observation: np.ndarray, action: np.ndarray) -> None:
-        """Somebody else acted: on observations (N, d), actions as ``act`` returns them. ``observe`` tells what followed."""
+        """Records the actions of another policy on observations (N, d), in the form that ``act`` returns. ``observe`` is
+        called next.
+        """
         self._see(observation)
         self.previous = self.previous._replace(
             action=self.encoding.act(torch.from_numpy(action).unsqueeze(1), self.frames)
@@ -84,13 +88,13 @@ class InContext:
 
     @torch.inference_mode()
     def observe(self, reward: np.ndarray, done: np.ndarray) -> None:
-        """What the actions earned (N,), and where an episode ended (N,)."""
+        """Records the rewards of the actions (N,), and where an episode ended (N,)."""
         value = self.encoding.reward(torch.from_numpy(reward).float().unsqueeze(1), self.seen)
         self.previous = self.previous._replace(reward=value, end=torch.from_numpy(done).float().unsqueeze(1))
 
     @torch.inference_mode()
     def forget(self, streams: np.ndarray) -> None:
-        """Empty the contexts (N,) bool that are true, after an episode's end: as before their first step."""
+        """Empties the contexts for which (N,) bool is true, after an episode's end, so that they are as before their first step."""
         rows = torch.from_numpy(streams)
         self.state.forget(rows)
 
@@ -111,8 +115,8 @@ def run_agent(
     label: str = "agent",
     shown: Steps | None = None,
 ) -> EpisodeRows:
-    """The agent in its context, all seeds side by side. condition: ``agent``, or one of its controls (gla.conditions), which hides of
-    the prompt what it hides of the rest. shown: the evaluation's prompt."""
+    """Runs the agent in context, with all seeds side by side, and returns the rows. condition: ``agent``, or one of its controls
+    (gla.conditions), which also applies to the prompt. shown: the evaluation's prompt."""
     envs, observe = environments_of(entry, evaluation), runner(condition).observe
     try:
         context = InContext(agent, envs.spec, evaluation, most_steps(envs, evaluation))

@@ -1,4 +1,4 @@
-"""What every script of the workflow does around its one call."""
+"""The frame around the one call of every script of the workflow."""
 
 import contextlib
 import faulthandler
@@ -12,11 +12,11 @@ from pathlib import Path
 from gla import files, progress, watchdog
 from gla.options import ConfigError
 
-LEFT = 10.0  # seconds that threads have to end in after their job
+LEFT = 10.0  # seconds in which threads have to end after their job
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """The package's own errors, each of which is a sentence, as far as their modules are loaded."""
+    """Returns the package's own errors, whose messages are sentences, as far as their modules are loaded."""
     from gla.environments.spaces import UnsupportedEnvironment
 
     expected: tuple[type[Exception], ...] = (ConfigError, UnsupportedEnvironment, files.CorruptFile, OSError)
@@ -29,12 +29,12 @@ def errors() -> tuple[type[Exception], ...]:
 
 
 def _left() -> list[threading.Thread]:
-    """Threads that Python waits for when a script is over."""
+    """Returns the threads that Python waits for after the end of a script."""
     return [t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
 
 
 def _waiting() -> bool:
-    """Whether Python is waiting for them, which it does nowhere but in ``threading._shutdown``, for ever and without a word."""
+    """Whether Python is waiting for them. It does so only in ``threading._shutdown``, for ever and without a message."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
         if (frame.f_code.co_name, frame.f_code.co_filename) == ("_shutdown", threading.__file__):
@@ -44,9 +44,9 @@ def _waiting() -> bool:
 
 
 def _end(status: int) -> None:
-    """End this process where its script is over and threads keep it alive."""
+    """Ends this process if threads keep it alive after the end of its script."""
     time.sleep(LEFT)
-    while not (_waiting() and (left := _left())):  # without any left it ends by itself
+    while not (_waiting() and (left := _left())):  # without such threads the process ends by itself
         time.sleep(LEFT)
     names = ", ".join(repr(t.name) for t in left)
     print(
@@ -62,16 +62,17 @@ def _end(status: int) -> None:
 def job(threads: int, results: str | None = None) -> Iterator[None]:
     """Limits PyTorch to the job's threads, and turns the package's own errors into one line and exit status 1.
 
-    results: the folder that the job writes into, which no other run may touch meanwhile; one that is not there is a storage's.
-    Anything else keeps its traceback: it is a bug. A script has to end with its job: threads that are left then do not keep it alive.
+    results: the folder that the job writes into, which no other run may touch in the meantime; a folder that does not exist
+    is in a remote storage. Other errors are bugs and keep their traceback. A script has to end with its job, and threads that
+    are left do not keep it alive.
     """
     progress.plain = watchdog.ends = True
-    faulthandler.enable(2)  # or a segmentation fault would say nothing
+    faulthandler.enable(2)  # otherwise a segmentation fault would leave no message
     status = 1
     if "torch" in sys.modules:
         import torch
 
-        # torchrun says how many processes of this job share its threads.
+        # torchrun sets how many processes of this job share its threads.
         torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     try:
         with files.writing(results, "job") if results and Path(results).is_dir() else contextlib.nullcontext():

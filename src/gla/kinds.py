@@ -1,7 +1,7 @@
-"""The kinds of one noun, such as the sequence models: an explicit list of names, each with the module that holds the kind.
+"""The kinds of one noun, such as the kinds of models: an explicit list of names, each with the module of the kind.
 
-A kind is one file. It declares its options in a class ``Options``, whose field ``kind`` is the literal name, and beside it
-what its folder's documentation asks for. A registry is a list of names alone: importing one imports no kind.
+A kind is one file. It declares its options in a class ``Options``, whose field ``kind`` is the literal name, and everything
+else that the documentation of its folder asks for. A registry holds only names: importing it imports no kind.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from gla.options import ConfigError
 
 
 class Kinds:
-    """Names of kinds, in order, and their modules.
+    """The names of kinds, in order, and their modules.
 
-    noun: what one of them is called in errors. modules: the module of each name; it is imported when it is first used.
+    noun: the word for one of them in errors. modules: the module of each name, which is imported when it is first used.
     """
 
     def __init__(self, noun: str, modules: dict[str, str]):
@@ -32,20 +32,20 @@ class Kinds:
         return name in self.modules
 
     def __getitem__(self, name: str) -> ModuleType:
-        """The module of a kind. Raises ConfigError for a name that is not in the list."""
+        """Returns the module of a kind. Raises ConfigError for a name that is not in the list."""
         if name not in self.modules:
             raise ConfigError(f"{self.noun}: {name!r} (expected one of {', '.join(self.modules)})")
         return import_module(self.modules[name])
 
     def options(self, name: str) -> Any:
-        """The class of a kind's options."""
+        """Returns the class of a kind's options."""
         return self[name].Options
 
 
 def one_of(kinds: Kinds, default: str | None = None) -> Any:
-    """The type of a config field that holds the options of one kind, told apart by ``kind``.
+    """Returns the type of a config field that holds the options of one kind. The field ``kind`` says which.
 
-    A name alone stands for that kind with its default options. default: the kind where none is named.
+    A name alone stands for that kind with its default options. default: the kind if none is named.
     """
 
     def spelled_out(value: Any) -> Any:
@@ -61,5 +61,5 @@ def one_of(kinds: Kinds, default: str | None = None) -> Any:
 
 
 def made(entry: Any, values: dict[str, Any]) -> Any:
-    """An entry of a type that ``one_of`` returned, from values that were checked before."""
+    """Returns an entry of a type that ``one_of`` returned, from values that were checked before."""
     return TypeAdapter(entry).validate_python(values)

@@ -1,13 +1,13 @@
-"""Manifests: which stream of which lifetime belongs to which split, and which projections it may be seen under.
+"""Manifests: which stream of which lifetime belongs to which split, and with which projections it may be used.
 
-A manifest copies no data. Its table has a row for each stream of each lifetime and names the split that it belongs to and the
-half-open range of projection seeds it may be seen under::
+A manifest copies no data. Its table has a row for each stream of each lifetime, with its split and the half-open range of projection
+seeds that it may be used with::
 
     split, source, store, digest, lifetime, stream, projection_low, projection_high
 
-Paths are relative to the table, so that a folder of results may be moved, copied or kept in a storage. Whole lifetimes are held out,
-and so are projections: the ranges of seeds below are disjoint, so no projection of one split can be drawn in another. Rollouts draw
-from TEST.
+Paths are relative to the table, so that a folder of results may be moved, copied or kept in a storage. Whole lifetimes are
+held out, and so are projections: the ranges of seeds below are disjoint, so that no projection of one split is drawn in
+another. Rollouts draw from TEST.
 """
 
 import os
@@ -30,7 +30,7 @@ COLUMNS = ("split", "source", "store", "digest", "lifetime", "stream", "projecti
 
 
 class Histories(Description):
-    """What a manifest's summary says of a source."""
+    """The part of a manifest's summary about one source."""
 
     environment: str
     observation_size: PositiveInt
@@ -43,7 +43,7 @@ class Histories(Description):
 
 
 class Summary(Description):
-    """What a manifest's summary holds."""
+    """The content of a manifest's summary."""
 
     encoding: one_of(ENCODINGS)
     sources: Annotated[dict[str, Histories], Field(min_length=1)]
@@ -53,11 +53,10 @@ class Summary(Description):
 
 
 def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | Path, summary: str | Path) -> None:
-    """Write a dataset's table (CSV) and its summary (JSON).
+    """Writes a dataset's table (CSV) and its summary (JSON).
 
-    stores: (store, digest) paths, in order. The last lifetimes of each source are held out.
-    The summary records each source's shapes and the returns at the start and end of its
-    histories, so that later stages need not open the stores.
+    stores: (store, digest) paths, in order. The last lifetimes of each source are held out. The summary records each source's
+    shapes and the returns at the start and at the end of its histories, so that later stages need not open the stores.
     """
     near = Path(table).parent
     digests = [(os.path.relpath(store, near), os.path.relpath(path, near), read_digest(path)) for store, path in stores]
@@ -79,7 +78,7 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
             rows += [(split, name, store, path, i, s, low, high) for s in range(streams)]
         first = own[0][2]
         curves = np.array([[np.nan if x is None else x for x in row] for _, _, d in own for row in d["mean_return"]])
-        # An update in which no episode ended has the return of the one before, or else of the one after.
+        # An update in which no episode ended gets the return of the update before it or, if there is none, of the one after it.
         filled = pd.DataFrame(curves).ffill(axis=1).bfill(axis=1).fillna(0.0).to_numpy()
         sources[name] = {
             key: first[key] for key in ("environment", "observation_size", "action_size", "discrete", "updates")
@@ -101,10 +100,10 @@ def write_manifest(entry: Dataset, stores: list[tuple[str, str]], table: str | P
 
 
 def read_manifest(table: str | Path, summary: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Table, its paths usable from here, and summary. Raises CorruptFile where the two do not belong together, a file is cut off,
-    or one is none of ``write_manifest``'s."""
+    """Returns the table, with paths that can be opened from here, and the summary. Raises CorruptFile if the two do not
+    belong together, if a file is cut off, or if ``write_manifest`` would not write it."""
     body = read_description(summary, Summary)
-    # Names are text even where they look like numbers or missing values.
+    # Names are text even if they look like numbers or missing values.
     frame = read_csv(table, dtype=dict.fromkeys(COLUMNS[:4], str), keep_default_na=False)
     if tuple(frame.columns) != COLUMNS or fingerprint(frame.to_dict("list")) != body["table"]:
         raise CorruptFile(f"{table}: not the table that {summary} describes; {ANEW}")

@@ -1,7 +1,7 @@
-"""Names of an agent's networks, which are one for each training seed."""
+"""Names of an agent's networks, of which there is one for each training seed."""
 
 
 def network(name: str) -> tuple[str, int]:
-    """The agent that one of its networks belongs to, and its number: the first bears the agent's name, the k-th NAME.k."""
+    """Returns the agent that a network belongs to, and its number. Network 0 has the agent's name, and network k is called NAME.k."""
     agent, _, number = name.partition(".")
     return agent, int(number or 0)

@@ -1,6 +1,6 @@
-"""What every entry of the config is made of: frozen typed options that reject what they do not know, and bounded numbers.
+"""The elements of all config entries: frozen typed options that reject unknown keys, and bounded numbers.
 
-This module imports nothing of the package, so that each kind (``gla.kinds``) can declare its own options beside its code.
+This module imports nothing of the package, so that each kind (``gla.kinds``) can declare its options in the same file as its code.
 """
 
 import math
@@ -15,17 +15,17 @@ class ConfigError(ValueError):
 
 
 class Options(BaseModel):
-    """Named values, checked once where they enter the program. The text below each field is its documentation."""
+    """Named values that are checked once, when they enter the program. The text below each field is its documentation."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 
-# The bounds are ones that no run needs to pass. They stop a slip of the finger from becoming a run of a year, and a
-# number from being one that a library cannot hold.
+# No run needs numbers beyond these bounds. They stop a typing error from becoming a run of a year, and keep numbers
+# in the range that libraries can hold.
 MOST_STEPS = 10**9
-MOST_VALUES, DEEPEST, MOST_BITS = 200_000, 32, 1024  # of a whole config: values, nesting, bits of an integer
+MOST_VALUES, DEEPEST, MOST_BITS = 200_000, 32, 1024  # limits of a whole config: values, nesting, bits of an integer
 Count = Annotated[int, Field(ge=1, le=10**6)]
 """Things that are held in memory at the same time."""
 Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
@@ -40,29 +40,30 @@ Text = Annotated[str, Field(max_length=200)]
 
 
 def shown(value: Any) -> str:
-    """A value as it appears in an error, cut where it is long."""
+    """Returns a value as it appears in an error. A long value is shortened."""
     try:
         text = repr(value)
-    except ValueError:  # Python's own limit
+    except ValueError:  # Python's limit of digits
         text = "an integer of thousands of digits"
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def key_shown(key: Any) -> str:
-    """A key as it appears in an error: unchanged, unless it is long or would break the line."""
+    """Returns a key as it appears in an error: unchanged, unless it is long or would break the line."""
     text = str(key)
     return text if text.isprintable() and len(text) <= 100 else shown(text)
 
 
 def cut(line: str) -> str:
-    """An error without its middle where it is long: it begins with the key and ends with what was expected."""
+    """Returns an error without its middle if it is long: the beginning has the key, and the end says what was expected."""
     return line if len(line) <= 800 else f"{line[:400]} ... {line[-300:]}"
 
 
 def _extent(value: Any, known: dict[int, tuple[int, float]], depth: int = 0) -> tuple[int, float]:
-    """How many values there are in one, itself and keys among them, and how deep they are nested: infinitely, in one that holds itself.
+    """Returns how many values a value holds, including itself and keys, and how deep they are nested. A value that contains
+    itself is nested infinitely deep.
 
-    known: of each list and dictionary, by its id, so that what aliases repeat is counted once.
+    known: the results for lists and dictionaries, by id, so that a value that aliases repeat is walked through once.
     """
     if not isinstance(value, dict | list):
         return 1, 0
@@ -78,7 +79,7 @@ def _extent(value: Any, known: dict[int, tuple[int, float]], depth: int = 0) -> 
 
 
 def _refused(raw: Any, known: dict[int, tuple[int, float]], of: int, what: str) -> ConfigError:
-    """Names the entry that holds most. of: 0 counts values, 1 how deep they are nested."""
+    """Returns an error that names the largest entry. of: 0 compares numbers of values, 1 the depth of nesting."""
     path: list[str] = []
     while isinstance(raw, dict) and len(path) < 3:
         key, raw = max(raw.items(), key=lambda item: _extent(item[1], known)[of])
@@ -87,9 +88,9 @@ def _refused(raw: Any, known: dict[int, tuple[int, float]], of: int, what: str) 
 
 
 def check_values(raw: Any) -> None:
-    """Raises ConfigError for a config that is too large or too deep to be one, or holds what no file of results can hold.
+    """Raises ConfigError for a config that is too large or nested too deep, or that has values that no file of results can hold.
 
-    YAML's aliases let a few lines stand for billions of values, so that whoever walks them all never ends.
+    With YAML's aliases a few lines can stand for billions of values, so that a walk through all of them would never end.
     """
     known: dict[int, tuple[int, float]] = {}
     values, nested = _extent(raw, known)

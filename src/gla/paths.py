@@ -1,6 +1,6 @@
-"""Where each result of a config lies, and what each is made from: the one place that works this out.
+"""The path of each result of a config, and the inputs that it is made from. Only this module works them out.
 
-Snakemake's rules ask here for their inputs and params, so that a rule is a few lines. All of it is a function of a normalised config
+Snakemake's rules get their inputs and params here, so that a rule is a few lines. Everything is a function of a normalised config
 (``gla.config.reading.normalise``).
 """
 
@@ -17,12 +17,12 @@ from gla.trainers.kinds import ACTING
 
 
 def without(entry: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """An entry less the keys that do not decide a stage's output."""
+    """Returns an entry without some keys, which do not decide a stage's output."""
     return {k: v for k, v in entry.items() if k not in keys}
 
 
 class Paths:
-    """A normalised config and the folder of its results."""
+    """The paths of the results of a normalised config in a folder of results."""
 
     def __init__(self, config: dict[str, Any], results: str | None = None):
         self.config = config
@@ -31,52 +31,56 @@ class Paths:
     # Histories
 
     def blocks(self, source: str) -> list[str]:
-        """Names of a source's stores: the first and the last lifetime in each."""
+        """Returns the names of a source's stores, such as ``0-15``: the first and the last lifetime in each."""
         entry = self.config["sources"][source]
         size, total = entry["lifetimes_per_block"], entry["lifetimes"]
         return [f"{i}-{min(i + size, total) - 1}" for i in range(0, total, size)]
 
     def stores(self, sources: list[str]) -> list[str]:
-        """Folders of the histories, one for each block of lifetimes."""
+        """Returns the folders of the histories, one for each block of lifetimes."""
         return [f"{self.results}/histories/{s}/{b}/history.zarr" for s in sources for b in self.blocks(s)]
 
     def digests(self, sources: list[str]) -> list[str]:
-        """What describes each store, beside the folder that it lies in."""
+        """Returns the digest of each store. It lies next to the folder that holds the store."""
         return [f"{Path(store).parent}.json" for store in self.stores(sources)]
 
     def acted_in(self, source: str) -> dict[str, Any]:
-        """What of its environment decides a source's histories."""
+        """Returns the part of an environment's entry that decides the histories of a source in it."""
         return self.acts_in(self.config["sources"][source]["environment"])
 
     def acts_in(self, environment: str) -> dict[str, Any]:
-        """What of an environment decides what happens in training there."""
+        """Returns the part of an environment's entry that decides training in it."""
         return {k: self.config["environments"][environment][k] for k in ("id", "kwargs", "tasks")}
 
     # Agents
 
     def networks(self, agent: str) -> list[str]:
-        """Names of an agent's networks, one for each training seed."""
+        """Returns the names of an agent's networks, one for each training seed."""
         return [agent, *(f"{agent}.{k}" for k in range(1, self.config["agents"][agent]["seeds"]))]
 
     def agent(self, network: str) -> str:
-        """The folder of a network."""
+        """Returns the folder of a network."""
         return f"{self.results}/agents/{network}"
 
     def agent_entry(self, name: str) -> dict[str, Any]:
-        """The entry of an agent, or of one of its further networks."""
+        """Returns the entry of an agent, given its name or that of one of its networks."""
         return self.config["agents"][network(name)[0]]
 
     def dataset_of(self, name: str) -> dict[str, Any]:
-        """The entry of the dataset that an agent, or one of its networks, is trained on."""
+        """Returns the entry of the dataset that an agent is trained on, given its name or that of one of its networks."""
         return self.config["datasets"][self.agent_entry(name)["dataset"]]
 
     def training(self, name: str) -> dict[str, Any]:
-        """An agent's settings with the seed of this network: how many others there are decides nothing."""
+        """Returns an agent's settings with the seed of this network. The number of its networks is left out, since it decides
+        nothing.
+        """
         entry = self.agent_entry(name)
         return without(entry, "dataset", "seeds") | {"seed": entry["seed"] + network(name)[1]}
 
     def trained_in(self, name: str) -> list[str]:
-        """Names of the environments that an agent acts in while it is trained: of its dataset's sources, in their order."""
+        """Returns the names of the environments that an agent acts in during training: those of its dataset's sources, in
+        this order.
+        """
         if self.agent_entry(name)["training"]["kind"] not in ACTING:
             return []
         return [self.config["sources"][s]["environment"] for s in self.dataset_of(name)["sources"]]
@@ -87,19 +91,19 @@ class Paths:
         return f"{self.results}/rollouts/{evaluation}/{agent}/{condition}.parquet"
 
     def rollouts(self, evaluation: str, agents: list[str] | tuple = ()) -> list[str]:
-        """Rollouts of some of an evaluation's agents (all, if none is named) and of its baselines."""
+        """Returns the rollouts of some of an evaluation's agents (all, if none is named) and of its baselines."""
         entry = self.config["evaluations"][evaluation]
         pairs = [(n, c) for a in agents or entry["agents"] for n in self.networks(a) for c in entry["conditions"]]
         pairs += [("baseline", c) for c in entry["baselines"]]
         return [self.rollout(evaluation, a, c) for a, c in pairs]
 
     def conditions(self, evaluations: Iterable[str]) -> list[str]:
-        """What is run in any of some evaluations: conditions of agents, and baselines."""
+        """Returns the conditions of agents, and the baselines, that any of these evaluations runs."""
         entries = [self.config["evaluations"][v] for v in evaluations]
         return sorted({c for entry in entries for c in (*entry["conditions"], *entry["baselines"])})
 
     def rollouts_of(self, name: str) -> list[str]:
-        """An agent's rollouts wherever it is evaluated, and the baselines beside them."""
+        """Returns an agent's rollouts in all its evaluations, and the rollouts of the baselines there."""
         agent = network(name)[0]
         return [
             path
@@ -109,32 +113,36 @@ class Paths:
         ]
 
     def tasks(self, evaluation: str) -> list[dict[str, Any]]:
-        """Tasks of an evaluation's split, at least one."""
+        """Returns the tasks of an evaluation's split, at least one."""
         entry = self.config["evaluations"][evaluation]
         environment = self.config["environments"][entry["environment"]]
         own = environment["tasks" if entry["split"] == "training" else f"{entry['split']}_tasks"]
         return own or environment["tasks"] or [{}]
 
     def evaluated_in(self, evaluation: str) -> dict[str, Any]:
-        """What of its environment decides an evaluation's rollouts: the tasks are those of its split."""
+        """Returns the part of its environment's entry that decides an evaluation's rollouts. Only the tasks of its split are
+        included.
+        """
         entry = self.config["evaluations"][evaluation]
         environment = self.config["environments"][entry["environment"]]
         split = {"training": "tasks"}.get(entry["split"], f"{entry['split']}_tasks")
         return {"name": entry["environment"]} | {k: environment[k] for k in ("id", "kwargs", "tasks", split)}
 
     def settings(self, evaluation: str) -> dict[str, Any]:
-        """What of an evaluation decides each of its rollouts."""
+        """Returns the part of an evaluation's entry that decides each of its rollouts."""
         return without(self.config["evaluations"][evaluation], "environment", "agents", "conditions", "baselines")
 
-    # References, and what else baselines are made from
+    # References, and other inputs of baselines
 
     def reference(self, environment: str, split: str) -> list[str]:
-        """The policies that scores on the tasks of a split are measured against, and what describes them."""
+        """Returns the files of the reference policies on the tasks of a split, which scores are measured against: weights and
+        description.
+        """
         path = f"{self.results}/references/{environment}/{split}"
         return [f"{path}.safetensors", f"{path}.json"]
 
     def references(self) -> list[str]:
-        """Files of all references."""
+        """Returns the files of all references."""
         entries = [v for v in self.config["evaluations"].values() if self._measured(v)]
         return [file for v in entries for file in self.reference(v["environment"], v["split"])]
 
@@ -143,26 +151,27 @@ class Paths:
         return bool(set(evaluation["baselines"]) & set(that_read("reference")))
 
     def referred(self, environment: str, split: str) -> dict[str, Any]:
-        """What of an environment decides its reference on a split."""
+        """Returns the part of an environment's entry that decides its reference on a split."""
         entry = self.config["environments"][environment]
         own = {"training": "tasks"}.get(split, f"{split}_tasks")
         return {k: entry[k] for k in ("id", "kwargs", "tasks", "reference", own)}
 
     def prompted(self, evaluation: str) -> list[str]:
-        """Sources that an evaluation's prompt shows: one, or none."""
+        """Returns the sources that an evaluation's prompt shows: one, or none."""
         prompt = self.config["evaluations"][evaluation]["prompt"]
         return [prompt["source"]] if prompt else []
 
     def sources_in(self, environment: str, policies: bool) -> list[str]:
-        """Sources of an environment, or those that write policies: one, where a baseline reads it, which the check of a config sees to."""
+        """Returns the sources of an environment, or only those that write policies. If a baseline reads policies there is
+        exactly one, since the check of a config demands it."""
         own = {s: entry["kind"] for s, entry in self.config["sources"].items() if entry["environment"] == environment}
-        # Importing kinds is slow, and needed where there is a choice alone.
+        # Importing kinds is slow, and needed only if there is a choice.
         if not policies or len(own) < 2:
             return list(own)
         return [s for s, kind in own.items() if "policies" in SOURCES.options(kind).provides]
 
     def baseline_inputs(self, evaluation: str, condition: str) -> dict[str, list[str]]:
-        """Files that a baseline acts by: stores and digests, or a reference's."""
+        """Returns the files that a baseline acts by: stores and digests, or those of a reference."""
         entry, reads = self.config["evaluations"][evaluation], CONDITIONS[condition].reads
         sources = self.prompted(evaluation) if reads == "prompt" else []
         if reads in ("policies", "histories"):
@@ -173,9 +182,9 @@ class Paths:
     # Tables and figures
 
     def judged(self) -> list[dict[str, Any]]:
-        """What the table of verdicts is made from: evaluations that have agents, as ``gla.verdicts.table`` takes them.
+        """Returns the input of the table of verdicts: evaluations that have agents, in the form that ``gla.verdicts.table`` takes.
 
-        An agent's data efficiency is measured against the reference's learning curve, where it is run.
+        An agent's data efficiency is measured against the reference's learning curve, if there is a reference.
         """
         found = []
         for name, entry in self.config["evaluations"].items():
@@ -188,7 +197,7 @@ class Paths:
         return found
 
     def drawn(self, figure: str) -> dict[str, list[str]]:
-        """Files that a figure's table is made from, by what they mean to it."""
+        """Returns the files that a figure's table is made from, by their role."""
         entry = self.config["figures"][figure]
         panels = entry.get("panels", [])
         return {
@@ -198,7 +207,8 @@ class Paths:
         }
 
     def tabled(self, figure: str) -> dict[str, Any]:
-        """What of a figure decides its table: of each panel the evaluation and the agents, and what they are called where it says so."""
+        """Returns the part of a figure's entry that decides its table: the evaluation and the agents of each panel, and also
+        their names if the table holds them."""
         entry = without(self.config["figures"][figure], "style")
         told = ("evaluation", "agents", *(("title", "labels") if entry["kind"] in NAMING else ()))
         if "panels" in entry:
@@ -206,8 +216,8 @@ class Paths:
         return entry
 
     def panels(self, figure: str) -> list[dict[str, Any]]:
-        """Of each panel: how many rollouts are its own, the environment whose best return may be known, and of each
-        agent how many frames it was trained with and the kind of its model."""
+        """Returns, for each panel, the number of its rollouts, the environment, whose best return may be known, and for each
+        agent the number of projections that it was trained with and the kind of its model."""
         found = []
         for panel in self.config["figures"][figure].get("panels", []):
             evaluation = self.config["evaluations"][panel["evaluation"]]

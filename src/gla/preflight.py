@@ -1,4 +1,4 @@
-"""What only the environments themselves can say about a config, asked before any job starts."""
+"""Checks of a config that need the environments themselves, made before any job starts."""
 
 import contextlib
 import logging
@@ -19,7 +19,7 @@ Facts = dict[str, Any]
 
 
 def _key(entry: Environment, backends: set[str]) -> str:
-    """Of everything that decides what an environment is like."""
+    """Returns the hash of everything that decides the facts about an environment."""
     versions = [version(p) for p in ("gymnasium", "mujoco", "dm-control", "shimmy")]
     own = [sha256(p) for p in (Path(__file__), *sorted(ENVIRONMENTS.glob("*.py")), *modules(entry.id))]
     if "envpool" in backends:
@@ -30,7 +30,7 @@ def _key(entry: Environment, backends: set[str]) -> str:
 
 
 def _backends(config: Config, name: str) -> dict[str, str]:
-    """What steps an environment, by the key that says so: while its sources learn, and while its reference does."""
+    """Returns the backends of an environment, by the config key that names each: those of its sources and that of its reference."""
     found = {f"environments.{name}.reference.backend": config.environments[name].reference.backend}
     own = {
         f"sources.{s}.backend": getattr(e, "backend", "gymnasium")
@@ -41,8 +41,8 @@ def _backends(config: Config, name: str) -> dict[str, str]:
 
 
 def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str, Any]:
-    """An environment's sizes and time limit. Raises ConfigError where it cannot be used."""
-    # Slow, and needed for new entries alone.
+    """Returns an environment's sizes and time limit. Raises ConfigError if it cannot be used."""
+    # Slow to import, and needed only for new entries.
     import gymnasium as gym
     import numpy as np
 
@@ -63,7 +63,7 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
         try:
             envs = VectorEnv(entry.id, [kwargs], 0, [said])
         except UnsupportedEnvironment as error:
-            raised = error.__context__  # by Gymnasium, by the environment's own code, or by nobody
+            raised = error.__context__  # the original error, if Gymnasium or the environment's code raised one
             if isinstance(raised, TypeError | ValueError):
                 raise ConfigError(f"{where}: {error} (expected keyword arguments that it takes)") from None
             key = f"environments.{name}.id" if isinstance(raised, gym.error.Error | None) else where
@@ -87,7 +87,7 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
                 settings(entry.id, kwargs)
             except UnsupportedEnvironment as error:
                 raise ConfigError(f"{key}: 'envpool' for {error}") from None
-            except Exception as error:  # and so may EnvPool's
+            except Exception as error:  # EnvPool may raise errors of any type
                 said = (
                     f"{entry.id!r} with {kwargs}: {type(error).__name__}: {error} (expected one that EnvPool can make)"
                 )
@@ -112,9 +112,9 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
 
 
 def all_facts(config: Config, cache: str | Path = CACHE) -> dict[str, Facts]:
-    """Each environment's observation_size, action_size, discrete, states, tables and time_limit (None where it has none).
+    """Returns each environment's observation_size, action_size, discrete, states, tables and time_limit (None if it has none).
 
-    cache: a JSON file of what was found before, since making environments takes seconds. Raises ConfigError with a line for each
+    cache: a JSON file of earlier findings, since making environments takes seconds. Raises ConfigError with a line for each
     environment that cannot be used.
     """
     backends = {name: _backends(config, name) for name in config.environments}
@@ -128,10 +128,10 @@ def all_facts(config: Config, cache: str | Path = CACHE) -> dict[str, Facts]:
         try:
             known[key] = known.get(key) or _facts(name, config.environments[name], backends[name])
         except ConfigError as error:
-            faults.append(cut(" ".join(str(error).split())))  # one line, whatever Gymnasium said
-    logging.root.handlers[:] = handlers  # dm-control adds one, which would print every line of Snakemake's again
+            faults.append(cut(" ".join(str(error).split())))  # one line, even if Gymnasium's message has more
+    logging.root.handlers[:] = handlers  # dm-control adds one, which would print Snakemake's lines twice
     if known != before:
-        with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
+        with contextlib.suppress(OSError):  # without a cache only time is lost
             write_json(cache, known)
     if faults:
         raise ConfigError("\n".join(faults))
@@ -139,7 +139,7 @@ def all_facts(config: Config, cache: str | Path = CACHE) -> dict[str, Facts]:
 
 
 def sources(config: Config, facts: dict[str, Facts]) -> list[str]:
-    """A line for each source that cannot act in its environment."""
+    """Returns a line for each source that cannot act in its environment."""
     return [
         f"sources.{name}.{problem}"
         for name, source in config.sources.items()
@@ -148,7 +148,7 @@ def sources(config: Config, facts: dict[str, Facts]) -> list[str]:
 
 
 def encodings(config: Config, facts: dict[str, Facts]) -> list[str]:
-    """A line for each environment that an agent is trained or evaluated in and that its encoding cannot hold."""
+    """Returns a line for each environment that an agent is trained or evaluated in and that its encoding cannot hold."""
     from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 
     used = [
@@ -168,5 +168,5 @@ def encodings(config: Config, facts: dict[str, Facts]) -> list[str]:
         try:
             ENCODINGS[options.kind].Encoding(options).check(config.environments[environment].id, spec)
         except UnsupportedEnvironment as error:
-            found.setdefault((dataset, environment), f"{where}: {error}")  # said once, where it is met first
+            found.setdefault((dataset, environment), f"{where}: {error}")  # only the first of equal errors is kept
     return list(found.values())

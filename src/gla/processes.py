@@ -1,8 +1,7 @@
 """Training in several processes, on one machine or on many.
 
-They are started by torchrun, which sets WORLD_SIZE; without it there is one, and every method here
-does nothing. Each takes its share of a batch, equal in size, so that the mean of their means is the
-whole batch's. The first one writes.
+torchrun starts them and sets WORLD_SIZE. Without it there is one process, and every method here does nothing. All shares of a
+batch are equal in size, so that the mean of their means is that of the whole batch. The first process writes files.
 """
 
 import contextlib
@@ -21,11 +20,11 @@ from gla.options import ConfigError
 
 
 def launch(count: int, machines: int = 1, command: str = "") -> None:
-    """Become torchrun, which starts the running script ``count`` times; return where one process is enough or in
-    a process so started.
+    """Replaces this process by torchrun, which starts the running script ``count`` times. Returns if one process is enough,
+    or in a process that torchrun started.
 
-    command: what runs it once on each of several machines, as ``srun`` or ``mpirun``. The machine that this runs on
-    must be one of them.
+    command: a command that runs torchrun once on each of several machines, such as ``srun`` or ``mpirun``. This machine must
+    be one of them.
     """
     if count <= 1 or "WORLD_SIZE" in os.environ:
         return
@@ -44,10 +43,10 @@ def launch(count: int, machines: int = 1, command: str = "") -> None:
 
 
 class Processes:
-    """This process among ``count``: its rank, its device, and what they do together."""
+    """This process among ``count`` processes: its rank, its device, and their joint operations."""
 
     def __init__(self, device: str):
-        """device: cpu, cuda, or auto. Raises ConfigError where a machine has fewer GPUs than processes."""
+        """device: cpu, cuda, or auto. Raises ConfigError if a machine has fewer GPUs than processes."""
         self.count, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         self.device = torch.device(kind)
@@ -63,7 +62,7 @@ class Processes:
         return self.rank == 0
 
     def parallel(self, module: nn.Module) -> nn.Module:
-        """The module, with gradients that are means over all processes."""
+        """Returns the module with gradients that are means over all processes."""
         return nn.parallel.DistributedDataParallel(module) if self.count > 1 else module
 
     def mean(self, x: Tensor) -> Tensor:
@@ -76,19 +75,19 @@ class Processes:
         return value if self.count == 1 else bool(self.mean(torch.tensor(float(value), device=self.device)) > 0)
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Waits until every process is here."""
         self.any(False)
 
 
 @contextlib.contextmanager
 def processes(device: str) -> Iterator[Processes]:
-    """This process, connected with the others."""
+    """Yields this process, connected with the others."""
     own = Processes(device)
     with contextlib.ExitStack() as stack:
         if own.count > 1:
             distributed.init_process_group("nccl" if own.device.type == "cuda" else "gloo")
             stack.callback(distributed.destroy_process_group)
-        elif own.device.type == "cuda":  # several jobs of one machine would all take the first
+        elif own.device.type == "cuda":  # otherwise several jobs of one machine would all take the first GPU
             own.device = torch.device("cuda", stack.enter_context(free_gpu()))
             torch.cuda.set_device(own.device)
         yield own

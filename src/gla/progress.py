@@ -1,6 +1,6 @@
-"""Progress of long jobs: on a terminal one line that is rewritten, elsewhere and in a workflow plain lines.
+"""Progress of long jobs: one line that is rewritten on a terminal, and plain lines elsewhere and in a workflow.
 
-Several jobs of a workflow may share a terminal, which plain lines survive.
+Several jobs of a workflow may share a terminal, where only plain lines stay readable.
 """
 
 import io
@@ -15,7 +15,7 @@ def _clock(seconds: float) -> str:
 
 
 def print_anything() -> None:
-    """Let whatever is printed be printed: a name that the terminal's encoding does not have, or that is no text, in escapes."""
+    """Lets all text be printed. Characters that the terminal's encoding lacks, or that are not valid text, are escaped."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -24,7 +24,7 @@ plain = False  # whether lines are plain even on a terminal
 
 
 class Progress:
-    """Prints ``[label] done/total unit  rate  time left`` at most every few seconds, and at the end."""
+    """Prints ``[label] done/total unit  rate  time left`` every few seconds at most, and at the end."""
 
     def __init__(self, label: str, total: int, unit: str, done: int = 0, every: float = 10.0):
         self.label, self.total, self.unit = label, total, unit
@@ -34,7 +34,7 @@ class Progress:
         self._start = self._printed = time.monotonic()
 
     def advance(self, amount: int, note: str = "") -> None:
-        """Count work that is done; ``note`` is appended to the line if one is due."""
+        """Counts finished work. ``note`` is appended to the line if one is due."""
         self.done += amount
         now = time.monotonic()
         if now - self._printed < self.every and self.done < self.total:

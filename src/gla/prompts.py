@@ -11,8 +11,9 @@ from gla.storage.reading import read
 
 
 def lived(files: Sequence[tuple[str, str]], seeds: int, tasks: int) -> Steps:
-    """A whole history for each test seed. Seed s has one of its own task s % tasks: lifetime s % n of the n lifetimes (a multiple of the
-    tasks), and of their copies of the environment the next one for each further round."""
+    """Returns a whole history for each test seed. Seed s has one with its own task s % tasks: that of lifetime s % n of the n
+    lifetimes, where n is a multiple of the number of tasks. Seeds beyond n use the next copy of the environment in each
+    round."""
     stores = [read(*pair, ("observation", "action", "reward", "terminated", "truncated")) for pair in files]
     whole = Steps(*(
         np.concatenate([of(s) for s in stores])
@@ -24,10 +25,11 @@ def lived(files: Sequence[tuple[str, str]], seeds: int, tasks: int) -> Steps:
 
 
 def prompt(files: Sequence[tuple[str, str]], evaluation: Evaluation, tasks: int) -> Steps:
-    """What each context is shown: the steps before the last end of an episode in the part of the histories that is asked for.
+    """Returns the steps that each context is shown: those before the last end of an episode in the part of the histories that
+    is asked for.
 
-    files: store and digest of each block of the prompt's source. Raises ConfigError where no episode ends there that has as many
-    steps before it.
+    files: store and digest of each block of the prompt's source. Raises ConfigError if no episode ends there with this many
+    steps before its end.
     """
     asked, whole = evaluation.prompt, lived(files, evaluation.seeds, tasks)
     length = whole.reward.shape[1]

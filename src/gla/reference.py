@@ -1,7 +1,7 @@
-"""What a score of 1 stands for: PPO that was trained for long on the very tasks that agents are evaluated on.
+"""The policies that have a score of 1: PPO that was trained for long on the very tasks that agents are evaluated on.
 
-The end of a source cannot serve as one: its histories are made to rise slowly, so that they can be distilled. A reference is one file of
-policies (safetensors), with a description beside it (JSON) that holds its learning curve and the file's hash.
+The end of a source cannot serve as a reference, since its histories are made to rise slowly so that they can be distilled. A
+reference is a file of policies (safetensors) and a description (JSON) with its learning curve and the file's hash.
 """
 
 from pathlib import Path
@@ -31,11 +31,11 @@ from gla.progress import Progress
 from gla.references import Curve
 from gla.splits import tasks_of
 
-STEPS = 128  # of each copy of the environment between two updates
+STEPS = 128  # steps of each copy of the environment between two updates
 
 
 class ReferenceDescription(Curve):
-    """What stands beside a reference's policies."""
+    """The content of the description of a reference's policies."""
 
     environment: str
     split: Literal["training", "validation", "test"]
@@ -45,14 +45,16 @@ class ReferenceDescription(Curve):
 
 
 def settings(updates: int) -> PPO:
-    """CleanRL's for continuous control, with fewer and larger minibatches of its larger batch, and a larger step for them."""
+    """Returns the settings of PPO: CleanRL's for continuous control, with fewer and larger minibatches of a larger batch, and
+    a larger step size.
+    """
     return PPO(num_updates=updates, num_steps=STEPS, update_epochs=10, num_minibatches=8, learning_rate=1.0e-3)
 
 
 def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
-    """Train the runs on the tasks of a split, and write their last policies to ``path`` and, last, the description beside it.
+    """Trains all runs on the tasks of a split, writes their last policies to ``path`` and, at the end, the description next to it.
 
-    entry: the environment's config. name: its key in the config. Raises NumericalError where a number stops being finite.
+    entry: the environment's config. name: its key in the config. Raises NumericalError if a number stops being finite.
     """
     own, tasks = entry.reference, tasks_of(entry, split)
     updates = -(-own.env_steps // (own.num_envs * STEPS))
@@ -93,7 +95,9 @@ def train(entry: Environment, name: str, split: str, path: str | Path) -> None:
 
 
 def read_described(path: str | Path) -> dict[str, Any]:
-    """The description beside policies. Raises CorruptFile where either is missing, altered, or another environment's or split's."""
+    """Returns the description of policies. Raises CorruptFile if one of the two files is missing, altered, or that of another
+    environment or split.
+    """
     described = Path(path).with_suffix(".json")
     body = read_description(described, ReferenceDescription)
     check_place(described, "a description", f"references/{body['environment']}/{body['split']}.json")
@@ -108,7 +112,9 @@ def read_described(path: str | Path) -> dict[str, Any]:
 
 
 def read(path: str | Path) -> list[Policy]:
-    """Policies of each run, (tasks, ...) each. Raises CorruptFile as ``read_described`` does, and where they are no policies."""
+    """Returns the policies of each run, (tasks, ...) each. Raises CorruptFile as ``read_described`` does, and if the file
+    holds no policies.
+    """
     tasks = read_described(path)["tasks"]
     try:
         fields = load(Path(path).read_bytes())
@@ -119,7 +125,7 @@ def read(path: str | Path) -> list[Policy]:
                 raise ValueError(f"{name} is {x.dtype} of {tuple(x.shape)}; expected {(n, *size)}")
         if not n or n % tasks:
             raise ValueError(f"{n} policies; expected a multiple of {tasks} tasks")
-    except Exception as error:  # safetensors raises its own kinds
+    except Exception as error:  # safetensors raises errors of its own types
         said = " ".join(str(error).split())[:300]
         raise CorruptFile(f"{path}: does not hold policies ({said}); {ANEW}") from None
     return [Policy(*(x[i : i + tasks] for x in policy)) for i in range(0, n, tasks)]

@@ -1,4 +1,4 @@
-"""What is said of a reference beside its policies. Apart from ``gla.reference``, so that who reads it need not wait for PyTorch."""
+"""The learning curve of a reference. It is not in ``gla.reference``, so that reading it does not import PyTorch."""
 
 from pydantic import PositiveInt, model_validator
 

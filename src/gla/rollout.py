@@ -1,6 +1,6 @@
 """Rollouts: environments that are stepped side by side, one for each test seed, and the rows that they leave behind.
 
-Whoever acts is a function; the conditions of an evaluation (gla.conditions) are what acts here.
+The actor is a function. The conditions of an evaluation (gla.conditions) provide the actors.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from gla.splits import seed_of, tasks_of
 
 
 class Steps(NamedTuple):
-    """Steps of S contexts: observation (S, T, d) float32, action (S, T) integers or (S, T, a), reward (S, T) and done (S, T) bool."""
+    """Steps of S contexts: observation (S, T, d) float32, action (S, T) integers or (S, T, a), reward (S, T), done (S, T) bool."""
 
     observation: np.ndarray
     action: np.ndarray
@@ -41,11 +41,11 @@ class EpisodeRows:
         self.running, self.length = np.zeros(seeds), np.zeros(seeds, np.int64)
         self.episode = np.zeros(seeds, np.int64)
         self.env_steps = 0
-        self.least, self.most = np.inf, -np.inf  # rewards of any seed
+        self.least, self.most = np.inf, -np.inf  # smallest and largest reward of all seeds
         self.rows: list[tuple] = []
 
     def add(self, reward: np.ndarray, done: np.ndarray) -> None:
-        """One step of every seed; reward and done are (N,)."""
+        """Adds one step of every seed. reward and done are (N,)."""
         self.env_steps += 1
         self.running += reward
         self.length += 1
@@ -62,7 +62,7 @@ class EpisodeRows:
         return self.limit is not None and bool((self.episode >= self.limit).all())
 
     def frame(self, agent: str, environment: str, condition: str, training_seed: int = 0) -> pd.DataFrame:
-        """The rows, by seed and episode."""
+        """Returns the rows, sorted by seed and episode."""
         frame = pd.DataFrame(self.rows, columns=("seed", "episode", "env_steps", "episode_return", "episode_length"))
         frame = frame.sort_values(["seed", "episode"], ignore_index=True)
         frame = frame.assign(agent=agent, environment=environment, condition=condition, training_seed=training_seed)
@@ -71,7 +71,7 @@ class EpisodeRows:
 
 
 def environments_of(entry: Environment, evaluation: Evaluation) -> Any:
-    """One environment for each seed, side by side."""
+    """Returns one environment for each seed, side by side."""
     tasks, seeds = tasks_of(entry, evaluation.split), range(evaluation.seeds)
     kwargs, names = (
         [entry.kwargs | tasks[s % len(tasks)] for s in seeds],
@@ -81,7 +81,7 @@ def environments_of(entry: Environment, evaluation: Evaluation) -> Any:
 
 
 def most_steps(envs: Any, evaluation: Evaluation) -> int:
-    """Steps of a seed after which a rollout surely ends."""
+    """Returns the number of steps of a seed after which a rollout is certain to have ended."""
     if evaluation.env_steps is not None:
         return evaluation.env_steps
     limit = time_limit(envs.envs[0])
@@ -94,15 +94,15 @@ def most_steps(envs: Any, evaluation: Evaluation) -> int:
 
 
 def check_finite(where: str, what: str, value: np.ndarray, t: int) -> None:
-    """value: (N, ...) of N seeds, at step t. Raises NumericalError."""
-    # NaN compares false; rewards are tokens, and of their type.
+    """Raises NumericalError if a value is not finite. value: (N, ...) of N seeds, at step t."""
+    # Comparisons with NaN are false. Rewards become tokens, and must be finite in their type.
     bad = ~(np.abs(value.reshape(len(value), -1)) <= np.finfo(np.float32).max).all(1)
     if bad.any():
         raise NumericalError(f"evaluate: {where}, seed {int(np.flatnonzero(bad)[0])}, step {t}: {what} is not finite")
 
 
 def run_all(envs: Any, evaluation: Evaluation, label: str, act, observe=lambda *_: None) -> EpisodeRows:
-    """Step all seeds with ``act(observation, t) -> actions``; ``observe(step, actions, t)`` sees what followed."""
+    """Steps all seeds with ``act(observation, t) -> actions``. ``observe(step, actions, t)`` is called with the outcome."""
     rows, total = EpisodeRows(evaluation.seeds, evaluation.episodes), most_steps(envs, evaluation)
     progress = Progress(label, total, "steps of each seed")
     observation, where = envs.reset(), f"{label}, environment {envs.envs[0].spec.id!r}"
@@ -125,7 +125,7 @@ def run_all(envs: Any, evaluation: Evaluation, label: str, act, observe=lambda *
 def run_in(
     entry: Environment, evaluation: Evaluation, label: str, act: Callable[[EnvSpec, np.ndarray, int], np.ndarray]
 ) -> EpisodeRows:
-    """All seeds in environments of their own; ``act(spec, observation, t)`` returns actions and is told nothing."""
+    """Runs all seeds in new environments. ``act(spec, observation, t)`` returns actions, and sees no outcomes."""
     envs = environments_of(entry, evaluation)
     try:
         return run_all(envs, evaluation, label, lambda observation, t: act(envs.spec, observation, t))
@@ -134,8 +134,8 @@ def run_in(
 
 
 def run_learner(make: Callable, entry: Environment, evaluation: Evaluation, label: str, **settings: Any) -> EpisodeRows:
-    """A learner from scratch, each seed alone. ``make(spec, seeds, seed, **settings)`` has ``act(observation)``, which returns
-    actions, and ``observe(step)``."""
+    """Runs a learner from scratch in each seed separately. ``make(spec, seeds, seed, **settings)`` returns an object with
+    ``act(observation)``, which returns actions, and ``observe(step)``."""
     envs = environments_of(entry, evaluation)
     try:
         learner = make(envs.spec, evaluation.seeds, seed_of(evaluation), **settings)
@@ -147,9 +147,9 @@ def run_learner(make: Callable, entry: Environment, evaluation: Evaluation, labe
 
 
 def run_policies(policies: Policy, entry: Environment, evaluation: Evaluation, label: str) -> EpisodeRows:
-    """Fixed policies, seed s acting by the s-th modulo their number, at the evaluation's temperature.
+    """Runs n fixed policies at the evaluation's temperature. Seed s acts by policy s % n.
 
-    Raises CorruptFile where they are those of an environment of other sizes.
+    Raises CorruptFile if they belong to an environment of other sizes.
     """
     chosen = torch.arange(evaluation.seeds) % len(policies.w0)
     policy = Policy(*(field[chosen] for field in policies))
@@ -168,7 +168,7 @@ def run_policies(policies: Policy, entry: Environment, evaluation: Evaluation, l
 
 
 def run_baseline(entry: Environment, evaluation: Evaluation, condition: str, files: list, label: str) -> pd.DataFrame:
-    """Rows of a baseline by its condition. files: that it acts by (gla.conditions)."""
+    """Runs a baseline, given its condition, and returns its rows. files: those that it acts by (gla.conditions)."""
     runs = runner(condition).run(entry, evaluation, label, files)
     return pd.concat(
         [rows.frame("baseline", evaluation.environment, condition, i) for i, rows in enumerate(runs)], ignore_index=True

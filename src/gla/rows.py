@@ -2,9 +2,9 @@
 
     agent, environment, condition, training_seed, seed, episode, env_steps, episode_return, episode_length, rewards_vary
 
-env_steps counts the seed's steps up to and including the episode's last. Test seed s has the task s % n of the tasks of the
-evaluation's split. training_seed is the number of the network, or of the reference's run; rewards_vary says whether rewards
-differed at all, without which no control tells anything.
+env_steps counts the seed's steps up to and including the episode's last. Test seed s has task s % n of the n tasks of the
+evaluation's split. training_seed is the number of the network, or of the reference's run. rewards_vary says whether rewards
+differed at all: if not, no control can show anything.
 """
 
 import os
@@ -23,18 +23,18 @@ COLUMNS = (
     "rewards_vary",
 )  # fmt: skip
 NAMES, COUNTS = COLUMNS[:3], (*COLUMNS[3:7], "episode_length")
-# What rollouts may claim to hold: three times the rows for a byte that the emptiest ones have.
+# Limits of what a file of rollouts may claim to hold. Its rows for each byte may be three times as many as in the smallest files.
 MOST_ROWS, ROWS_PER_BYTE, NAMES_BYTES, NETWORKS, SEEDS = 5_000_000, 16, 2**28, 2**10, 2**20
 
 
 def write_rows(frame: pd.DataFrame, path: str | Path) -> None:
-    """One Parquet file of tidy rows."""
+    """Writes one Parquet file of tidy rows."""
     with atomic(path) as temporary:
         frame.to_parquet(temporary, index=False)
 
 
 def _check_claims(path: str | Path) -> None:
-    """Raises CorruptFile where a Parquet file says of itself what ``write_rows`` would not, before any of it is unpacked."""
+    """Raises CorruptFile, before any data are unpacked, if the metadata of a Parquet file are not such as ``write_rows`` writes."""
     claimed = pq.read_metadata(path)
     types = {f.name: f.type for f in claimed.schema.to_arrow_schema()}
     rows, groups = claimed.num_rows, [claimed.row_group(i) for i in range(claimed.num_row_groups)]
@@ -43,7 +43,7 @@ def _check_claims(path: str | Path) -> None:
             raise CorruptFile(f"{path}: no column {name!r} (expected {', '.join(COLUMNS)}); {ANEW}")
         kinds = {pa.float64()} if name == "episode_return" else {pa.bool_()} if name == "rewards_vary" else {pa.int64()}
         kinds = {pa.string(), pa.large_string()} if name in NAMES else kinds
-        if types[name] not in kinds and (rows or types[name] != pa.null()):  # of no rows no type is known
+        if types[name] not in kinds and (rows or types[name] != pa.null()):  # without rows no type is known
             raise CorruptFile(
                 f"{path}: column {name!r} is of type {types[name]} (expected {' or '.join(sorted(map(str, kinds)))}); {ANEW}"
             )
@@ -60,7 +60,7 @@ def _check_claims(path: str | Path) -> None:
             raise CorruptFile(
                 f"{path}: column {column.path_in_schema!r} has {column.total_uncompressed_size} bytes (expected at most {size}); {ANEW}"
             )
-    # A name of a megabyte is there once, and then in every row.
+    # A name of a megabyte is stored once, but repeated in every row that is read.
     names = pq.read_table(path, columns=list(NAMES), read_dictionary=list(NAMES)) if rows else pa.table({})
     parts = [part for column in names.columns for part in column.chunks]
     letters = sum(len(part) * max(map(len, part.dictionary.to_pylist()), default=0) for part in parts)
@@ -69,7 +69,7 @@ def _check_claims(path: str | Path) -> None:
 
 
 def _check_rows(frame: pd.DataFrame, path: str | Path) -> None:
-    """Raises CorruptFile where rows are none of a runner's, or not of the agent and the condition that the path says."""
+    """Raises CorruptFile if rows cannot come from a rollout, or are not of the agent and the condition in the path."""
     counts = frame[list(COUNTS)]
     if frame.isna().any(axis=None) or not np.isfinite(frame["episode_return"].astype(float)).all():
         raise CorruptFile(f"{path}: a value is missing or not finite (expected one in every column); {ANEW}")
@@ -92,7 +92,9 @@ def _check_rows(frame: pd.DataFrame, path: str | Path) -> None:
 
 
 def read_rows(path: str | Path) -> pd.DataFrame:
-    """Raises CorruptFile naming a file that holds no rollouts, those of something else than its place says, or was altered."""
+    """Returns the rows in a file. Raises CorruptFile, which names the file, if it holds no rollouts, was altered, or holds
+    rollouts that do not belong in its place.
+    """
     try:
         check(path)
         _check_claims(path)
@@ -100,16 +102,17 @@ def read_rows(path: str | Path) -> pd.DataFrame:
         _check_rows(frame, path)
     except CorruptFile:
         raise
-    except Exception as error:  # Arrow and pandas raise a dozen kinds for a file that they did not write
+    except Exception as error:  # Arrow and pandas raise errors of many types for a file that they did not write
         said = " ".join(str(error).split())[:300]
         raise CorruptFile(f"{path}: not readable as rollouts in Parquet ({said}); {ANEW}") from None
     return frame
 
 
 def read_evaluation(paths: Iterable[str | Path], seeds: int = SEEDS) -> pd.DataFrame:
-    """All rollouts of one evaluation. seeds: how many it has.
+    """Returns all rollouts of one evaluation. seeds: the number of its seeds.
 
-    Raises CorruptFile as ``read_rows`` does, and naming one of another environment than the first, or of seeds that it has not.
+    Raises CorruptFile as ``read_rows`` does, and for a file with another environment than the first, or with seeds that the
+    evaluation does not have.
     """
     frames = {path: read_rows(path) for path in paths}
     for path, frame in frames.items():

@@ -1,6 +1,7 @@
-"""What a split has of its own: the tasks of an environment, and the seed that everything random in an evaluation is drawn from.
+"""The tasks and the random seed of each split. Everything random in an evaluation is drawn from this seed.
 
-Both decide results, and so they stand here and not in the entries of the config, whose files are in no stage's code (``gla.code``).
+Both decide results. They are therefore here, and not in the entries of the config, whose files do not count as code of any stage
+(``gla.code``).
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from gla.config.evaluations import Evaluation
 
 
 def tasks_of(environment: Environment, split: str) -> list[dict[str, Any]]:
-    """Keyword arguments of the tasks of a split, at least one."""
+    """Returns the keyword arguments of the tasks of a split, at least one."""
     own = {"training": environment.tasks, "validation": environment.validation_tasks, "test": environment.test_tasks}[
         split
     ]
@@ -18,5 +19,5 @@ def tasks_of(environment: Environment, split: str) -> list[dict[str, Any]]:
 
 
 def seed_of(evaluation: Evaluation) -> int:
-    """The seed that everything random is drawn from; validation has other ones than test."""
+    """Returns the seed that everything random is drawn from. Validation has other seeds than test."""
     return evaluation.seed + (2**20 if evaluation.split == "validation" else 0)

@@ -15,13 +15,12 @@ class Interval(NamedTuple):
 
 
 def mean_interval(values: np.ndarray, tasks: int = 1, confidence: float = 0.95) -> Interval:
-    """Student's t interval of the mean of independent values, NaN left out.
+    """Returns Student's t interval of the mean of independent values. NaN is left out.
 
-    tasks: value i belongs to task i % tasks. Tasks are enumerated, not drawn, so what they differ by
-    is no uncertainty: the sample is stratified, its variance is that within tasks (Cochran, 1977,
-    Section 5.3), and its degrees of freedom are Welch's and Satterthwaite's. Where a task has fewer
-    than two values, all count as one stratum. With one value the interval is that value, and with
-    none it is NaN.
+    tasks: value i belongs to task i % tasks. Tasks are enumerated, not drawn, so that differences between them add no
+    uncertainty: the sample is stratified, its variance is that within tasks (Cochran, 1977, Section 5.3), and its degrees of
+    freedom are those of Welch and Satterthwaite. If a task has fewer than two values, all values count as one stratum. With
+    one value the interval is that value, and with none it is NaN.
     """
     values = np.asarray(values, dtype=float)
     variance, freedom, n = _within_tasks(values, tasks)
@@ -35,7 +34,9 @@ def mean_interval(values: np.ndarray, tasks: int = 1, confidence: float = 0.95) 
 
 
 def _within_tasks(values: np.ndarray, tasks: int) -> tuple[float, float, int]:
-    """Variance of the mean of (S,) values, its degrees of freedom, and how many values are not NaN; see ``mean_interval``."""
+    """Returns the variance of the mean of (S,) values, its degrees of freedom, and how many values are not NaN. See
+    ``mean_interval``.
+    """
     stratum = np.arange(len(values)) % tasks
     finite = np.isfinite(values)
     values, stratum = values[finite], stratum[finite]
@@ -63,7 +64,7 @@ class Mean(NamedTuple):
     freedom: float
 
     def interval(self, confidence: float = 0.95) -> Interval:
-        """Student's t interval; NaN where nothing is known of the variance."""
+        """Returns Student's t interval; NaN if the variance is not known."""
         half = (
             float(stats.t.ppf(0.5 + confidence / 2, self.freedom) * np.sqrt(self.variance))
             if self.freedom > 0
@@ -72,7 +73,7 @@ class Mean(NamedTuple):
         return Interval(self.mean, self.mean - half, self.mean + half)
 
     def minus(self, other: "Mean") -> "Mean":
-        """The difference of two means that were drawn apart, with Welch's and Satterthwaite's degrees of freedom."""
+        """Returns the difference of two independent means, with the degrees of freedom of Welch and Satterthwaite."""
         parts = [(x.variance, x.freedom) for x in (self, other)]
         variance = sum(v for v, _ in parts)
         freedom = (
@@ -82,12 +83,13 @@ class Mean(NamedTuple):
 
 
 def crossed_mean(values: np.ndarray, tasks: int = 1) -> Mean:
-    """The mean of (R, S) values of R training seeds and S test seeds, each network being in every test seed.
+    """Returns the mean of (R, S) values of R training seeds and S test seeds. Each network has a value in every test seed.
 
     Its variance is that of the R networks' means plus that of the S test seeds' means, the latter within tasks as in
-    ``mean_interval``; chance that belongs to neither is counted in both. Degrees of freedom are the test seeds', and with several
-    networks no more than R - 1, however little they seem to differ: both make it larger rather than smaller. With one network the mean is
-    about that network alone. A test seed that any network misses is left out; with fewer than two, nothing is known of the variance.
+    ``mean_interval``; chance that belongs to neither is counted in both. The degrees of freedom are those of the test seeds
+    but, with several networks, R - 1 at most, even if the networks hardly differ. Both choices make the interval wider rather
+    than narrower. With one network the mean is about that network alone. A test seed that any network lacks is left out; with
+    fewer than two, the variance is not known.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     columns = np.where(np.isfinite(values).all(0), values.mean(0), np.nan)
@@ -101,10 +103,11 @@ def crossed_mean(values: np.ndarray, tasks: int = 1) -> Mean:
 
 
 def crossed_test(values: np.ndarray, tasks: int = 1) -> float:
-    """One-sided probability of a mean as large as that of (R, S) values, where the true one is 0 or less; see ``crossed_mean``.
+    """Returns the one-sided probability of a mean as large as that of (R, S) values if the true mean is 0 or less. See
+    ``crossed_mean``.
 
-    Where all are the same, it is that of as many equal signs: of the networks', or of one network's test seeds. NaN where nothing is
-    known of the variance.
+    If all values are the same, it is the probability of as many equal signs as there are networks or, with one network, test
+    seeds. NaN if the variance is not known.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     found = crossed_mean(values, tasks)
@@ -117,7 +120,9 @@ def crossed_test(values: np.ndarray, tasks: int = 1) -> float:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Probabilities (n,) adjusted for n tests (Holm, 1979); NaN, no test, stays NaN and counts for none."""
+    """Returns probabilities (n,) adjusted for n tests (Holm, 1979). NaN means that there was no test; it stays NaN and is not
+    counted.
+    """
     p = np.asarray(p, dtype=float)
     adjusted, tested = np.full(len(p), np.nan), np.flatnonzero(np.isfinite(p))
     order = tested[np.argsort(p[tested], kind="stable")]
@@ -126,18 +131,18 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def iqm(values: np.ndarray) -> float:
-    """Interquartile mean of (n,) or, along the last axis, of (..., n): the mean without the lowest and highest
-    quarter (Agarwal et al., 2021)."""
+    """Returns the interquartile mean of (n,) or, along the last axis, of (..., n): the mean without the lowest and the
+    highest quarter (Agarwal et al., 2021)."""
     return stats.trim_mean(values, 0.25, axis=-1)
 
 
 def resampled(
     shape: tuple[int, int], tasks: int, resamples: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which of R training seeds and of S test seeds each resample has, (resamples, R) and (resamples, S).
+    """Draws the R training seeds and the S test seeds of each bootstrap resample, (resamples, R) and (resamples, S).
 
-    As many as there are, with replacement; test seeds within tasks, i belonging to i % tasks (the stratified bootstrap of
-    Agarwal et al., 2021, over networks too). Where a task has fewer than two seeds, all count as one.
+    They are drawn with replacement, test seeds within their tasks, where seed i belongs to task i % tasks (the stratified
+    bootstrap of Agarwal et al., 2021, over networks too). If a task has fewer than two seeds, all seeds count as one task.
     """
     r, s = shape
     columns = np.empty((resamples, s), np.int64)
@@ -149,9 +154,10 @@ def resampled(
 def bootstrap_interval(
     values: np.ndarray, statistic, tasks: int = 1, confidence: float = 0.95, resamples: int = 5000, seed: int = 0
 ) -> Interval:
-    """A statistic and its percentile bootstrap interval over training and test seeds, see ``resampled``.
+    """Returns a statistic and its percentile bootstrap interval over training and test seeds. See ``resampled``.
 
-    values: (S,), or (R, S) of R networks in the same S test seeds. statistic: maps (..., n) to (...). NaN where a value is NaN.
+    values: (S,), or (R, S) of R networks in the same S test seeds. statistic: maps (..., n) to (...). The result is NaN if a
+    value is NaN.
     """
     values = np.atleast_2d(np.asarray(values, dtype=float))
     if not values.size or not np.isfinite(values).all():
@@ -163,6 +169,6 @@ def bootstrap_interval(
 
 
 def seeds_interval(values: np.ndarray, tasks: int = 1) -> Interval:
-    """The mean of (R, S) values and its 95 % interval over training and test seeds, see ``crossed_mean``."""
+    """Returns the mean of (R, S) values and its 95 % interval over training and test seeds. See ``crossed_mean``."""
     values = np.atleast_2d(np.asarray(values, dtype=float))
     return mean_interval(values[0], tasks) if len(values) == 1 else crossed_mean(values, tasks).interval()

@@ -1,9 +1,9 @@
-"""Meta-training: an agent's folder from a manifest, whatever trains its model (gla.trainers).
+"""Meta-training: makes an agent's folder from a manifest, with any kind of trainer (gla.trainers).
 
-A run that is killed goes on from its last checkpoint and ends with the same bytes: the data of a
-step depend on (seed, step) and the weights alone, and the checkpoint holds everything else. A checkpoint carries a
-fingerprint of the config, the manifest and this package's code; one that does not fit is ignored.
-Several processes share each batch (gla.processes); each has the whole state, and the first one writes.
+A run that is killed goes on from its last checkpoint and ends with the same bytes: the data of a step depend only on (seed,
+step) and the weights, and the checkpoint holds everything else. A checkpoint carries a fingerprint of the config, the
+manifest and this package's code; one that does not fit is ignored. Several processes share each batch (gla.processes); each
+has the whole state, and the first one writes.
 """
 
 import contextlib
@@ -35,11 +35,11 @@ from gla.trainers.kinds import TRAINERS
 
 
 class Interrupted(RuntimeError):
-    """The run was asked to stop (SIGTERM); its checkpoint was saved."""
+    """The run was asked to stop (SIGTERM), and has saved its checkpoint."""
 
 
 def _read_checkpoint(path: Path, own: Processes) -> dict[str, Any]:
-    """What ``torch.save`` wrote. Raises CorruptFile for an archive that holds more than it is long."""
+    """Reads a file that ``torch.save`` wrote. Raises CorruptFile for a compressed archive, which could fill memory."""
     with zipfile.ZipFile(path) as archive:
         if any(part.file_size > part.compress_size for part in archive.infolist()):
             raise CorruptFile(f"{path}: a packed archive (expected a checkpoint, which is not)")
@@ -57,13 +57,13 @@ def train(
     device: str = "auto",
     environments: list[Environment] | None = None,
 ) -> None:
-    """Train an agent and write its folder: weights.safetensors, metrics.jsonl, by_position.csv and,
-    last, agent.json.
+    """Trains an agent and writes its folder: weights.safetensors, metrics.jsonl, by_position.csv and, at the end, agent.json.
 
-    name: the agent's key in the config. code: what decides the weights (``gla.code.Code.training``). table, summary: the
-    manifest. scratch: a folder for checkpoints and TensorBoard logs; checkpoints are removed at the end. environments: of the
-    dataset's sources, in their order, for trainers that act in them. Raises CorruptFile for bad inputs, NumericalError where a number stops being finite (the last checkpoint stays), Interrupted
-    after SIGTERM, and Busy where another process trains the same agent.
+    name: the agent's key in the config. code: hashes of the code that decides the weights (``gla.code.Code.training``).
+    table, summary: the manifest. scratch: a folder for checkpoints and TensorBoard logs; checkpoints are removed at the end.
+    environments: those of the dataset's sources, in the same order, for trainers that act in them. Raises CorruptFile for bad
+    inputs, NumericalError if a number stops being finite (the last checkpoint stays), Interrupted after SIGTERM, and Busy if
+    another process trains the same agent.
     """
     with processes(device) as own, contextlib.ExitStack() as stack:
         if own.is_main_process:
@@ -84,7 +84,7 @@ def _train(
     own: Processes,
     environments: list[Environment],
 ) -> None:
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed here alone
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed only here
 
     options = config.training
     if options.batch_size % own.count:
@@ -106,17 +106,17 @@ def _train(
             state = _read_checkpoint(checkpoint, own)
             if fits := state.get("fingerprint") == identity:
                 trainer.restore(state)
-        except Exception as error:  # torch raises a dozen kinds for a file that it did not write
+        except Exception as error:  # torch raises errors of many types for a file that it did not write
             said = error if isinstance(error, CorruptFile) else f"{checkpoint}: not readable ({type(error).__name__})"
             print(f"[train {name}] {said}; starting afresh", file=sys.stderr)
             trainer, fits = fresh(), False
-        own.wait()  # until all have read it
+        own.wait()  # until all processes have read the checkpoint
         if own.is_main_process and not fits:
             shutil.rmtree(scratch)
 
     def save_checkpoint() -> None:
         if own.is_main_process:
-            buffer = io.BytesIO()  # a full disk is then an OSError
+            buffer = io.BytesIO()  # so that a full disk raises an OSError
             torch.save(trainer.state() | {"fingerprint": identity}, buffer)
             with atomic(checkpoint) as temporary:
                 temporary.write_bytes(buffer.getbuffer())
@@ -129,7 +129,7 @@ def _train(
         progress = Progress(f"train {name}", *work)
         log = SummaryWriter(str(scratch / "tensorboard"), purge_step=trainer.step)
     stop = []
-    in_main = threading.current_thread() is threading.main_thread()  # elsewhere no handler can be set
+    in_main = threading.current_thread() is threading.main_thread()  # only the main thread can set a handler
     previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True)) if in_main else None
     try:
         while trainer.step < options.steps:

@@ -1,27 +1,30 @@
 """Does an agent learn from reward? One row for each agent and evaluation, by a rule fixed before the runs.
 
-Of every network in every test seed: *first episode* is its return there, *first* and *last* are its mean returns over the
-first and the last fifth of its episodes. A *control* is the same network in the same seed with its rewards hidden or
-shuffled. All tests are one-sided, paired by network and seed, at 2.5 %, over training and test seeds
-(``gla.statistics.crossed_test``). What is said of one network is said of that network alone.
+All quantities are those of one network in one test seed. *First episode* is the return of its first episode; *first* and *last* are
+its mean returns over the first and the last fifth of its episodes. A *control* is the same network in
+the same seed with its rewards hidden or shuffled. All tests are one-sided, paired by network and seed, at 2.5 %, over
+training and test seeds (``gla.statistics.crossed_test``). If there is only one network, a verdict is about that network
+alone.
 
 Second version, column ``verdict``:
 
 - ``learns from reward``: the last fifth is above the agent's own first episode, above every control's last fifth, and rises by
-  more above its first episode than every control does above the control's own. The largest of these probabilities, Holm-corrected
-  over all rows of the same split, is below 2.5 %. An agent that is done within the first fifth passes; one that ends below its
-  control does not, however much the control fell.
-- ``controls harmed``: all of that holds, but every control was shown to end below its own first episode. The strange rewards
-  may have harmed the controls, rather than the lack of true ones, so that no conclusion is drawn.
-- ``improves without reward``: the last fifth is above the first episode (uncorrected), and something else of the above does not hold.
+  more above its first episode than every control does above the control's own. The largest probability of these tests,
+  Holm-corrected over all rows of the same split, is below 2.5 %. An agent that has learned everything within the first fifth
+  passes; one that ends below a control does not, no matter how much that control fell.
+- ``controls harmed``: all of that holds, but every control was shown to end below its own first episode. The unusual rewards, rather
+  than the lack of true rewards, may have harmed the controls, so that no conclusion is drawn.
+- ``improves without reward``: the last fifth is above the first episode (uncorrected), and another of these conditions does not hold.
 - ``does not improve``: the last fifth is not shown to be above the first episode.
-- ``no control``: it is, and no control was run, or rewards never differ, so that neither hiding nor shuffling them takes anything away.
+- ``no control``: the last fifth is shown to be above the first episode, but no control was run, or rewards never differ, so that
+  neither hiding nor shuffling them takes anything away.
 - ``too few episodes``: fewer than half of the test seeds finished an episode with every network in every condition.
-  Column ``seeds_by_condition`` says how many did, of each condition and baseline.
+  Column ``seeds_by_condition`` has the number of test seeds that did, for each condition and baseline.
 
-First version, column ``verdict_v1``, kept to compare with: the *gain* is the last fifth minus the first, and the *excess* over a
-control is the gain minus the control's. ``learns from reward``: the gain's interval lies above 0, and so does the excess over every
-control. ``improves without reward``: the gain's does, and the excess over some control does not.
+First version, column ``verdict_v1``, kept for comparison: the *gain* is the last fifth minus the first, and the *excess* over
+a control is the gain minus the gain of the control. ``learns from reward``: the intervals of the gain, and of the excess over
+every control, lie above 0. ``improves without reward``: the interval of the gain lies above 0, and that of the excess over
+some control does not.
 """
 
 from collections.abc import Mapping
@@ -39,7 +42,7 @@ from gla.statistics import crossed_mean, crossed_test, holm, iqm, resampled, see
 
 CONTROLS, ABLATIONS, CALM, ONLINE = of_role("control"), of_role("ablation"), of_role("calm"), of_role("online")
 LEARNING = (*ONLINE, *of_role("history"))  # baselines that change as they act
-ENDS = (*of_role("reference"), *of_role("source"))  # what a score of 1 stands for: the first of them that was run
+ENDS = (*of_role("reference"), *of_role("source"))  # the baseline with a score of 1 is the first of these that was run
 LEVEL = 0.025
 RESAMPLES = 2000
 COLUMNS = (
@@ -53,8 +56,8 @@ COLUMNS = (
 
 
 def _matrix(frame: pd.DataFrame, seeds: int, statistic, networks: int | None = None) -> np.ndarray:
-    """(R, seeds): a statistic of each seed's returns in order, NaN where it finished no episode. networks: R, or as many as there
-    are in the frame."""
+    """Returns (R, seeds): a statistic of each seed's returns in order, NaN if it finished no episode. networks: R; by default
+    the number of networks in the frame."""
     result = np.full((networks or int(frame["training_seed"].max() if len(frame) else 0) + 1, seeds), np.nan)
     for (network, seed), own in frame.sort_values("episode").groupby(["training_seed", "seed"]):
         result[network, seed] = statistic(own["episode_return"].to_numpy())
@@ -70,15 +73,15 @@ def _last_fifth(returns: np.ndarray) -> float:
 
 
 def fifths(frame: pd.DataFrame, seeds: int, networks: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean returns over the first and the last fifth of the episodes (at least one), (R, seeds) each.
+    """Returns the mean returns over the first and the last fifth of the episodes (at least one), (R, seeds) each.
 
-    frame: rollouts of one condition. seeds, networks: how many there are. NaN where no episode was finished.
+    frame: rollouts of one condition. seeds, networks: their numbers. Values are NaN if no episode was finished.
     """
     return _matrix(frame, seeds, _first_fifth, networks), _matrix(frame, seeds, _last_fifth, networks)
 
 
 def verdict_v1(gain_low: float, excess_low: list[float]) -> str:
-    """The first version's rule."""
+    """Applies the rule of the first version."""
     if not gain_low > 0:
         return "does not improve"
     if not excess_low:
@@ -89,10 +92,10 @@ def verdict_v1(gain_low: float, excess_low: list[float]) -> str:
 def probability(
     first: np.ndarray, last: np.ndarray, controls: Mapping[str, tuple[np.ndarray, np.ndarray]], tasks: int
 ) -> float:
-    """The probability of the second version's claim before any correction: the largest of its tests' probabilities. NaN if there is
-    no control, or if one of the tests could not be made.
+    """Returns the probability of the second version's claim before any correction: the largest probability of its tests. NaN
+    if there is no control, or if one of the tests could not be made.
 
-    first, last: (R, S), first episode and last fifth. controls: the same of each control.
+    first, last: (R, S), first episode and last fifth. controls: the same pair for each control.
     """
     if not controls:
         return np.nan
@@ -105,13 +108,13 @@ def probability(
 
 
 def harmed(first: np.ndarray, last: np.ndarray, tasks: int) -> bool:
-    """Whether a control was shown to end below its own first episode."""
+    """Returns whether a control was shown to end below its own first episode."""
     return bool(crossed_test(first - last, tasks) < LEVEL)
 
 
 def verdict(p_holm: float, p_improves: float, controls_harmed: int, controls: int) -> str:
-    """The second version's rule, from the corrected probability of its claim, that of the last fifth's being above the
-    first episode, and how many of the controls are harmed."""
+    """Applies the rule of the second version, given the corrected probability of its claim, the probability of the test that
+    the last fifth is above the first episode, and how many of the controls are harmed."""
     if not p_improves < LEVEL:
         return "does not improve"
     if not controls:
@@ -155,11 +158,12 @@ def normalised_score(
 def score_above_calm(
     last: np.ndarray, calm: list[np.ndarray], best: np.ndarray, tasks: int, seed: int = 0
 ) -> tuple[float, float, float]:
-    """(x - calm) / (reference - calm) of mean returns, and its bootstrap interval; calm is the better of random and zero action.
+    """Returns (x - calm) / (reference - calm) of mean returns, and its bootstrap interval. calm is the better of random and
+    zero action.
 
-    last, best: (R, S) of the agent and of the reference's runs, or (1, S) of its source's end where no reference is run. calm: (1, S) each. All of them are resampled, runs and seeds
-    (``gla.statistics.resampled``). NaN where the reference is not above calm; an interval is NaN where it is not in more than
-    one resample of forty.
+    last, best: (R, S) of the agent and of the reference's runs, or (1, S) of the end of the source if there is no reference.
+    calm: (1, S) each. The runs and seeds of all of them are resampled (``gla.statistics.resampled``). The score is NaN if the
+    reference is not above calm; the interval is NaN if this is so in more than one resample of forty.
     """
     better = max((x for x in calm if np.isfinite(x).any()), key=np.nanmean)
     values = _above(better, [last, better, best], tasks)
@@ -176,10 +180,11 @@ def score_above_calm(
 
 
 def data_efficiency(frame: pd.DataFrame, last: float, references: list[str]) -> float:
-    """Steps that the reference's learner took to the agent's last return, over the agent's steps to it.
+    """Returns the number of steps in which the reference's learner reached the agent's last return, divided by the agent's
+    number of steps.
 
-    The agent's are those at which its mean return over seeds first is ``last``. The reference learns from large batches: a learner
-    of few steps is ``best_online``. NaN where the reference's mean never reaches it.
+    The agent has reached it when its mean return over seeds is ``last`` for the first time. The reference learns from large batches;
+    ``best_online`` is for learners that are made for few steps. NaN if the reference's mean never reaches this return.
     """
     bodies = [read_description(path, Curve) for path in references]
     curves = np.array([[np.nan if x is None else x for x in row] for b in bodies for row in b["mean_return"]])
@@ -193,9 +198,9 @@ def data_efficiency(frame: pd.DataFrame, last: float, references: list[str]) -> 
 
 
 def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything of one agent in one evaluation but what depends on the other rows."""
+    """Returns all columns of one agent in one evaluation that do not depend on other rows."""
     seeds, tasks, networks = one["seeds"], one["tasks"], one["agents"][name]
-    # Of every condition that was run, whether or not an episode ended there.
+    # All conditions that were run, even if no episode ended there.
     frames = {c: own[own["condition"] == c] for c in one["conditions"]}
     first = {c: _matrix(f, seeds, lambda returns: returns[0], networks) for c, f in frames.items()}
     fifth = {c: fifths(f, seeds, networks) for c, f in frames.items()}
@@ -204,10 +209,10 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
     ended = {c: last for c, (_, last) in fifth.items()} | baseline
     baseline = {
         c: x for c, x in baseline.items() if np.isfinite(x).any()
-    }  # beside one without any episode nothing can stand
+    }  # baselines without any episode cannot be compared
     last, gain = fifth["agent"][1], seeds_interval(gains["agent"], tasks)
     run = [c for c in CONTROLS if c in frames]
-    told = run if own["rewards_vary"].any() else []  # rewards that never differ are not missed
+    told = run if own["rewards_vary"].any() else []  # hiding rewards that never differ takes nothing away
     excess = [seeds_interval(gains["agent"] - gains[c], tasks).low for c in run]
     row = {
         "agent": name, "environment": own["environment"].iloc[0] if len(own) else "", "evaluation": one["name"], "split": one["split"],
@@ -242,27 +247,25 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
     if "zero_action" in baseline:
         (above,) = _above(baseline["zero_action"], [last], tasks)
         row["below_zero_action"] = int((above < 0).sum())
-    if (
-        row.get("score_above_calm_low", np.nan) > 0
-    ):  # one that is not shown to end above doing nothing has reached nothing early
+    if row.get("score_above_calm_low", np.nan) > 0:  # others are not shown to have reached anything, early or late
         row["data_efficiency"] = data_efficiency(frames["agent"], row["last"], one["references"])
     return row
 
 
 def _mean(values: np.ndarray) -> float:
-    """The mean of what is there."""
+    """Returns the mean of the values that are not missing."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
 def _above(zero: np.ndarray, values: list[np.ndarray], tasks: int) -> list[np.ndarray]:
-    """(R, S) values less the mean of ``zero`` in the same task, so that a missing seed does not count for its task's difficulty;
-    NaN in a seed that any network or run misses."""
+    """Returns (R, S) values minus the mean of ``zero`` in the same task, so that a missing seed does not change the mean by
+    the difficulty of its task. Values are NaN in a seed that any network or run lacks."""
     offset = np.array([np.nanmean(zero[:, k::tasks]) for k in range(tasks)])
     return [np.where(np.isfinite(v).all(0), v - offset[np.arange(v.shape[1]) % tasks], np.nan) for v in values]
 
 
 def _resampled_means(values: list[np.ndarray], tasks: int, seed: int = 0) -> list[np.ndarray]:
-    """Means of bootstrap resamples of each, (RESAMPLES,), drawn apart from each other."""
+    """Returns the means of bootstrap resamples of each array, (RESAMPLES,), drawn independently."""
     rng, means = np.random.default_rng(seed), []
     for v in values:
         rows, columns = resampled(v.shape, tasks, RESAMPLES, rng)
@@ -271,10 +274,10 @@ def _resampled_means(values: list[np.ndarray], tasks: int, seed: int = 0) -> lis
 
 
 def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of one evaluation's agents, less what depends on other evaluations."""
+    """Returns the rows of one evaluation's agents, without columns that depend on other evaluations."""
     own = frame[frame["agent"] == "baseline"]
     baseline = {
-        # Of every one that was run, whether or not an episode ended there. Learners change as they go; the others do not, and all
+        # All baselines that were run, even if no episode ended there. Learners change over their episodes; the others do not, so that all
         # their episodes count.
         c: _matrix(own[own["condition"] == c], one["seeds"], _last_fifth if c in LEARNING else np.mean)
         for c in sorted(one["baselines"])
@@ -285,15 +288,16 @@ def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]
 
 
 def table(evaluations: list[dict], path: str | Path) -> None:
-    """Write the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has), ``agents`` (how
-    many networks each has), ``conditions``, ``baselines``, and the paths of its ``rollouts`` and of the descriptions of its ``references``."""
+    """Writes the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has),
+    ``agents`` (how many networks each has), ``conditions``, ``baselines``, and the paths of its ``rollouts`` and of the
+    descriptions of its ``references``."""
     frame = judge([(one, read_evaluation(one["rollouts"], one["seeds"])) for one in evaluations])
     with atomic(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.6g")
 
 
 def judge(evaluations: list[tuple[dict, pd.DataFrame]]) -> pd.DataFrame:
-    """The table of evaluations, as in ``table``, with the rollouts of each in the place of their paths."""
+    """Returns the table. evaluations: pairs of an evaluation as in ``table`` and its rollouts."""
     frame = pd.DataFrame([row for one, rollouts in evaluations for row in rows_of(one, rollouts)])
     if not frame.empty:
         frame["p_holm"] = frame.groupby("split")["p_value"].transform(lambda p: holm(p.to_numpy()))

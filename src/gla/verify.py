@@ -1,9 +1,10 @@
-"""Is everything in a folder of results what was written there?
+"""Checks that all files in a folder of results are as they were written.
 
-Every file has its hash beside it (gla.files), every history store a digest with the hash of each of its files, and what one job
-writes lies together, so that a file tells of those that it lacks. What a stage never reads again is left out: TensorBoard's logs
-and Snakemake's benchmarks and stamps. Each line says what to delete, if anything; running Snakemake for ``all`` then makes it
-again, or nothing does where no config names it any more.
+Every file has its hash next to it (gla.files), and every history store has a digest with the hash of each of its files. The
+files of one job lie together, so that a file shows which others are missing. Files that no stage reads again are left out:
+TensorBoard's logs, and Snakemake's benchmarks and stamps. Each line says what to delete, if anything. ``snakemake all`` then
+makes it again, unless no config names it any more.
+
 Run as ``python -m gla.verify results``.
 """
 
@@ -17,9 +18,9 @@ from gla.progress import Progress, print_anything
 from gla.storage import reading
 
 LOGS = {"benchmarks", "tensorboard", ".snakemake", ".snakemake_timestamp", *LOCKS}
-DESCRIBING = (".json", ".parquet")  # files that say what they are, and what belongs to them
+DESCRIBING = (".json", ".parquet")  # files that describe themselves, and others that belong to them
 AGENT = ("weights.safetensors", "agent.json", "metrics.jsonl", "by_position.csv")
-# By folder and ending, the endings of what lies beside a file. A table is there before it is drawn.
+# The endings of the files that must be next to a file, by its folder and ending. A table may exist before its drawing.
 ENDINGS = {
     "manifests": {".csv": [".json"], ".json": [".csv"]},
     "references": {".safetensors": [".json"], ".json": [".safetensors"]},
@@ -28,14 +29,16 @@ ENDINGS = {
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file should have its hash beside it."""
+    """Returns whether a file should have its hash next to it."""
     if LOGS & set(path.parts) or any(part.endswith(".zarr") for part in path.parts):
         return False
     return not (path.name.startswith(".") and (path.suffix == ".sha256" or ".partial" in path.name))
 
 
 def _beside(path: Path) -> Iterator[Path]:
-    """What has to lie beside a file. The card in an agent's folder is written later than the rest, and need not be there."""
+    """Yields the files that must be next to a file. The card in an agent's folder is written later than the rest, and may be
+    missing.
+    """
     kind = place(path).split("/")[0]
     if kind == "histories" and path.suffix == ".json":
         yield path.with_suffix("") / "history.zarr"
@@ -50,7 +53,9 @@ def _there(path: Path) -> bool:
 
 
 def _missing(path: Path, beside: Path) -> str:
-    """The line for a file that is not there. beside: what tells of it, and goes where no config asks for either."""
+    """Returns the line for a missing file. beside: the file that shows that it is missing, to be deleted if no config names
+    either.
+    """
     orphan = path.parent if path.name in AGENT and place(path).startswith("agents/") else beside
     return f"{path}: missing (expected it beside {beside}); Snakemake makes it again, or delete {orphan} if no config names it any more"
 
@@ -66,7 +71,7 @@ def _file(path: Path) -> str | None:
 
 
 def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
-    """What a file says of itself and of others, which are there: a file, and its problem."""
+    """Checks what a file says about itself and about others, all of which exist. Yields files, each with its problem or None."""
     kind = place(path).split("/")[0]
     try:
         if kind == "histories":
@@ -86,9 +91,9 @@ def _described(path: Path) -> Iterator[tuple[Path, str | None]]:
 
 
 def verify(folder: str | Path) -> list[str]:
-    """One line for every file of a folder of results that is missing, altered or unknown; none where all is well.
+    """Returns one line for every file of a folder of results that is missing, altered or unknown.
 
-    Raises CorruptFile where the folder does not exist.
+    Raises CorruptFile if the folder does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -97,7 +102,7 @@ def verify(folder: str | Path) -> list[str]:
     size = {p: p.stat().st_size for p in everything if p.is_file()}
     progress = Progress(f"verify {folder}", sum(size.values()), "bytes")
     ours = {p for p in size if _is_ours(p.relative_to(folder))}
-    # What is gone has left its hash behind, its store, or what lies beside it.
+    # A missing file is noticed by its hash, its store, or the files that lie next to it.
     told = {
         p.with_name(p.name[1 : -len(".sha256")]): p
         for p in everything
@@ -106,17 +111,17 @@ def verify(folder: str | Path) -> list[str]:
     told |= {p.parent.with_suffix(".json"): p for p in everything if p.name == "history.zarr"}
     told |= {other: p for p in sorted(ours) for other in _beside(p)}
     gone = {path: beside for path, beside in told.items() if not _there(path)}
-    found: dict[str, None] = {}  # in order, each once
+    found: dict[str, None] = {}  # each line once, in order
     for path in sorted(ours | gone.keys()):
         problems = [(path, _missing(path, gone[path]) if path in gone else _file(path))]
-        # A damaged file is not asked what it says, nor one whose neighbours are missing.
+        # The content of a file is not checked if it is damaged, or if a file that belongs to it is missing.
         if problems[0][1] is None and path.suffix in DESCRIBING and not gone.keys() & {*_beside(path)}:
             problems += _described(path)
         for named, problem in problems:
             if problem:
                 found[problem] = None
             progress.advance(size.pop(named, 0) + size.pop(hash_file(named), 0))
-    if left := progress.total - progress.done:  # what is left out, and what was added or is gone
+    if left := progress.total - progress.done:  # bytes of files that are left out, or that were added or removed
         progress.advance(left)
     return list(found)
 

@@ -1,4 +1,4 @@
-"""What a person looks at: how an agent fared, its first and last episode as a video, what a history holds."""
+"""Output for people: a summary of an agent's returns, a video of its first and last episode, and the content of a history."""
 
 import os
 import tempfile
@@ -15,12 +15,12 @@ from gla.options import ConfigError
 from gla.statistics import mean_interval
 from gla.storage import layout, reading
 
-STATES = 100_000  # observations that a drawing of state coverage takes at most
-HEIGHT = 240  # pixels of a video's frames
+STATES = 100_000  # most observations in the drawing of visited states
+HEIGHT = 240  # height of a video's frames in pixels
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """First and last return of every condition in ``Agent.learn``'s rows, and the gain of each seed, as text."""
+    """Returns, as text, the first and the last return of every condition in the rows of ``Agent.learn``, and the gain over seeds."""
     if frame.empty:
         raise ConfigError("no episode ended (expected more steps, or a lower kwargs.max_episode_steps)")
     rows = []
@@ -37,7 +37,7 @@ def summary(frame: pd.DataFrame) -> str:
 
 
 def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
-    """Draw ``Agent.learn``'s rows as the figures of kind in_context do."""
+    """Draws the rows of ``Agent.learn`` like a figure of kind in_context."""
     from gla.figures.drawing import plot, tabulate
     from gla.figures.in_context import Options
     from gla.figures.panels import Panel
@@ -55,10 +55,10 @@ def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
 def video(
     agent, env, path: str | Path, episodes: int | None = None, kwargs: dict[str, Any] | None = None, **settings
 ) -> None:
-    """Film the first and the last of an agent's episodes, from an empty context, side by side (20 unless said).
+    """Films the first and the last of an agent's episodes (20 by default) from an empty context, side by side.
 
-    agent: a ``gla.api.Agent``. env, kwargs, settings: as in its ``learn``. Raises UnsupportedEnvironment
-    where the environment or the machine cannot render.
+    agent: a ``gla.api.Agent``. env, kwargs, settings: as in its ``learn``. Raises UnsupportedEnvironment if the environment
+    or the machine cannot render.
     """
     try:
         import imageio_ffmpeg  # noqa: F401  the codec, which imageio finds
@@ -100,20 +100,20 @@ def video(
         made.close()
     first, last = films[0], films[episodes - 1]
     with atomic(path) as temporary, get_writer(temporary, fps=rate, macro_block_size=2) as writer:
-        for t in range(max(len(first), len(last))):  # the shorter one stays at its end
+        for t in range(max(len(first), len(last))):  # the shorter episode stays at its last frame
             writer.append_data(np.hstack([first[min(t, len(first) - 1)], last[min(t, len(last) - 1)]]))
 
 
 def _renderable(name: str, kwargs: dict[str, Any]):
-    """An environment that was seen to render. Raises UnsupportedEnvironment with what is missing."""
-    if os.environ.get("MUJOCO_GL") == "disabled":  # set where nothing was to be rendered
+    """Returns an environment after a test that it renders. Raises UnsupportedEnvironment, which says what is missing."""
+    if os.environ.get("MUJOCO_GL") == "disabled":  # set for jobs, which render nothing
         os.environ["MUJOCO_GL"] = "egl"
     made = make(name, render_mode="rgb_array", **kwargs)
     try:
         made.reset(seed=0)
         if not isinstance(made.render(), np.ndarray):
             raise RuntimeError("it returns no picture")
-    except Exception as error:  # each renderer has errors of its own
+    except Exception as error:  # each renderer raises errors of its own types
         raise UnsupportedEnvironment(
             f"environment {name!r} cannot be rendered: {' '.join(str(error).split())} (expected one with "
             f"render_mode rgb_array; MuJoCo needs MUJOCO_GL=egl with Debian's libegl1, or MUJOCO_GL=osmesa with "
@@ -123,7 +123,7 @@ def _renderable(name: str, kwargs: dict[str, Any]):
 
 
 def _frame(picture: np.ndarray, text: str) -> np.ndarray:
-    """A picture of one height with a line of text above it, uint8 (rows, columns, 3)."""
+    """Returns a picture, scaled to a fixed height, with a line of text above it, uint8 (rows, columns, 3)."""
     from PIL import Image, ImageDraw
 
     width = max(2, round(picture.shape[1] * HEIGHT / picture.shape[0] / 2) * 2)
@@ -134,7 +134,7 @@ def _frame(picture: np.ndarray, text: str) -> np.ndarray:
 
 
 def locate(store: str | Path) -> tuple[Path, Path]:
-    """(store, digest) of a history, from its folder or its history.zarr. Raises CorruptFile where there is none."""
+    """Returns (store, digest) of a history, given its folder or its history.zarr. Raises CorruptFile if there is none."""
     path = Path(store)
     path = path if path.name == "history.zarr" else path / "history.zarr"
     if not path.is_dir():
@@ -146,7 +146,7 @@ def locate(store: str | Path) -> tuple[Path, Path]:
 
 
 def schema(store: str | Path) -> str:
-    """What a history is of, and its arrays with their axes, as text."""
+    """Returns, as text, the source and the sizes of a history, and its arrays with their axes."""
     path, digest = locate(store)
     body = layout.read_digest(digest)
     arrays = reading.arrays(path, body)
@@ -167,7 +167,7 @@ def schema(store: str | Path) -> str:
 
 
 def _noise(h: reading.History) -> tuple[str, np.ndarray] | None:
-    """How random actions were: what it is called, and its value in each update (K, U). None where no distributions were written."""
+    """Returns a name for how random actions were, and its value in each update (K, U); None if no distributions were recorded."""
     if "log_std" in h.arrays:
         return "deviation", np.exp(h.log_std).mean(-1)
     if "logits" not in h.arrays:
@@ -179,7 +179,7 @@ def _noise(h: reading.History) -> tuple[str, np.ndarray] | None:
 
 
 def plot_history(store: str | Path, path: str | Path) -> None:
-    """Draw a history: returns and action noise by update, and which states were seen."""
+    """Draws a history: returns and action noise by update, and the states that were visited."""
     from gla.figures.drawing import plt, styled
 
     h = reading.read(*locate(store))
@@ -193,7 +193,7 @@ def plot_history(store: str | Path, path: str | Path) -> None:
             middle.plot(noise[1].T, color="0.7", linewidth=0.5)
             middle.plot(noise[1].mean(0))
             middle.set_ylim(0, 1.1 * max(noise[1].max(), 1e-6))
-        else:  # its source writes no distributions
+        else:  # the source recorded no distributions
             middle.set_axis_off()
         states = h.observation.reshape(-1, h.observation.shape[-1])
         states = states[:: -(-len(states) // STATES)].astype(float)

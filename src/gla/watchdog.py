@@ -1,9 +1,9 @@
-"""Says what a process waits for where a call does not return, and gives it up after a limit.
+"""Reports a call that does not return, and gives it up after a time limit.
 
-A thread looks every second at what is waited for, so that nothing is spent where calls return. After the limit
-(``GLA_STEP_SECONDS``, 600 unless it is set) the main thread is interrupted, as by Ctrl-C. What does not heed that, in a
-library's C code or because it catches everything, ends with its job. A call that never releases Python's lock is
-beyond any thread of the same process, and is not noticed.
+A thread checks every second which call is running, so that calls that return cost nothing. After the limit
+(``GLA_STEP_SECONDS``, 600 by default) the main thread is interrupted, as by Ctrl-C. If the call ignores that, because it runs
+C code of a library or catches all exceptions, the process of the job is ended. A call that never releases Python's lock is
+not noticed, since no other thread can run.
 """
 
 import faulthandler
@@ -13,17 +13,17 @@ import sys
 import threading
 import time
 
-EVERY = 1.0  # seconds between looks
-FIRST = 30.0  # seconds after which it is said what is waited for; again after twice as many, and so on
-GRACE = 10.0  # seconds in which an interruption must have been heeded
+EVERY = 1.0  # seconds between two checks
+FIRST = 30.0  # seconds after which the call is reported, then again after twice as many, and so on
+GRACE = 10.0  # seconds within which an interruption must take effect
 MAIN = threading.main_thread().ident
 
-ends = False  # whether a process that heeds no interruption is ended: a job is, a user's notebook is not
+ends = False  # whether a process that ignores an interruption is ended: a job is, a user's notebook is not
 
 
 def limit() -> float:
-    """Seconds that one call may take. Raises ConfigError."""
-    from gla.options import ConfigError  # slow, and whoever asks the command for help waits for this module
+    """Returns the seconds that one call may take. Raises ConfigError."""
+    from gla.options import ConfigError  # slow to import, and the help of the command imports this module
 
     value = os.environ.get("GLA_STEP_SECONDS", "600")
     try:
@@ -36,10 +36,10 @@ def limit() -> float:
 
 
 class Wait:
-    """Calls that may never return, made inside ``with wait:``; ``str(wait)``, of a subclass, names the one that is made.
+    """Calls that may never return, made inside ``with wait:``. In a subclass, ``str(wait)`` names the current call.
 
-    ``at`` is the number of the call; it is set before each. Only the main thread's waits are watched: no other
-    thread can be interrupted.
+    ``at`` is the number of the call, and is set before each. Only calls in the main thread are watched, since no other thread can be
+    interrupted.
     """
 
     def __init__(self):
@@ -61,8 +61,8 @@ class Wait:
             self.failed(error, late)
 
     def failed(self, error: BaseException, late: bool) -> None:
-        """Called with what a call raised, which is raised again unless this raises something else. late: whether the watchdog
-        may have interrupted it."""
+        """Called with the error that a call raised, which is raised again unless this method raises another. late: whether
+        the watchdog may have interrupted the call."""
 
     def overdue(self) -> str:
         return f"{self}: nothing was returned for {self.limit:g} s (expected an answer within GLA_STEP_SECONDS)"
@@ -74,7 +74,7 @@ _thread: threading.Thread | None = None
 
 def _start() -> None:
     global _thread
-    if _thread is None or not _thread.is_alive():  # none is alive after a fork
+    if _thread is None or not _thread.is_alive():  # threads do not survive a fork
         _thread = threading.Thread(target=_watch, name="watchdog", daemon=True)
         _thread.start()
 
@@ -88,7 +88,7 @@ def _watch() -> None:
         if wait is None or call != last:
             last, waited, said = call, 0.0, FIRST
         else:
-            waited += every  # looks are counted, and not the clock's seconds: a process that was stopped did not hang
+            waited += every  # checks are counted, not seconds, since a process that was stopped did not hang
             if waited >= said and not wait.late:
                 print(
                     f"{wait}: waited for {said:g} s; given up after {wait.limit:g} s (GLA_STEP_SECONDS)",
