@@ -13,7 +13,7 @@ from gla.files import Busy, exclusive
 
 @contextlib.contextmanager
 def free_gpu() -> Iterator[int]:
-    """Returns the index of a GPU of this machine that no other job of this user uses; the first GPU if none is left.
+    """Holds a GPU of this machine that no other job of this user uses, and yields its index; that of the first GPU if none is left.
 
     GPUs that a scheduler hides (CUDA_VISIBLE_DEVICES) are not considered.
     """
@@ -30,7 +30,7 @@ def free_gpu() -> Iterator[int]:
 
 @contextlib.contextmanager
 def device() -> Iterator[torch.device]:
-    """Returns a GPU that no other job of this user uses, or the CPU if there is no GPU."""
+    """Yields a GPU that no other job of this user uses, or the CPU if there is no GPU."""
     if not torch.cuda.is_available():
         yield torch.device("cpu")
         return

@@ -22,7 +22,7 @@ MOST_PIXELS, LONGEST_SIDE = 10**8, 2**16 - 1  # limits of a PNG; Matplotlib draw
 
 
 def problems(where: str, figure: dict[str, Any]) -> Iterator[str]:
-    """Returns a line for each key of a figure that Matplotlib cannot draw with. figure: its entry in a normalised config."""
+    """Yields a line for each key of a figure that Matplotlib cannot draw with. figure: its entry in a normalised config."""
     style, panels = figure["style"], figure.get("panels", [])
     if style:
         if found := _style_problems(style):

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 
 class Condition(NamedTuple):
-    """What a condition is.
+    """A row of the table of conditions.
 
-    role: agent (as it is), control (its rewards tell it nothing), ablation (something else is taken from it), calm (needs
-    neither learning nor data), online (learns from scratch while it acts), history (a source's own learning, on its own schedule), source (the end of learning histories), shown (what a
-    prompt holds) or reference (what a score of 1 stands for). label: its name in a legend. colour, dashes: of its line; colour None: the
-    agent's own. reads: what its files are: the environment's histories, those whose source writes policies, the reference, or the
-    prompt's histories; empty, where it has none. usual: whether an evaluation runs it unless its entry says otherwise. fewest_seeds:
-    with fewer seeds it would be something else.
+    role: agent (as it is), control (its rewards carry no information), ablation (something else is taken from it), calm
+    (needs neither learning nor data), online (learns from scratch while it acts), history (a source's own learning, on
+    its own schedule), source (the end of learning histories), shown (the episodes of a prompt) or reference (has a score of 1). label: its name in a legend. colour, dashes: those of
+    its line; colour None: the colour of the agent. reads: the files that it needs: histories of the environment, only those
+    whose source writes policies, the reference, or the prompt's histories; empty if it needs none. usual:
+    whether evaluations run it unless their entry says otherwise. fewest_seeds: with fewer seeds it would mean something else.
     """
 
     role: str
@@ -44,10 +44,10 @@ CONDITIONS = {
 
 
 def module(condition: str) -> str:
-    """The module that holds a condition."""
+    """Returns the name of the module that holds a condition."""
     return f"gla.conditions.{condition}"
 
 
 def runner(condition: str) -> ModuleType:
-    """The module that holds a condition, imported."""
+    """Imports the module that holds a condition, and returns it."""
     return import_module(module(condition))

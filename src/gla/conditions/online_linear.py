@@ -1,4 +1,4 @@
-"""A baseline: gla.learners.linear from scratch, each seed alone."""
+"""A baseline: a linear actor-critic (gla.learners.linear) from scratch, in each seed separately."""
 
 from typing import Any
 
@@ -9,5 +9,5 @@ from gla.rollout import EpisodeRows, run_learner
 
 
 def run(entry: Environment, evaluation: Evaluation, label: str, files: list, **settings: Any) -> list[EpisodeRows]:
-    """See gla.conditions. settings: of the learner, in place of its own, to choose among them."""
+    """See gla.conditions. settings: settings of the learner that replace its defaults, to search for the best ones."""
     return [run_learner(LinearActorCritic, entry, evaluation, label, **settings)]

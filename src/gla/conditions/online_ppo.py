@@ -1,4 +1,4 @@
-"""A baseline: PPO from scratch, with updates small enough that a thousand steps are many of them, each seed alone."""
+"""A baseline: PPO from scratch, in each seed separately, with so few steps in an update that a thousand steps make many updates."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from gla.splits import seed_of, tasks_of
 
 
 def run(entry: Environment, evaluation: Evaluation, label: str, files: list, **changed: Any) -> list[EpisodeRows]:
-    """See gla.conditions. changed: settings of the learner in place of its own, to choose among them."""
+    """See gla.conditions. changed: settings of the learner that replace its defaults, to search for the best ones."""
     log_std = changed.pop("log_std", LOG_STD)
     ppo = settings(**changed)
-    seed = 2**31 + seed_of(evaluation)  # apart from every collection's
+    seed = 2**31 + seed_of(evaluation)  # no collection has such a seed
     tasks = tasks_of(entry, evaluation.split)
     population = Population(ppo, entry.id, entry.kwargs, tasks, range(evaluation.seeds), 1, seed, label)
     population.parameters["log_std"][: evaluation.seeds] = log_std

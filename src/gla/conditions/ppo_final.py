@@ -1,4 +1,4 @@
-"""A baseline: the last policies of the environment's learning histories. Seed s acts by a lifetime that had its task."""
+"""A baseline: the last policies of the environment's learning histories. Seed s uses the policy of a lifetime with the same task."""
 
 import torch
 
@@ -11,7 +11,9 @@ from gla.storage.reading import read
 
 
 def run(entry: Environment, evaluation: Evaluation, label: str, files: list[tuple[str, str]]) -> list[EpisodeRows]:
-    """See gla.conditions. Raises CorruptFile where the policies of the stores are not alike, as those of one source are."""
+    """See gla.conditions. Raises CorruptFile if the policies of the stores have different sizes, since those of one source
+    are alike.
+    """
     last = [[field[:, -1] for field in read(*store).policy] for store in files]
     sizes = [[tuple(field.shape[1:]) for field in own] for own in last]
     for (store, _), own in zip(files, sizes, strict=True):
@@ -21,5 +23,5 @@ def run(entry: Environment, evaluation: Evaluation, label: str, files: list[tupl
             )
     policies = [torch.cat(field) for field in zip(*last, strict=True)]
     lifetimes, tasks = len(policies[0]), len(entry.tasks) or 1
-    usable = lifetimes - lifetimes % tasks or lifetimes  # a multiple of the tasks, so that s % usable keeps s's task
+    usable = lifetimes - lifetimes % tasks or lifetimes  # a multiple of the tasks, so that s % usable keeps the task
     return [run_policies(Policy(*(field[:usable] for field in policies)), entry, evaluation, label)]

@@ -1,4 +1,4 @@
-"""A baseline: the episodes of the prompt that agents are shown, so that it can be seen whether they do better."""
+"""A baseline: the episodes of the prompt, to see whether agents do better than what they are shown."""
 
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
@@ -7,7 +7,7 @@ from gla.rollout import EpisodeRows
 
 
 def run(entry: Environment, evaluation: Evaluation, label: str, files: list[tuple[str, str]]) -> list[EpisodeRows]:
-    """See gla.conditions. An episode that the prompt begins inside of counts with what is shown of it."""
+    """See gla.conditions. If the prompt begins inside of an episode, only the part that is shown counts."""
     shown = prompt(files, evaluation, len(entry.tasks) or 1)
     rows = EpisodeRows(evaluation.seeds, None)
     for t in range(shown.reward.shape[1]):

@@ -1,4 +1,4 @@
-"""A baseline: PPO that was trained for long on the tasks that are evaluated (gla.reference). Each run acts in every seed."""
+"""A baseline: PPO that was trained for long on the tasks that are evaluated (gla.reference). Each of its runs acts in every seed."""
 
 from gla import reference
 from gla.config.environments import Environment

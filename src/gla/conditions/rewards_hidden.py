@@ -6,4 +6,4 @@ from gla.in_context import InContext
 
 
 def observe(context: InContext, reward: np.ndarray, done: np.ndarray) -> None:
-    context.observe(np.zeros_like(reward), done)  # a reward that is always 0 is 0 when standardised, too
+    context.observe(np.zeros_like(reward), done)  # a reward that is always 0 stays 0 when it is standardised

@@ -1,4 +1,6 @@
-"""A control: each seed is shown the rewards of the seed before it, which are of the same sizes, at the same times, and of no use."""
+"""A control: each seed is shown the rewards of another seed, the one before it. They have the usual sizes and times, but are
+of no use.
+"""
 
 import numpy as np
 

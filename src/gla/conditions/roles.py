@@ -1,4 +1,4 @@
-"""Conditions by their role, which decides what verdicts and figures make of each."""
+"""Conditions by their role, which decides how verdicts and figures use them."""
 
 from collections.abc import Iterable
 
@@ -6,12 +6,12 @@ from gla.conditions.kinds import CONDITIONS
 
 
 def of_role(*roles: str) -> tuple[str, ...]:
-    """Names of the conditions with one of these roles, in the table's order."""
+    """Returns the names of the conditions with one of these roles, in the order of the table."""
     return tuple(name for name, condition in CONDITIONS.items() if condition.role in roles)
 
 
 def that_read(what: str) -> tuple[str, ...]:
-    """Names of the conditions that act by such files."""
+    """Returns the names of the conditions that read one of these kinds of files."""
     return tuple(name for name, condition in CONDITIONS.items() if condition.reads == what)
 
 

@@ -1,4 +1,4 @@
-"""A baseline: the environment's learning histories themselves, as their source lived them. Seed s has a lifetime that had its task."""
+"""A baseline: the environment's learning histories themselves. Seed s has a lifetime with the same task."""
 
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
@@ -7,7 +7,7 @@ from gla.rollout import EpisodeRows
 
 
 def run(entry: Environment, evaluation: Evaluation, label: str, files: list[tuple[str, str]]) -> list[EpisodeRows]:
-    """See gla.conditions. Where histories are shorter than the evaluation, it has no later episodes."""
+    """See gla.conditions. If histories are shorter than the evaluation, later episodes are missing."""
     whole = lived(files, evaluation.seeds, len(entry.tasks) or 1)
     rows = EpisodeRows(evaluation.seeds, evaluation.episodes)
     for t in range(min(whole.reward.shape[1], evaluation.env_steps or whole.reward.shape[1])):

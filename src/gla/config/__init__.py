@@ -1,7 +1,7 @@
-"""The config: six kinds of entries, read once into frozen models that reject what they do not know.
+"""The config: six kinds of entries, which are read once into frozen models that reject unknown keys.
 
-environment -> source -> dataset -> agent -> evaluation -> figure, each referring to earlier ones by name. One file for each of
-them holds its entry; ``whole`` puts them together, ``checks`` compares them with each other, ``reading`` turns a raw
+environment -> source -> dataset -> agent -> evaluation -> figure, where each refers to earlier ones by name. Each has a file
+for its entry. ``whole`` puts the entries together, ``checks`` compares them with each other, ``reading`` turns a raw
 dictionary into checked entries, ``file`` reads YAML strictly, and ``documentation`` writes the reference. This file imports
 nothing, so that a job that draws a figure does not wait for PyTorch.
 """

@@ -1,6 +1,6 @@
-"""What no single entry can check: references between entries, and sizes that have to fit each other.
+"""Checks that involve several entries: references between them, and sizes that have to fit each other.
 
-What concerns one kind alone is asked of that kind's options, so that a new kind needs no line here.
+Checks that concern only one kind are in the options of that kind, so that a new kind needs no line here.
 """
 
 import re
@@ -20,7 +20,7 @@ MOST_JOBS, LONGEST_NAME = 100_000, 100
 
 
 def problems(c: Config) -> Iterator[str]:
-    """One line for each fault: key, value, what was expected."""
+    """Yields one line for each fault: key, value, what was expected."""
     yield from _names(c)
     yield from _too_many_jobs(c)
     for name, e in c.environments.items():
@@ -38,20 +38,20 @@ def problems(c: Config) -> Iterator[str]:
 
 
 def _known(c: Config, where: str, name: str, noun: str) -> Iterator[str]:
-    """A line for a name that no entry bears."""
+    """Yields a line if no entry has this name."""
     if name not in (table := getattr(c, noun)):
         yield f"{where}: {name!r} is not defined (expected one of {noun}: {', '.join(table) or 'none'})"
 
 
 def _twice(where: str, names: list[str]) -> Iterator[str]:
-    """A line for each name that is listed more than once."""
+    """Yields a line for each name that is listed more than once."""
     for name, count in sorted(Counter(names).items()):
         if count > 1:
             yield f"{where}: {name!r} is listed {count} times (expected once)"
 
 
 def _frozen(value: Any) -> Any:
-    """A form of a value that can be looked up in a set."""
+    """Returns a form of a value that can be looked up in a set."""
     if isinstance(value, dict):
         return frozenset((key, _frozen(v)) for key, v in value.items())
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
@@ -62,23 +62,23 @@ def _names(c: Config) -> Iterator[str]:
         for name in getattr(c, noun):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "baseline":
                 yield f"{noun}.{key_shown(name)}: not a usable name (expected letters, digits, - and _; 'baseline' is taken)"
-            elif len(name) > LONGEST_NAME:  # two or more of them make up the name of one file
+            elif len(name) > LONGEST_NAME:  # two or more names make up the name of one file
                 yield f"{noun}.{key_shown(name)}: a name of {len(name)} characters (expected at most {LONGEST_NAME})"
     results = c.pathvars.get("results", "")
-    # Braces and angle brackets are Snakemake's.
+    # Snakemake uses braces and angle brackets.
     longest = max(map(len, results.encode().split(b"/")))
     if not re.fullmatch(r"[^{}<>]+", results) or not results.isprintable() or len(results) > 1000 or longest > 255:
         yield f"pathvars: {shown(c.pathvars)} (expected results, where results go: a path that a file can have, without any of {{}}<>)"
 
 
 def _too_many_jobs(c: Config) -> Iterator[str]:
-    """A line where Snakemake would have to plan for more jobs than it can."""
+    """Yields a line if there are more jobs than Snakemake can plan."""
     jobs = {}
     for name, s in c.sources.items():
         blocks = -(-s.lifetimes // s.lifetimes_per_block)
         jobs[f"sources.{name}.lifetimes: {s.lifetimes} in blocks of {s.lifetimes_per_block}"] = blocks
     for name, a in c.agents.items():
-        # Training, a model card, and rollouts.
+        # Jobs of training, of the model card, and of rollouts.
         rollouts = sum(len(v.conditions) for v in c.evaluations.values() if name in v.agents)
         jobs[f"agents.{name}.seeds: {a.seeds}"] = a.seeds * (2 + rollouts)
     if sum(jobs.values()) > MOST_JOBS:
@@ -87,10 +87,10 @@ def _too_many_jobs(c: Config) -> Iterator[str]:
 
 
 def _splits(name: str, e: Any) -> Iterator[str]:
-    """Lines for tasks that belong to two splits."""
+    """Yields lines for tasks that belong to two splits."""
     for split in ("validation", "test"):
         for other in ("training", "validation"):
-            # A split without tasks of its own has those of training, which is checked where agents are evaluated.
+            # A split without tasks has those of training, which is checked for each evaluation of an agent.
             if split == other or not getattr(e, f"{split}_tasks") or (other != "training" and not e.validation_tasks):
                 continue
             others = {_frozen(t) for t in tasks_of(e, other)}
@@ -148,7 +148,7 @@ def _agent(c: Config, name: str, a: Agent) -> Iterator[str]:
 
 
 def _trained_on(c: Config, name: str, evaluation: Evaluation, agent: str) -> Iterator[str]:
-    """A line where an agent would be tested on a task that it was trained on."""
+    """Yields a line if an agent would be tested on a task that it was trained on."""
     dataset = c.agents[agent].dataset if agent in c.agents else None
     entry = c.environments.get(evaluation.environment)
     if entry is None or dataset not in c.datasets or evaluation.split == "training":
@@ -197,7 +197,7 @@ def _evaluation(c: Config, name: str, v: Evaluation) -> Iterator[str]:
 
 
 def _shows_all_tasks(c: Config, name: str, source: str, what: str, where: str, instead: str) -> Iterator[str]:
-    """Lines where a source's histories are not of all tasks of an evaluation."""
+    """Yields lines if a source has no histories of some tasks of an evaluation."""
     v, entry = c.evaluations[name], c.sources[source]
     e = c.environments[v.environment]
     if entry.lifetimes < len(e.tasks):
@@ -213,7 +213,7 @@ def _shows_all_tasks(c: Config, name: str, source: str, what: str, where: str, i
 
 
 def _shown(c: Config, name: str, v: Evaluation) -> Iterator[str]:
-    """Lines for a prompt that is not of the evaluation's tasks, or longer than its histories."""
+    """Yields lines for a prompt that does not have the evaluation's tasks, or is longer than its histories."""
     source, where = c.sources[v.prompt.source], f"evaluations.{name}.prompt"
     if source.environment != v.environment:
         yield f"{where}.source: {v.prompt.source!r} acts in {source.environment!r} (expected a source in {v.environment!r})"
@@ -244,7 +244,9 @@ def _figure(c: Config, name: str, f: Any) -> Iterator[str]:
 
 
 def _labels(where: str, labels: list[str], agents: list[str]) -> Iterator[str]:
-    """A line for each agent that would be missing from a panel's legend: Matplotlib leaves out some labels, and equal ones are one."""
+    """Yields a line for each agent that would be missing from a panel's legend. Matplotlib leaves out some labels, and merges
+    equal ones.
+    """
     yield from _twice(f"{where}.labels", [label for label in labels if label.strip()])
     for j, label in enumerate(labels):
         if not label.strip() or label.startswith("_"):

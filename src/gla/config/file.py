@@ -1,4 +1,5 @@
-"""Config files, read strictly: what YAML lets pass in silence, or fails on, is one line with the file and the line in it."""
+"""Reads config files strictly. Mistakes that YAML accepts silently, or cannot read, give an error of one line with the file
+and the line number."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,9 @@ import yaml
 
 from gla.options import DEEPEST, MOST_VALUES, ConfigError, key_shown, shown
 
-LARGEST = 2**18  # bytes; reading as many takes seconds
+LARGEST = 2**18  # bytes; reading this many takes seconds
 TAG = "tag:yaml.org,2002:"
-# Of YAML's types, those that a config is made of.
+# The types of YAML that a config may have.
 PLAIN = {
     yaml.ScalarNode: {"str", "int", "float", "bool", "null"},
     yaml.SequenceNode: {"seq"},
@@ -19,7 +20,9 @@ PLAIN = {
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a config file: YAML, and so JSON. Raises ConfigError naming the file, the line and, where there is one, the key."""
+    """Returns the content of a config file, which is YAML or JSON. Raises ConfigError, which names the file, the line and, if
+    there is one, the key.
+    """
     try:
         with open(path, "rb") as f:
             data = f.read(LARGEST + 1)
@@ -39,7 +42,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def parse(text: str, name: str | Path) -> Any:
-    """What a document of YAML stands for. Raises ConfigError, each line of which begins with the document's name."""
+    """Returns the value of a YAML document. Raises ConfigError, each line of which begins with the name of the document."""
     try:
         return _parsed(text)
     except RecursionError:
@@ -52,7 +55,7 @@ def _parsed(text: str) -> Any:
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
-        # Before anything is made of it: repeated merges could stand for billions of keys.
+        # Checked before anything is constructed, since repeated merges could stand for billions of keys.
         if root and (faults := list(_faults(loader, root, "", (), {}))):
             raise ConfigError("\n".join(faults))
         return loader.construct_document(root) if root else None
@@ -70,9 +73,10 @@ def _parsed(text: str) -> Any:
 def _faults(
     loader: yaml.SafeLoader, node: yaml.Node, where: str, above: tuple[int, ...], sizes: dict[int, int]
 ) -> Iterator[str]:
-    """A line for each fault in a node and what it holds.
+    """Yields a line for each fault in a node and in the nodes below it.
 
-    where: its path from the top. above: the nodes that hold it. sizes: how many keys each node that is done has, merged ones too.
+    where: the path of the node. above: the nodes that contain it. sizes: number of keys, including merged ones, of each node that is
+    finished.
     """
     here = f"line {node.start_mark.line + 1}: {where or 'the document'}"
     if id(node) in above:
@@ -100,7 +104,7 @@ def _faults(
 def _faults_of_keys(
     loader: yaml.SafeLoader, node: yaml.MappingNode, where: str, above: tuple[int, ...], sizes: dict[int, int]
 ) -> Iterator[str]:
-    """``_faults`` of a mapping. above: the mapping is among them."""
+    """Yields the ``_faults`` of a mapping. above: the nodes that contain its keys, including the mapping itself."""
     lines: dict[Any, int] = {}
     size = 0
     for key, value in node.value:
@@ -117,7 +121,7 @@ def _faults_of_keys(
             expected = "once, [*one, *another] to merge both" if merged else "once"
             yield f"line {line}: {path}: in line {lines[name]} already (expected {expected})"
         lines.setdefault(name, line)
-        # Unlike the key itself, what is merged may be overridden.
+        # Merged keys may be overridden, unlike other keys.
         yield from _faults(loader, value, where if merged else path, above, sizes)
         parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
         if merged and not all(isinstance(part, yaml.MappingNode) for part in parts):
@@ -125,4 +129,4 @@ def _faults_of_keys(
         size += sum(sizes.get(id(part), 1) for part in parts) if merged else 1
     if size > MOST_VALUES:
         yield f"line {node.start_mark.line + 1}: {where or 'the document'}: merges more than {MOST_VALUES} keys (expected fewer)"
-    sizes[id(node)] = size if size <= MOST_VALUES else 1  # said once
+    sizes[id(node)] = size if size <= MOST_VALUES else 1  # reported only once

@@ -1,7 +1,7 @@
-"""Raw dictionaries, as YAML gives them, to checked entries.
+"""Turns raw dictionaries, as read from YAML, into checked entries.
 
-``normalise`` turns a raw dictionary into one with every default filled in, in a fixed order and of plain YAML types, so that
-Snakemake compares the same text whatever the user left out.
+``normalise`` turns a raw dictionary into one with all defaults filled in, in a fixed order and of plain YAML types, so that Snakemake
+compares the same text no matter which defaults the user left out.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from gla.sources.kinds import SOURCES
 from gla.trainers.kinds import TRAINERS
 from gla.windows.kinds import WINDOWS
 
-# Nouns whose entries are of a kind, and fields of entries that are; behind either pydantic puts the kind's name into the path.
+# Nouns and fields whose entries come in kinds. After each of them, pydantic inserts the name of the kind into the path.
 _ENTRIES = {"sources": SOURCES, "figures": FIGURES}
 _FIELDS = {
     "encoding": ENCODINGS,
@@ -36,7 +36,9 @@ _FIELDS = {
 
 
 def _tags(location: tuple[int | str, ...]) -> dict[int, Kinds]:
-    """Which parts of an error's location are names of kinds, and which kinds those are. What users call their entries is none."""
+    """Returns the positions in an error's location that hold the name of a kind, each with its registry. Names of entries are
+    no kinds.
+    """
     field, found = 2 if location and location[0] in NOUNS else 0, {}
     if field and location[0] in _ENTRIES:
         found[field] = _ENTRIES[str(location[0])]
@@ -46,7 +48,7 @@ def _tags(location: tuple[int | str, ...]) -> dict[int, Kinds]:
 
 
 def _path(location: tuple[int | str, ...]) -> list[int | str]:
-    """The keys of an error's location. Branches of unions stand in it as well, which are no keys of the config."""
+    """Returns the keys in an error's location, without the branches of unions, which are no keys of the config."""
     tags, first = _tags(location), 2 if location and location[0] in NOUNS else 0
     return [
         part for i, part in enumerate(location)
@@ -55,7 +57,9 @@ def _path(location: tuple[int | str, ...]) -> list[int | str]:
 
 
 def _elsewhere(location: tuple[int | str, ...]) -> str:
-    """Which other kinds have an option that one kind does not have; empty where the location is not of a kind's options."""
+    """Returns which other kinds have an option that one kind lacks; an empty text if the location is not among the options of
+    a kind.
+    """
     kinds = _tags(location).get(len(location) - 2)
     if kinds is None:
         return ""
@@ -66,7 +70,7 @@ def _elsewhere(location: tuple[int | str, ...]) -> str:
 
 
 def _sentence(error: Any) -> str:
-    """One line for one of pydantic's errors."""
+    """Returns one line for one of pydantic's errors."""
     where = ".".join(map(key_shown, _path(error["loc"]))) or "config"
     value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
@@ -92,7 +96,7 @@ def _sentence(error: Any) -> str:
 
 
 def _yaml_number(number: float, kind: str) -> str:
-    """A number as YAML reads it: an exponent needs a point before it."""
+    """Returns a number in a form that YAML reads as one: it needs a point before the exponent."""
     if kind == "int_type" and number.is_integer():
         return str(int(number))
     mantissa, exponent, power = repr(number).partition("e")
@@ -100,14 +104,14 @@ def _yaml_number(number: float, kind: str) -> str:
 
 
 def check(entry: Any, raw: dict[str, Any]) -> Any:
-    """One entry alone, as YAML gives it. Raises ConfigError with one line for each fault.
+    """Checks one entry alone, as read from YAML. Raises ConfigError with one line for each fault.
 
     entry: its type, such as ``gla.config.agents.Agent``.
     """
     try:
         return pydantic.TypeAdapter(entry).validate_python(raw)
     except pydantic.ValidationError as error:
-        # A value that fits no branch of a union has an error for each branch: one line for all of them.
+        # A value that fits no branch of a union has an error for each branch. They are put into one line.
         sentences: dict[str, str] = {}
         for line in (_sentence(e) for e in error.errors()):
             where, _, rest = line.partition(" (expected ")
@@ -118,7 +122,7 @@ def check(entry: Any, raw: dict[str, Any]) -> Any:
 
 
 def load(raw: dict[str, Any]) -> Config:
-    """Check a raw dictionary, as YAML gives it.
+    """Checks a raw dictionary, as read from YAML, and returns the config.
 
     Raises ConfigError with one line for each fault: key, value, what was expected.
     """
@@ -130,7 +134,7 @@ def load(raw: dict[str, Any]) -> Config:
 
 
 def ordered(config: Config) -> dict[str, Any]:
-    """A config with every default filled in, keys in a fixed order, plain YAML types only."""
+    """Returns a config as a dictionary with all defaults filled in, with keys in a fixed order and only plain YAML types."""
 
     def sort(value: Any) -> Any:
         if isinstance(value, dict):
@@ -141,5 +145,5 @@ def ordered(config: Config) -> dict[str, Any]:
 
 
 def normalise(raw: dict[str, Any]) -> dict[str, Any]:
-    """A raw config, checked and ``ordered``. Raises ConfigError as ``load`` does."""
+    """Returns a raw config, checked and ``ordered``. Raises ConfigError as ``load`` does."""
     return ordered(load(raw))

@@ -1,4 +1,4 @@
-"""The kinds of encodings: what a token holds, and how an output becomes a distribution over actions. One line for each."""
+"""The kinds of encodings: how steps become tokens, and outputs distributions over actions. One line for each."""
 
 from gla.kinds import Kinds
 

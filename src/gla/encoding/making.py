@@ -1,4 +1,4 @@
-"""The encoding of a dataset, as a model sees it."""
+"""Makes the encoding that a model uses."""
 
 from typing import Any
 
@@ -7,10 +7,11 @@ from gla.environments.spaces import EnvSpec
 
 
 def encoding_of(manifest: dict, turns: bool = False, spec: EnvSpec | None = None) -> Any:
-    """The encoding that a manifest's summary names.
+    """Returns the encoding that a manifest's summary names.
 
-    turns: whether outputs of the model turn with what it sees (gla.models.options.ModelOptions), so that coordinates in the span of
-    each frame are enough. spec: of the environment that contexts are of; None: they are of the manifest's sources.
+    turns: whether the outputs of the model rotate with its inputs (gla.models.options.ModelOptions), so that coordinates in
+    the span of each frame are enough. spec: shapes of the environment of the contexts; None: the environments of the
+    manifest's sources.
     """
     kind = manifest["encoding"]["kind"]
     encoding = ENCODINGS[kind].Encoding(ENCODINGS.options(kind).model_validate(manifest["encoding"]))

@@ -1,4 +1,4 @@
-"""Standardising by what a context has shown so far."""
+"""Standardises values by their mean and deviation in a context so far."""
 
 import torch
 from torch import Tensor
@@ -8,8 +8,8 @@ EPSILON = 1e-6
 
 
 class Standardiser:
-    """Each step of B contexts by the mean and deviation of the steps up to and including it, whether they come one at a time or
-    all at once."""
+    """Standardises each step of B contexts by the mean and deviation of all steps up to it. The result is the same for steps
+    that come one at a time and for steps that come all at once."""
 
     def __init__(self):
         self.n = None
@@ -22,7 +22,7 @@ class Standardiser:
             self.first = raw[:, :1].clone()
             self.total, self.squares = torch.zeros_like(self.first), torch.zeros_like(self.first)
         self.first = torch.where(self.n == 0, raw[:, :1], self.first)
-        shifted = raw - self.first  # relative to the first step: no cancellation
+        shifted = raw - self.first  # relative to the first step, to avoid cancellation
         n = self.n + torch.arange(1, x.shape[1] + 1, dtype=torch.float64, device=x.device).view(1, -1, 1)
         total, squares = self.total + shifted.cumsum(1), self.squares + shifted.square().cumsum(1)
         mean = total / n
@@ -31,7 +31,7 @@ class Standardiser:
         return ((shifted - mean) / (variance + EPSILON).sqrt()).clamp(-CLIP, CLIP).to(x.dtype)
 
     def forget(self, rows: Tensor) -> None:
-        """Begin again in the contexts (B,) bool that are true."""
+        """Starts again in the contexts for which (B,) bool is true."""
         if self.n is not None:
             keep = ~rows.view(-1, 1, 1)
             self.n, self.total, self.squares = self.n * keep, self.total * keep, self.squares * keep

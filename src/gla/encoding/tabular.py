@@ -1,7 +1,7 @@
-"""States and discrete actions, one-hot: for tabular worlds, whose states have no geometry to project.
+"""One-hot states and discrete actions, for tabular worlds, whose states have no geometry to project.
 
-Under permutations each context counts states and actions in an order of its own, so that a model cannot know beforehand which cell is
-where and what an action does. A model whose outputs turn with what it sees (``turns``) is the same function in every order.
+With permutations each context has its own order of states and actions, so that a model cannot know beforehand where a cell is
+and what an action does. A model whose outputs rotate with its inputs (``turns``) is the same function in every order.
 """
 
 from collections.abc import Iterable
@@ -40,26 +40,26 @@ class Options(Base):
         return Sizes(self.states, self.actions, self.actions)
 
     def spanned(self, environments: Iterable[tuple[int, int]]) -> Sizes:
-        """Sizes of tokens for models whose outputs turn with what they see. environments: observation and action dimensions of each
-        that contexts may be of."""
+        """Returns the sizes of tokens for models whose outputs rotate with their inputs. environments: observation and action
+        dimensions of each environment that contexts may have."""
         observation, action = (max(sizes) for sizes in zip(*environments, strict=True))
         return Sizes(observation, action, 2 * action)
 
     def pool(self, training: bool) -> int:
-        """How many frames there are to draw from, in training or for the held-out loss; one, where all contexts are alike."""
+        """Returns the number of frames to draw from, in training or for the held-out loss; one if all contexts are alike."""
         return (self.train if training else self.validation) if self.permuted else 1
 
 
 class Encoding(BaseEncoding):
-    """See the package for the interface."""
+    """The interface is described in the package."""
 
     @property
     def varies(self) -> bool:
-        """Whether contexts differ in their frames, which are then drawn from seeds."""
+        """Returns whether contexts have different frames, which are then drawn from seeds."""
         return self.options.permuted
 
     def check(self, env_id: str, spec: EnvSpec) -> None:
-        """Raises UnsupportedEnvironment, in one line that names the limit."""
+        """Raises UnsupportedEnvironment if the environment does not fit, in one line that names the limit."""
         o = self.options
         if not spec.discrete:
             raise UnsupportedEnvironment(
@@ -74,8 +74,8 @@ class Encoding(BaseEncoding):
                 )
 
     def frames(self, seeds: np.ndarray | None, n: int, spec: EnvSpec) -> Frames:
-        """Columns of identities, in orders that are drawn from seeds (n,) where contexts differ: w (n, sizes.observation, d), which is
-        left empty where they do not, and a (n, sizes.action, a)."""
+        """Returns columns of identity matrices, in orders that are drawn from seeds (n,) if contexts differ: w (n,
+        sizes.observation, d), which is empty if they do not, and a (n, sizes.action, a)."""
         sizes = self.sizes
         if not self.varies:
             return Frames(torch.empty(n, 0, 0), torch.eye(sizes.action, spec.action_size).expand(n, -1, -1))
@@ -91,13 +91,13 @@ class Encoding(BaseEncoding):
         return None
 
     def observe(self, x: Tensor, frames: Frames, seen: None) -> Tensor:
-        """(B, T, d) to (B, T, sizes.observation)."""
+        """Permutes or pads observations (B, T, d) to (B, T, sizes.observation)."""
         if self.varies:
             return x @ frames.w.transpose(1, 2)
         return torch.nn.functional.pad(x, (0, self.sizes.observation - x.shape[-1]))
 
     def act(self, action: Tensor, frames: Frames) -> Tensor:
-        """Integers (B, T) to (B, T, sizes.action)."""
+        """Maps integer actions (B, T) to (B, T, sizes.action)."""
         if self.varies:
             return frames.a.transpose(1, 2)[torch.arange(len(action), device=action.device)[:, None], action]
         return torch.nn.functional.one_hot(action, self.sizes.action).float()
@@ -106,7 +106,9 @@ class Encoding(BaseEncoding):
         return reward
 
     def distribution(self, output: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs (B, T, sizes.output) to logits of the environment's own actions; log-deviations are there for the shape alone."""
+        """Maps outputs (B, T, sizes.output) to logits of the environment's own actions. Log-deviations are returned only for
+        their shape.
+        """
         logits = output[..., : self.sizes.action]
         logits = logits @ a if self.varies else logits[..., : a.shape[-1]]
         return logits, torch.zeros_like(logits)

@@ -1,4 +1,4 @@
-"""Bandits with independent arms: one state, and rewards that only pulls tell apart."""
+"""Bandits with independent arms. There is one state, and only rewards tell which arms are good."""
 
 from typing import Literal
 
@@ -11,14 +11,14 @@ FAVOURED = 0.95  # share of tasks whose best arm is a favoured one (Laskin et al
 
 
 class Bandit(TabularEnv):
-    """Pull one of ``arms``; each has a mean of its own, drawn from ``task`` uniformly between 0 and 1.
+    """Pull one of ``arms``. The mean of each is drawn uniformly between 0 and 1, from the seed ``task``.
 
-    Observation: 0. Action: the arm, from 0. Each pull is an episode, unless max_episode_steps says otherwise.
+    Observation: 0. Action: the arm, from 0. Each pull is an episode by default (max_episode_steps).
 
-    rewards: ``bernoulli`` (1 or 0) or ``gaussian`` (normal around the mean, of this ``deviation``). favoured: ``odd`` or ``even``
-    arms, one of which is the best in 95 of 100 tasks, or ``none``. The adversarial bandit of Laskin et al. (2022) favours odd arms
-    in training and even ones when it is evaluated. means: of every arm, instead of a task. Raises ValueError for any that is out of
-    range.
+    rewards: ``bernoulli`` (1 or 0) or ``gaussian`` (normal around the mean with this ``deviation``). favoured: ``odd`` or
+    ``even`` arms, one of which is the best in 95 of 100 tasks, or ``none``. The adversarial bandit of Laskin et al. (2022)
+    favours odd arms in training and even ones when it is evaluated. means: the means of all arms, instead of a task. Raises
+    ValueError for an argument that is out of range.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Bandit(TabularEnv):
             )
             if self.means.shape != (arms,) or not inside:
                 raise ValueError(f"means {means} (expected {arms} numbers{', from 0 to 1' * (rewards == 'bernoulli')})")
-        # One successor pays and one does not; a normal reward has one successor, and noise.
+        # Bernoulli: one successor pays and one does not. Normal: one successor, with noise on the reward.
         pays = np.array([1.0, 0.0]) if rewards == "bernoulli" else self.means[:, None]
         chance = np.stack([self.means, 1 - self.means], 1) if rewards == "bernoulli" else np.ones((arms, 1))
         one, k = np.zeros(1, int), chance.shape[1]
@@ -57,7 +57,7 @@ class Bandit(TabularEnv):
 
     @staticmethod
     def _drawn(rng: np.random.Generator, arms: int, favoured: str) -> np.ndarray:
-        """Means of the arms, (arms,)."""
+        """Draws the means of the arms, (arms,)."""
         means = rng.random(arms)
         if favoured != "none":
             odd = (favoured == "odd") == (rng.random() < FAVOURED)
@@ -70,7 +70,7 @@ class TabularMDP(TabularEnv):
     """A random Markov decision process (Duan et al., 2016, RL²: 10 states, 5 actions, episodes of 10 steps from state 0).
 
     Mean rewards of each state and action are normal around 1 with deviation 1, and so are rewards around them; successors have
-    flat Dirichlet distributions. All is drawn from ``task``. Observation: the state.
+    flat Dirichlet distributions. Everything is drawn from the seed ``task``. Observation: the state.
     """
 
     def __init__(self, task: int = 0, states: int = 10, actions: int = 5):

@@ -1,6 +1,7 @@
-"""Dark rooms, in which an agent sees where it is and not where it should go (Laskin et al., 2022, Section 4).
+"""Dark rooms, in which an agent sees where it is but not where it should go (Laskin et al., 2022, Section 4).
 
-Repositories differ in size, start, when the goal pays and whether it ends the episode; the classes below are named for that.
+Published versions differ in size, in the start, in when the goal pays and in whether it ends the episode. The classes below are named
+accordingly.
 """
 
 from typing import Literal
@@ -11,19 +12,19 @@ from gla.environments.tabular import Tables, TabularEnv
 
 MOVES = np.array([[-1, 0], [0, 1], [1, 0], [0, -1], [0, 0]])  # up, right, down, left, stay
 LARGEST = 50  # cells along each side
-ORDER = 2022  # seed of the order in which tasks are counted
+ORDER = 2022  # seed of the order of tasks
 Cell = tuple[int, int] | list[int]
 
 
 def walk(size: int) -> np.ndarray:
-    """Where each move leads from each cell of a room, (size * size, 5); walls stop it."""
+    """Returns the cell that each move leads to from each cell of a room, (size * size, 5). Walls stop a move."""
     cells = np.stack(np.divmod(np.arange(size * size), size), 1)
     after = np.clip(cells[:, None] + MOVES, 0, size - 1)
     return after[..., 0] * size + after[..., 1]
 
 
 def cell(name: str, value: Cell, size: int) -> int:
-    """The number of a cell, counted row by row. Raises ValueError for one that is not in the room."""
+    """Returns the number of a cell, counted row by row. Raises ValueError for a cell outside of the room."""
     whole = isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(x, int) for x in value)
     if not whole or not all(0 <= x < size for x in value):
         raise ValueError(f"{name} {value!r} is no cell of a room of {size} by {size} (expected [row, column])")
@@ -31,13 +32,13 @@ def cell(name: str, value: Cell, size: int) -> int:
 
 
 def check_size(size: int) -> None:
-    """Raises ValueError."""
+    """Raises ValueError for a size that is out of range."""
     if not 2 <= size <= LARGEST:
         raise ValueError(f"size {size} (expected 2 to {LARGEST})")
 
 
 def starts(start: Literal["centre", "corner", "random"] | Cell, size: int) -> np.ndarray:
-    """Probabilities of first cells, (size * size,). Raises ValueError."""
+    """Returns the probabilities of the first cells, (size * size,). Raises ValueError for an unknown start."""
     probability = np.zeros(size * size)
     if start == "random":
         probability[:] = 1 / len(probability)
@@ -49,20 +50,22 @@ def starts(start: Literal["centre", "corner", "random"] | Cell, size: int) -> np
 
 
 def drawn(task: int, count: int, of: str) -> int:
-    """Task number ``task`` in the fixed random order of all ``count``, so that every range of tasks is spread over all."""
+    """Returns task number ``task`` in a fixed random order of all ``count`` tasks, so that every range of tasks is spread
+    over all of them.
+    """
     if not 0 <= task < count:
         raise ValueError(f"task {task} (expected 0 to {count - 1}, one of the {count} {of})")
     return int(np.random.default_rng(ORDER).permutation(count)[task])
 
 
 class DarkRoom(TabularEnv):
-    """Find the goal of a square room: 9 by 9, and every step on the goal pays 1 (Laskin et al., 2022: 20 steps).
+    """Find the goal of a square room of 9 by 9 cells, where every step on the goal pays 1 (Laskin et al., 2022: 20 steps).
 
     Observation: the cell, counted row by row. Action: up, right, down, left or stay; walls stop it. The goal is not observed.
 
-    task: which goal, counted in a fixed random order of all cells. goal: [row, column] instead. start: centre, corner, random, or a
-    cell. pays: ``every_step`` on the goal, or ``once`` in an episode. ends: whether the goal ends the episode. Raises ValueError for
-    any that is out of range.
+    task: number of the goal in a fixed random order of all cells. goal: [row, column] of the goal instead. start: centre,
+    corner, random, or a cell. pays: ``every_step`` on the goal, or ``once`` in an episode. ends: whether the goal ends the
+    episode. Raises ValueError for an argument that is out of range.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class DarkRoom(TabularEnv):
         reward = (after == self.goal).astype(float)
         if ends:
             terminal[self.goal] = True
-        elif pays == "once":  # states n and above are those after the goal has paid
+        elif pays == "once":  # in states n and above the goal has paid
             after = np.concatenate([np.where(after == self.goal, after + n, after), after + n])
             reward = np.concatenate([reward, np.zeros_like(reward)])
             first, terminal, seen = np.pad(first, (0, n)), np.zeros(2 * n, bool), np.tile(seen, 2)
@@ -88,33 +91,33 @@ class DarkRoom(TabularEnv):
 
 
 class DarkRoomHard(DarkRoom):
-    """17 by 17, and the goal pays once (Laskin et al., 2022, "Hard": 20 steps)."""
+    """A room of 17 by 17 cells whose goal pays once (Laskin et al., 2022, "Hard": 20 steps)."""
 
     def __init__(self, task: int = 0, size: int = 17, pays: Literal["every_step", "once"] = "once", **kwargs):
         super().__init__(task, size=size, pays=pays, **kwargs)
 
 
 class DarkRoomEnds(DarkRoom):
-    """9 by 9, and the goal ends the episode (Tarasov et al., 2025, in-context Q-learning: 20 steps)."""
+    """A room of 9 by 9 cells whose goal ends the episode (Tarasov et al., 2025, in-context Q-learning: 20 steps)."""
 
     def __init__(self, task: int = 0, ends: bool = True, **kwargs):
         super().__init__(task, ends=ends, **kwargs)
 
 
 class DarkRoomCorner(DarkRoom):
-    """10 by 10 from a corner (Lee et al., 2023, decision-pretrained transformers: 100 steps)."""
+    """A room of 10 by 10 cells with the start in a corner (Lee et al., 2023, decision-pretrained transformers: 100 steps)."""
 
     def __init__(self, task: int = 0, size: int = 10, start: str | Cell = "corner", **kwargs):
         super().__init__(task, size=size, start=start, **kwargs)
 
 
 class DarkKeyToDoor(TabularEnv):
-    """Find a key in a square room, and then a door: each pays 1, once (Laskin et al., 2022: 9 by 9, 50 steps, random starts).
+    """Find a key in a square room, and then a door. Each pays 1, once (Laskin et al., 2022: 9 by 9, 50 steps, random starts).
 
-    Observation: the cell, counted row by row; whether the key is held is not seen. Actions are those of DarkRoom.
+    Observation: the cell, counted row by row. It does not show whether the key is held. Actions are those of DarkRoom.
 
-    task: which key and door, counted in a fixed random order of all pairs of cells. key, door: cells instead. start: as of DarkRoom.
-    ends: whether the door ends the episode. Raises ValueError for any that is out of range.
+    task: number of the key and the door in a fixed random order of all pairs of cells. key, door: their cells instead. start:
+    as in DarkRoom. ends: whether the door ends the episode. Raises ValueError for an argument that is out of range.
     """
 
     def __init__(
@@ -128,7 +131,7 @@ class DarkKeyToDoor(TabularEnv):
         pair = np.divmod(drawn(task, n * n, "pairs of key and door"), n)
         self.size = size
         self.key, self.door = pair if key is None else (cell("key", key, size), cell("door", door, size))
-        # States are cells without the key, with it, and after the door has been opened.
+        # States are the cells without the key, with the key, and after the door was opened.
         at_key, at_door = after == self.key, after == self.door
         successor = np.concatenate([after + n * at_key, after + n + n * at_door, after + 2 * n])
         reward = np.concatenate([at_key, at_door, np.zeros_like(at_key)]).astype(float)
@@ -141,7 +144,7 @@ class DarkKeyToDoor(TabularEnv):
 
 
 class DarkKeyToDoorEnds(DarkKeyToDoor):
-    """The door ends the episode (Tarasov et al., 2025, in-context Q-learning)."""
+    """Dark Key-to-Door in which the door ends the episode (Tarasov et al., 2025, in-context Q-learning)."""
 
     def __init__(self, task: int = 0, ends: bool = True, **kwargs):
         super().__init__(task, ends=ends, **kwargs)

@@ -1,8 +1,7 @@
 """EnvPool: the same MuJoCo and dm-control tasks, stepped in C++ (Weng et al., 2022). An extra: ``pip install '.[envpool]'``.
 
-It brings a MuJoCo and a random generator of its own, so that a seed's episodes are others than Gymnasium's, of the
-same distribution. Gymnasium still says what an environment is; where EnvPool's has other arguments, sizes or bounds,
-it is refused.
+It has its own MuJoCo and random generator, so that the episodes of a seed differ from Gymnasium's but have the same distribution.
+Gymnasium still defines each environment: one whose arguments, sizes or bounds are different in EnvPool is refused.
 """
 
 import json
@@ -17,16 +16,17 @@ from gla.environments.vector import Guard, VectorStep
 
 
 def envpool_id(env_id: str) -> str:
-    """EnvPool's name for an id: dm_control/ball_in_cup-catch-v0 is BallInCupCatch-v1, all others are the same."""
+    """Returns EnvPool's name for an id: dm_control/ball_in_cup-catch-v0 is called BallInCupCatch-v1; others keep their names."""
     task = re.fullmatch(r"dm_control/(.+)-v0", env_id)
     return "".join(w[:1].upper() + w[1:] for w in re.split("[-_]", task[1])) + "-v1" if task else env_id
 
 
 def settings(env_id: str, kwargs: dict[str, Any]) -> tuple[EnvSpec, list[str], dict[str, Any]]:
-    """What Gymnasium knows of an environment: its shapes, the order of its observation's parts, and EnvPool's arguments.
+    """Returns facts that Gymnasium knows of an environment: its shapes, the order of its observation's parts, and EnvPool's
+    arguments.
 
-    Raises UnsupportedEnvironment where EnvPool is missing, or lacks the environment or an argument, or has another
-    environment under the name.
+    Raises UnsupportedEnvironment if EnvPool is missing, lacks the environment or an argument, or has another environment
+    under this name.
     """
     where = f"environment {env_id!r}"
     try:
@@ -41,7 +41,7 @@ def settings(env_id: str, kwargs: dict[str, Any]) -> tuple[EnvSpec, list[str], d
     env = make(env_id, **kwargs)
     expected, limit, space = env_spec(env), env.spec.max_episode_steps, env.unwrapped.observation_space
     env.close()
-    known = envpool.make_spec(name).config._asdict().keys() - {"xml_file"}  # a file of Gymnasium's or the user's
+    known = envpool.make_spec(name).config._asdict().keys() - {"xml_file"}  # a file of Gymnasium or of the user
     if unknown := sorted(kwargs.keys() - known):
         raise UnsupportedEnvironment(
             f"{where}: EnvPool's takes no {', '.join(unknown)} (expected backend gymnasium, or some of {', '.join(sorted(known))})"
@@ -69,26 +69,26 @@ def settings(env_id: str, kwargs: dict[str, Any]) -> tuple[EnvSpec, list[str], d
 
 
 class EnvPoolVector:
-    """What ``VectorEnv`` is, by EnvPool. Environments with the same arguments share a pool.
+    """The counterpart of ``VectorEnv`` for EnvPool. Environments with the same arguments share a pool.
 
-    EnvPool resets in the step *after* an episode's end, and that step's row is no transition: environments that
-    ended are reset by name here, in the same step. An episode that ends by itself at its very last step counts
-    as truncated alone.
+    EnvPool resets in the step *after* an episode's end, and the row of that step is no transition. Environments that ended
+    are therefore reset explicitly here, in the same step. An episode that terminates exactly at the time limit counts only as
+    truncated.
     """
 
     def __init__(
         self, env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int = 1, names: list[str] | None = None
     ):
-        """names: of each environment, where a step of its pool fails, or does not return."""
+        """names: names of the environments in errors, for steps of a pool that fail or do not return."""
         groups: dict[str, list[int]] = {}
         for i, k in enumerate(kwargs):
             groups.setdefault(json.dumps(k, sort_keys=True), []).append(i)
         self._size, names = len(kwargs), names or [f"environment {env_id!r}, copy {i}" for i in range(len(kwargs))]
-        # A pool steps all of its environments at once, and does not say which of them it waits for.
+        # A pool steps all of its environments at once, and does not say which one it waits for.
         self._guard = Guard(
             [names[i] + (f", or another of its pool of {len(own) + 1}" if own else "") for i, *own in groups.values()]
         )
-        seeds = np.random.SeedSequence(seed).generate_state(self._size, np.uint32) >> 1  # it takes 31 bits
+        seeds = np.random.SeedSequence(seed).generate_state(self._size, np.uint32) >> 1  # EnvPool's seeds have 31 bits
         self._pools = []
         for rows in groups.values():
             self.spec, self._keys, arguments = settings(env_id, kwargs[rows[0]])
@@ -112,7 +112,7 @@ class EnvPoolVector:
         return np.concatenate([observation[key].reshape(len(observation[key]), -1) for key in self._keys], 1)
 
     def reset(self) -> np.ndarray:
-        """First observations, (N, d) float32. Later calls go on with the same streams of random numbers."""
+        """Returns the first observations, (N, d) float32. Later calls go on with the same streams of random numbers."""
         observation, guard = np.empty((self._size, self.spec.observation_size), np.float32), self._guard
         guard.during, guard.step = "reset", -1
         with guard:
@@ -121,7 +121,7 @@ class EnvPoolVector:
         return observation
 
     def step(self, actions: np.ndarray) -> VectorStep:
-        """Act once in each. actions: (N,) integers, or (N, action_size) floats, clipped to the bounds here."""
+        """Steps each environment once. actions: (N,) integers, or (N, action_size) floats, which are clipped to the bounds."""
         n, d = self._size, self.spec.observation_size
         observation, final = np.empty((n, d), np.float32), np.zeros((n, d), np.float32)
         reward, terminated, truncated = np.empty(n), np.empty(n, bool), np.empty(n, bool)
@@ -149,5 +149,5 @@ class EnvPoolVector:
 def stepped(
     env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int, names: list[str] | None
 ) -> EnvPoolVector:
-    """The backend "envpool", which cannot return another shape or type than it says."""
+    """Makes environments of the backend "envpool", which always returns the shapes and types that it announces."""
     return EnvPoolVector(env_id, kwargs, seed, threads, names)

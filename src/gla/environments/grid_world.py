@@ -1,5 +1,5 @@
-"""The grid world of Kirsch et al. (2023), Figure 3 left: "a 3x3 grid with directional movement
-actions and a goal position at a fixed location". What the paper leaves open is chosen here."""
+"""The grid world of Kirsch et al. (2023), Figure 3 left: "a 3x3 grid with directional movement actions and a goal position at a fixed
+location". Details that the paper leaves open are chosen here."""
 
 from typing import Any, ClassVar
 
@@ -61,7 +61,7 @@ class GridWorld(gym.Env):
         return self._observation(), float(reached), False, False, {}
 
     def render(self) -> np.ndarray:
-        """The grid from above, 40 pixels a cell: the goal green, the agent blue."""
+        """Draws the grid from above, with 40 pixels for a cell. The goal is green and the agent is blue."""
         cells = np.full((self.size, self.size, 3), 235, dtype=np.uint8)
         cells[tuple(self.goal)], cells[tuple(self.position)] = (0, 158, 115), (0, 114, 178)
         picture = cells.repeat(40, 0).repeat(40, 1)
@@ -69,5 +69,5 @@ class GridWorld(gym.Env):
         return picture
 
     def optimal_return(self, steps: int) -> float:
-        """Goals that the shortest path reaches in an episode of this many steps."""
+        """Returns how many goals the shortest path reaches in an episode of this many steps."""
         return float(steps // int(np.abs(self.goal - self.start).sum()))

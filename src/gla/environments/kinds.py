@@ -1,4 +1,4 @@
-"""Environments of our own, by their Gymnasium ids, and what can step environments. One line for each."""
+"""The environments of this package, by their Gymnasium ids, and the backends that step environments. One line for each."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from gla.kinds import Kinds
 
 
 class Own(NamedTuple):
-    """Where the class of an environment is, and when its episodes end unless max_episode_steps says otherwise."""
+    """The module and class of an environment, and the default number of steps after which its episodes end."""
 
     module: str
     name: str

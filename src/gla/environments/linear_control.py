@@ -5,18 +5,17 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-LIMIT = 3.0  # of each coordinate of the state
+LIMIT = 3.0  # bound of each coordinate of the state
 LARGEST = 1000  # coordinates
 
 
 class LinearControl(gym.Env):
-    """Drive a random linear system to a hidden state; each step pays minus the distance to it.
+    """Drive a random linear system to a hidden state. Each step pays minus the distance to it.
 
-    s' = s + M s + B a, with M of entries N(0, 0.1^2 / size) and columns of B of length 0.3, all drawn
-    from ``task``, and so is the hidden state: one that the system passes under random constant
-    actions. Observation: s, (size,) float32. Action: (actions,) in [-1, 1]. Episodes begin near 0 and
-    end at the time limit alone. Raises ValueError for more actions than ``size``, or a
-    size out of range.
+    s' = s + M s + B a. The entries of M are N(0, 0.1^2 / size), and the columns of B have length 0.3. Both are drawn from the
+    seed ``task``, like the hidden state, which is one that the system passes under random constant actions. Observation: s,
+    (size,) float32. Action: (actions,) in [-1, 1]. Episodes begin near 0 and end at the time limit alone. Raises ValueError
+    for more actions than ``size``, or a size out of range.
     """
 
     metadata = {"render_modes": []}

@@ -1,4 +1,4 @@
-"""Environments by their Gymnasium ids, in one shape: a flat observation vector, and a Box or a Discrete of actions."""
+"""Makes environments by their Gymnasium ids, in one form: a flat observation vector, and a Box or a Discrete of actions."""
 
 import contextlib
 import os
@@ -23,7 +23,9 @@ for _id, _own in ENVIRONMENTS.items():
 
 
 def text(error: BaseException) -> str:
-    """What an exception says, in one line. An environment's own code raised it, and its text may raise another."""
+    """Returns the message of an exception in one line. Since an environment's own code raised it, even its text may raise an
+    error.
+    """
     try:
         said = str(error)
     except BaseException:
@@ -32,13 +34,13 @@ def text(error: BaseException) -> str:
 
 
 def make(env_id: str, **kwargs: Any) -> gym.Env:
-    """One environment with flat float32 observations.
+    """Makes one environment with flat float32 observations.
 
-    Raises UnsupportedEnvironment for an unknown id, wrong keyword arguments, or spaces that do
-    not fit, naming the id and what was expected.
+    Raises UnsupportedEnvironment for an unknown id, wrong keyword arguments, or spaces that do not fit. The error names the
+    id and what was expected.
     """
     if env_id.startswith("dm_control/"):
-        import shimmy  # registers the dm_control ids
+        import shimmy  # registers the ids of dm_control
 
         gym.register_envs(shimmy)
     try:
@@ -50,7 +52,7 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
         ) from None
     except (TypeError, ValueError) as error:
         raise UnsupportedEnvironment(f"environment {env_id!r} with {kwargs}: {text(error)}") from error
-    except KeyboardInterrupt:  # the user's, or the watchdog's
+    except KeyboardInterrupt:  # an interruption by the user or by the watchdog
         raise
     except BaseException as error:  # an environment's own code may raise anything
         said = f"{type(error).__name__}: {text(error)} (expected one that can be made)"
@@ -69,25 +71,27 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
 
 
 def adapt(env: gym.Env) -> gym.Env:
-    """An environment with spaces that are supported, in the one shape."""
+    """Wraps an environment with supported spaces so that it has this form."""
     space, action = env.observation_space, env.action_space
     if not isinstance(space, gym.spaces.Box):
         env = gym.wrappers.FlattenObservation(env)
-        env.func = lambda observation: flatten(space, observation)  # as its own, but for checking the parts
+        env.func = lambda observation: flatten(space, observation)  # like Gymnasium's, but parts are checked
     if isinstance(action, gym.spaces.MultiDiscrete) or (isinstance(action, gym.spaces.Discrete) and action.start != 0):
         env = Counted(env)
     return env
 
 
 def time_limit(env: gym.Env) -> int | None:
-    """Steps after which an episode is cut off; None where nothing does it."""
-    task = getattr(env.unwrapped, "_env", None)  # dm-control's own, which Gymnasium does not know
+    """Returns the number of steps after which an episode is cut off; None if there is no limit."""
+    task = getattr(env.unwrapped, "_env", None)  # dm-control's own limit, which Gymnasium does not know
     limits = [env.spec.max_episode_steps, getattr(task, "_step_limit", None)]
     return min((int(x) for x in limits if x is not None and 0 < x < np.inf), default=None)
 
 
 def optimal_return(id: str, kwargs: dict[str, Any], tasks: list[dict[str, Any]]) -> float | None:
-    """Highest expected episode return, averaged over the tasks, where an environment of our own knows it in closed form."""
+    """Returns the highest expected episode return, averaged over the tasks, for environments of this package that can compute
+    it; else None.
+    """
     own = ENVIRONMENTS.get(id)
     if own is None or not hasattr(getattr(import_module(own.module), own.name), "optimal_return"):
         return None

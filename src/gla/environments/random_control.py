@@ -5,9 +5,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-LIMIT = 3.0  # of each coordinate of the state
+LIMIT = 3.0  # bound of each coordinate of the state
 LARGEST = 1000  # coordinates
-FALLEN = 1.0  # of the coordinate that must stay upright
+FALLEN = 1.0  # bound of the coordinate that must stay upright
 
 
 class RandomControl(gym.Env):
@@ -15,10 +15,10 @@ class RandomControl(gym.Env):
 
     s' = D s + M tanh(s) + B a within +-3: D diagonal, between 0.8 (leaks) and 1 (integrates); M of entries
     N(0, m^2 / size) with m below 0.4, so that systems lean, swing or tip over; columns of B of length 0.15 to 0.45.
-    Rewards count some of the coordinates, at random, and are one of three kinds: minus the distance to a
+    Rewards depend on some coordinates, chosen at random, and are of one of three kinds: minus the distance to a
     hidden state ("reach"), exp(-2 distance^2) ("hold"), or the state along a hidden direction ("drive", as a
     speed). Half of the tasks also charge for actions (0.05 or 0.2 of |a|^2), and a quarter pay 1 for every step
-    and end when one coordinate passes +-1. All is drawn from ``task``; hidden states are ones that the system passes
+    and end when one coordinate passes +-1. Everything is drawn from the seed ``task``. Hidden states are ones that the system passes
     under random constant actions.
 
     Observation: s, (size,) float32. Action: (actions,) in [-1, 1]. Episodes begin near 0. Raises ValueError for more

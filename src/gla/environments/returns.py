@@ -1,16 +1,16 @@
-"""Returns of the episodes of many copies of environments, whoever acts in them."""
+"""Computes the returns of episodes in many copies of environments."""
 
 import numpy as np
 
 
 class ReturnTracker:
-    """Returns of the episodes that end in K lifetimes with E copies of the environment each."""
+    """Adds up the returns of episodes in K lifetimes with E copies of the environment each."""
 
     def __init__(self, k: int, e: int):
         self.running = np.zeros((k, e))
 
     def add(self, reward: np.ndarray, done: np.ndarray) -> list[list[float]]:
-        """reward, done: (K, E, T). The returns of the episodes that ended, a list for each lifetime."""
+        """Returns the returns of the episodes that ended, in a list for each lifetime. reward, done: (K, E, T)."""
         ended: list[list[float]] = [[] for _ in self.running]
         for t in range(reward.shape[-1]):
             self.running += reward[..., t]

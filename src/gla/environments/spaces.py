@@ -1,4 +1,4 @@
-"""Observations as flat vectors and actions as vectors or integers, whatever an environment's spaces are."""
+"""Turns observations of all supported spaces into flat vectors, and actions into vectors or integers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-REAL = "fiub"  # kinds of NumPy's types that are real numbers
-NUMBERS = frozenset({bool, int, float, *(np.dtype(code).type for code in "?bhilqBHILQefdg")})  # what a reward may be
-FLAGS = frozenset({bool, np.bool_})  # what says whether an episode ended
-MOST_ACTIONS = 4096  # discrete ones, those that a MultiDiscrete stands for among them
+REAL = "fiub"  # kinds of NumPy types that are real numbers
+NUMBERS = frozenset({bool, int, float, *(np.dtype(code).type for code in "?bhilqBHILQefdg")})  # types of rewards
+FLAGS = frozenset({bool, np.bool_})  # types of the flags that say whether an episode ended
+MOST_ACTIONS = 4096  # most discrete actions, including those of a MultiDiscrete
 
 
 class UnsupportedEnvironment(ValueError):
@@ -17,11 +17,13 @@ class UnsupportedEnvironment(ValueError):
 
 
 class WrongValue(ValueError):
-    """What an environment returned is not what its spaces, or Gymnasium, say; names it, and what was expected."""
+    """An environment returned a value that does not fit its spaces or Gymnasium's interface. The error names it and what was
+    expected.
+    """
 
 
 def _short(value: Any) -> str:
-    """A value in one line of bounded length."""
+    """Returns a value in one line of bounded length."""
     if isinstance(value, np.ndarray):
         return f"of shape {value.shape} and type {value.dtype}"
     text = " ".join(repr(value).split())
@@ -29,7 +31,7 @@ def _short(value: Any) -> str:
 
 
 def _array(value: Any) -> np.ndarray:
-    """Anything as an array; of objects, which are no numbers, where it is none."""
+    """Returns any value as an array; as an array of objects if it is not one of numbers."""
     try:
         return np.asarray(value)
     except (TypeError, ValueError):  # lists of unequal lengths
@@ -37,10 +39,11 @@ def _array(value: Any) -> np.ndarray:
 
 
 def real_array(observation: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """An observation of a Box's shape. Raises WrongValue; NumPy would repeat one number, or drop an imaginary part.
+    """Returns an observation as an array of a Box's shape. Raises WrongValue where NumPy would repeat a single number or drop
+    an imaginary part.
 
-    Its bounds are not asked for: they are float32, and infinite or roughly guessed in many an environment that is
-    otherwise right, Gymnasium's own among them; nothing here relies on them.
+    The bounds are not checked. They are float32, and in many environments, including Gymnasium's own, they are infinite or
+    rough guesses. Nothing here relies on them.
     """
     array = observation if type(observation) is np.ndarray else _array(observation)
     if array.shape != shape or array.dtype.kind not in REAL:
@@ -51,7 +54,7 @@ def real_array(observation: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def real_number(reward: Any) -> float:
-    """Raises WrongValue for what is not one real number."""
+    """Returns a value that is one real number. Raises WrongValue for any other."""
     if type(reward) in NUMBERS:
         return reward
     array = _array(reward)
@@ -61,7 +64,7 @@ def real_number(reward: Any) -> float:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Raises WrongValue for what is not true or false: ``"False"`` and NaN would count as true."""
+    """Returns a value that is true or false. Raises WrongValue for any other, since ``"False"`` and NaN would count as true."""
     if type(value) in FLAGS:
         return value
     array = _array(value)
@@ -71,8 +74,8 @@ def flag(name: str, value: Any) -> bool:
 
 
 def flatten(space: gym.Space, observation: Any) -> np.ndarray:
-    """An observation as one vector: that of a Box; of a Dict or a Tuple what they hold, end to end; any other as Gymnasium flattens
-    it, an integer as one-hot. Raises WrongValue."""
+    """Returns an observation as one vector. The parts of a Dict or a Tuple are concatenated; other spaces are flattened as in
+    Gymnasium, where an integer becomes one-hot. Raises WrongValue."""
     if isinstance(space, gym.spaces.Box):
         return real_array(observation, space.shape).astype(space.dtype).ravel()
     if isinstance(space, gym.spaces.Dict):
@@ -89,7 +92,7 @@ def flatten(space: gym.Space, observation: Any) -> np.ndarray:
         return np.concatenate([flatten(own, value) for own, value in zip(space.spaces, observation, strict=True)])
     try:
         inside = space.contains(observation)
-    except Exception:  # Gymnasium's own check takes for granted what it checks
+    except Exception:  # Gymnasium's own check fails on values of the wrong type
         inside = False
     if not inside:
         raise WrongValue(f"observation {_short(observation)} (expected one of {space})")
@@ -98,11 +101,12 @@ def flatten(space: gym.Space, observation: Any) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """Shapes of an environment's spaces, as the rest of the package needs them.
+    """The shapes of an environment's spaces.
 
     observation_size: length of the flat observation. action_size: dimensions of a continuous action, or number of discrete
     actions. discrete: whether actions are integers. low, high: bounds of a continuous action, each (action_size,); None for
-    discrete actions. states: how many there are, where an observation is one integer, one-hot in the flat one; 0 elsewhere.
+    discrete actions. states: number of values of an observation that is one integer, which is one-hot in the flat
+    observation; 0 for other observations.
     """
 
     observation_size: int
@@ -114,7 +118,7 @@ class EnvSpec:
 
 
 def env_spec(env: gym.Env) -> EnvSpec:
-    """Shapes of an environment that ``gla.environments.make`` returned."""
+    """Returns the shapes of an environment that ``gla.environments.make`` returned."""
     size, states, action = gym.spaces.flatdim(env.observation_space), _states(env), env.action_space
     if isinstance(action, gym.spaces.Discrete):
         return EnvSpec(size, int(action.n), True, None, None, states)
@@ -122,7 +126,7 @@ def env_spec(env: gym.Env) -> EnvSpec:
 
 
 def _states(env: gym.Env) -> int:
-    """How many values an observation has that is one integer; 0 for others."""
+    """Returns the number of values of an observation that is one integer; 0 for other observations."""
     while isinstance(env, gym.Wrapper) and not isinstance(env, gym.wrappers.FlattenObservation):
         env = env.env
     space = env.env.observation_space if isinstance(env, gym.wrappers.FlattenObservation) else None
@@ -130,7 +134,7 @@ def _states(env: gym.Env) -> int:
 
 
 def _parts(space: gym.Space) -> list[gym.Space]:
-    """The spaces that a space is made of."""
+    """Returns the spaces that a space consists of."""
     if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
         inner = space.spaces.values() if isinstance(space, gym.spaces.Dict) else space.spaces
         return [part for own in inner for part in _parts(own)]
@@ -138,8 +142,8 @@ def _parts(space: gym.Space) -> list[gym.Space]:
 
 
 def check_supported(env_id: str, env: gym.Env) -> None:
-    """Raises UnsupportedEnvironment where no agent can act in the environment's spaces. What an encoding can hold of them is
-    the encoding's to say."""
+    """Raises UnsupportedEnvironment if no agent can act in the environment's spaces. Whether they fit an encoding is checked by the
+    encoding."""
     for name in ("observation_space", "action_space"):
         if not isinstance(getattr(env, name, None), gym.Space):
             raise UnsupportedEnvironment(
@@ -184,14 +188,16 @@ def check_supported(env_id: str, env: gym.Env) -> None:
 
 
 def counted(space: gym.Space, action: int) -> Any:
-    """The action of a Discrete, or of a MultiDiscrete, that is counted 0, 1, ..., n - 1; of vectors the last component runs fastest."""
+    """Returns the action of a Discrete or MultiDiscrete space that has this number from 0 to n - 1. The last component of
+    vectors runs fastest.
+    """
     if isinstance(space, gym.spaces.Discrete):
         return int(action) + int(space.start)
     return np.array(np.unravel_index(int(action), np.ravel(space.nvec)), space.dtype).reshape(space.shape) + space.start
 
 
 class Counted(gym.ActionWrapper, gym.utils.RecordConstructorArgs):
-    """Actions 0, 1, ..., n - 1 in the place of a Discrete that starts elsewhere, or of a MultiDiscrete."""
+    """Numbers the actions of a Discrete that does not start at 0, or of a MultiDiscrete, from 0 to n - 1."""
 
     def __init__(self, env: gym.Env):
         gym.utils.RecordConstructorArgs.__init__(self)  # so that Gymnasium, and so Minari, can make it again

@@ -1,7 +1,7 @@
-"""Worlds of finitely many states and actions, as tables: one engine for all of them, one at a time or thousands side by side.
+"""Worlds with finitely many states and actions, as tables. One engine steps all of them, one at a time or thousands side by side.
 
-A family of tasks is a subclass of ``TabularEnv`` that fills ``Tables``. Gymnasium's interface is for one task; ``TabularVector``
-steps many as arrays, and is what the pipeline uses wherever an environment has tables.
+A family of tasks is a subclass of ``TabularEnv`` that fills ``Tables``. Gymnasium's interface is for one task.
+``TabularVector`` steps many tasks as arrays, and the pipeline uses it for all environments with tables.
 """
 
 from functools import cached_property
@@ -17,16 +17,17 @@ OF_GYMNASIUM = (
     "max_episode_steps",
     "render_mode",
     "disable_env_checker",
-)  # keyword arguments that are not the environment's
-MOST_ENTRIES = 2**27  # of all tables that are stepped side by side
+)  # keyword arguments of gymnasium.make, not of the environment
+MOST_ENTRIES = 2**27  # most entries of all tables that are stepped side by side
 
 
 class Tables(NamedTuple):
-    """A Markov decision process of S states and A actions, with K states at most that can follow on one action.
+    """A Markov decision process with S states and A actions, where at most K states can follow an action.
 
-    successor: (S, A, K) int, the states that can follow. probability: (S, A, K), which sum to 1 over K. reward: (S, A, K), its mean
-    there. deviation: of the normal noise that is added to every reward. start: (S,), probabilities of the first state. terminal:
-    (S,) bool, whether entering the state ends the episode. seen: (S,) int, the observation of each state, from 0 to observations - 1.
+    successor: (S, A, K) int, the states that can follow. probability: (S, A, K), which sum to 1 over K. reward: (S, A, K),
+    the mean rewards. deviation: standard deviation of the normal noise on every reward. start: (S,), probabilities of the
+    first state. terminal: (S,) bool, whether entering the state ends the episode. seen: (S,) int, the observation of each
+    state, from 0 to observations - 1.
     """
 
     successor: np.ndarray
@@ -44,18 +45,20 @@ class Tables(NamedTuple):
         return self.successor.shape
 
     def expected(self, value: np.ndarray, discount: float = 1.0) -> np.ndarray:
-        """Of each state and action, (S, A): the mean reward, and the value (S,) of what follows."""
+        """Returns, for each state and action, (S, A), the mean reward plus the discounted value of the next state. value: (S,)."""
         return (self.probability * (self.reward + discount * (value * ~self.terminal)[self.successor])).sum(-1)
 
     def optimal_values(self, steps: int, discount: float = 1.0) -> np.ndarray:
-        """Highest expected returns with 0 to ``steps`` steps to go, (steps + 1, S), by backward induction."""
+        """Computes the highest expected returns with 0 to ``steps`` remaining steps, (steps + 1, S), by backward induction."""
         values = np.zeros((steps + 1, len(self.start)))
         for left in range(1, steps + 1):
             values[left] = self.expected(values[left - 1], discount).max(-1)
         return values
 
     def optimal_actions(self, steps: int, discount: float = 1.0) -> np.ndarray:
-        """The first best action with 1 to ``steps`` steps to go, (steps, S) int; row i has i + 1 steps to go."""
+        """Returns the first optimal action with 1 to ``steps`` remaining steps, (steps, S) int. Row i is for i + 1 remaining
+        steps.
+        """
         values = self.optimal_values(steps - 1, discount)
         expected = np.stack([self.expected(v, discount) for v in values])
         best = expected.max(-1, keepdims=True)
@@ -63,7 +66,9 @@ class Tables(NamedTuple):
 
 
 class TabularEnv(gym.Env):
-    """One task that is tables. Observation: an integer. Action: an integer. Episodes end in terminal states, or at the time limit."""
+    """One task, given by tables. Observation: an integer. Action: an integer. Episodes end in terminal states, or at the time
+    limit.
+    """
 
     metadata: ClassVar = {"render_modes": []}
 
@@ -88,24 +93,24 @@ class TabularEnv(gym.Env):
 
     @classmethod
     def vector(cls, env_id: str, kwargs: list[dict[str, Any]], seed: int) -> "TabularVector":
-        """Many tasks side by side."""
+        """Returns many tasks side by side."""
         return TabularVector(cls, env_id, kwargs, seed)
 
     def optimal_return(self, steps: int) -> float:
-        """Highest expected return of an episode of at most this many steps, for whoever knows the task."""
+        """Returns the highest expected return of an episode of at most this many steps, for a policy that knows the task."""
         return float(self.tables.start @ self.tables.optimal_values(steps)[-1])
 
 
 class TabularVector:
-    """N tasks side by side, as arrays: what ``gla.environments.vector.VectorEnv`` is for other environments.
+    """N tasks side by side, as arrays. It is the counterpart of ``gla.environments.vector.VectorEnv`` for tables.
 
-    Observations are one-hot. All random numbers come from one generator, so that what happens in one copy depends on how many there
-    are. ``state``: (N,), where each is, and ``entered`` where its last step led, before any reset; ``left``: (N,), steps to go until its
-    time limit; ``states``: how many there are at most.
+    Observations are one-hot. All random numbers come from one generator, so that the events in one copy depend on the number
+    of copies. ``state``: (N,), the current states; ``entered``: (N,), the states after the last step, before any reset;
+    ``left``: (N,), remaining steps until the time limit; ``states``: the largest number of states of a task.
     """
 
     def __init__(self, kind: type[TabularEnv], env_id: str, kwargs: list[dict[str, Any]], seed: int):
-        """Raises UnsupportedEnvironment where a task cannot be made, or where tasks differ in what is seen or done."""
+        """Raises UnsupportedEnvironment if a task cannot be made, or if tasks have different observations or actions."""
         from gla.environments.making import make, text, time_limit
 
         def tables(own: dict[str, Any]) -> Tables:
@@ -116,7 +121,7 @@ class TabularVector:
 
         names = [repr(sorted(k.items(), key=str)) for k in kwargs]
         numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
-        self.task = np.array([numbers[name] for name in names])  # (N,), the table of each
+        self.task = np.array([numbers[name] for name in names])  # (N,), the number of each copy's table
         first = {name: k for name, k in zip(reversed(names), reversed(kwargs), strict=True)}
         self.envs = [make(env_id, **kwargs[0])]
         self.tables: list[Tables] = [tables(first[name]) for name in numbers]
@@ -131,7 +136,7 @@ class TabularVector:
         self._stack()
 
     def _stack(self) -> None:
-        """The tables of all tasks, padded to the largest."""
+        """Stacks the tables of all tasks, padded to the largest."""
         s, a, k = (max(sizes) for sizes in zip(*(t.sizes for t in self.tables), strict=True))
         n, self.states = len(self.tables), s
         if n * s * a * k > MOST_ENTRIES:
@@ -152,7 +157,7 @@ class TabularVector:
                 t.terminal,
                 t.seen,
             )
-        # Sums that round to less than 1 would let the last entry, which may be padding, be drawn.
+        # If a sum were rounded to less than 1, the last entry, which may be padding, could be drawn.
         self._cumulative[self._cumulative > 1 - 1e-9] = 1.0
         self._start[self._start > 1 - 1e-9] = 1.0
         self._one_hot = np.eye(self.spec.observation_size, dtype=np.float32)
@@ -162,12 +167,12 @@ class TabularVector:
 
     @cached_property
     def _always_starts_in(self) -> np.ndarray | None:
-        """The first state of each task, where it is always the same."""
+        """The first state of each task, if it is always the same; else None."""
         certain = all((t.start == 1).any() for t in self.tables)
         return np.array([t.start.argmax() for t in self.tables]) if certain else None
 
     def _first(self, task: np.ndarray) -> np.ndarray:
-        """First states of tasks (n,)."""
+        """Draws the first states of tasks (n,)."""
         if self._always_starts_in is not None:
             return self._always_starts_in[task]
         return (self._start[task] <= self.rng.random((len(task), 1))).sum(1)
@@ -176,13 +181,13 @@ class TabularVector:
         return self._one_hot[self._seen[self.task, state]]
 
     def reset(self) -> np.ndarray:
-        """First observations, (N, d) float32."""
+        """Returns the first observations, (N, d) float32."""
         self.state = self._first(self.task)
         self.left = np.full(len(self), np.iinfo(np.int64).max if self.limit is None else self.limit)
         return self._observation(self.state)
 
     def step(self, actions: np.ndarray) -> VectorStep:
-        """Act once in each. actions: (N,) integers."""
+        """Steps each task once. actions: (N,) integers."""
         where = (self.task, self.state, actions)
         if self._successor.shape[-1] == 1:
             chosen = 0

@@ -1,4 +1,4 @@
-"""Many environments that are stepped side by side, each reset in the step that ended its episode."""
+"""Environments that are stepped side by side. Each is reset in the step that ended its episode."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from gla.watchdog import Wait
 
 
 def _process() -> dict[str, Any]:
-    """What belongs to the whole process, and results depend on."""
+    """Returns the settings of the whole process that results depend on."""
     return {
         "the working directory": os.getcwd(), "PyTorch's default type": torch.get_default_dtype(),
         "PyTorch's default device": torch.get_default_device(),
@@ -24,10 +24,12 @@ def _process() -> dict[str, Any]:
 
 
 class Guard(Wait):
-    """Around calls of environments' own code: names the environment and the step of what goes wrong there, or does not return.
+    """A guard around calls of environments' own code. If a call fails or does not return, the error names the environment and
+    the step.
 
-    names: of each environment; ``at`` is the one that is called, ``step`` its step, from 0, and ``during`` what is asked of it
-    there, or before its first step. Raises UnsupportedEnvironment for anything that is raised but the user's own interruption.
+    names: names of the environments. ``at`` is the number of the one that is called, ``step`` is its step, from 0, and
+    ``during`` is the operation there, or before its first step. Raises UnsupportedEnvironment for any error except an
+    interruption by the user.
     """
 
     def __init__(self, names: list[str]):
@@ -47,10 +49,10 @@ class Guard(Wait):
             raise UnsupportedEnvironment(f"{self}: {said}") from error
 
     def check_process(self) -> None:
-        """Raises UnsupportedEnvironment where an environment changed what belongs to the whole process, which is set back.
+        """Raises UnsupportedEnvironment if an environment changed settings of the whole process, and resets them.
 
-        Results would be written into another folder, or computed in other types of numbers. It takes as long as a step of a fast
-        environment, so that it is asked beside the steps and not in each.
+        Otherwise results could be written into another folder, or computed in other number types. A check takes as long as a
+        step of a fast environment, and is therefore not made in each step.
         """
         for (what, before), now in zip(self.process.items(), _process().values(), strict=True):
             if now != before:
@@ -67,7 +69,7 @@ class Guard(Wait):
 
 
 class VectorStep(NamedTuple):
-    """What N environments returned for one action each (N is the number of environments).
+    """The outcome of one action in each of N environments.
 
     observation: (N, d) float32, the next observation to act on: after an episode's end, the
         first one of the next episode.
@@ -92,7 +94,7 @@ class VectorEnv:
     """
 
     def __init__(self, env_id: str, kwargs: list[dict[str, Any]], seed: int, names: list[str] | None = None):
-        """names: of each environment, in errors. Raises UnsupportedEnvironment, as do all methods, naming environment and step."""
+        """names: names of the environments in errors. All methods raise UnsupportedEnvironment, which names environment and step."""
         self._guard = guard = Guard(names or [f"environment {env_id!r}, copy {i}" for i in range(len(kwargs))])
         self.envs: list[gym.Env] = []
         guard.during = "being made"
@@ -104,11 +106,12 @@ class VectorEnv:
                 guard.check_process()
         space = self.envs[0].observation_space
         self.spec, self._shape, self._dtype = env_spec(self.envs[0]), space.shape, space.dtype
-        # One seed for each environment, drawn from one sequence: never two alike.
+        # One seed for each environment, drawn from one sequence, so that no two are equal.
         self._seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(len(kwargs), np.uint32)]
 
     def _check_alike(self, first: gym.Env, env: gym.Env) -> None:
-        """All observations are rows of one array, and all actions are clipped to the same bounds."""
+        """Checks that all environments have the same spaces, since their observations are rows of one array and their actions
+        are clipped to the same bounds."""
         for name in ("observation_space", "action_space"):
             a, b = getattr(first, name), getattr(env, name)
             bounds = name == "action_space" and isinstance(b, gym.spaces.Box)
@@ -125,7 +128,7 @@ class VectorEnv:
         return real_array(returned[0], self._shape)
 
     def reset(self) -> np.ndarray:
-        """First observations, (N, d) float32."""
+        """Returns the first observations, (N, d) float32."""
         observation, guard = np.empty((len(self), self.spec.observation_size), np.float32), self._guard
         guard.during, guard.step = "first reset", -1
         with guard:
@@ -136,7 +139,7 @@ class VectorEnv:
         return observation
 
     def step(self, actions: np.ndarray) -> VectorStep:
-        """Act once in each. actions: (N,) integers, or (N, action_size) floats, clipped to the bounds here."""
+        """Steps each environment once. actions: (N,) integers, or (N, action_size) floats, which are clipped to the bounds."""
         n, d, dtype, ndarray, guard = len(self.envs), self.spec.observation_size, self._dtype, np.ndarray, self._guard
         observation = np.empty((n, d), dtype=np.float32)
         final = np.zeros((n, d), dtype=np.float32)
@@ -149,7 +152,7 @@ class VectorEnv:
             for i, env in enumerate(self.envs):
                 guard.at = i
                 obs, paid, term, trunc, _ = env.step(actions[i])
-                # What is usual is told at a glance, as it is for every step of every environment; an array of the right size
+                # The usual case is checked quickly, since this runs in every step of every environment. An array of the right size
                 # that cannot be written into its row raises an error there.
                 if type(obs) is not ndarray or obs.size != d or obs.dtype is not dtype:
                     obs = real_array(obs, self._shape)
@@ -170,7 +173,7 @@ class VectorEnv:
         with guard:
             for i, env in enumerate(self.envs):
                 guard.at = i
-                with contextlib.suppress(Exception):  # nothing is asked of it any more
+                with contextlib.suppress(Exception):  # the environment is not used any more
                     env.close()
             guard.at, guard.during = (
                 0,
@@ -182,15 +185,17 @@ class VectorEnv:
 def vector_env(
     backend: str, env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int = 1, names: list[str] | None = None
 ):
-    """A ``VectorEnv``, or what a backend has in its stead, which may use several threads. Raises UnsupportedEnvironment.
+    """Returns a ``VectorEnv``, or its counterpart of another backend, which may use several threads. Raises UnsupportedEnvironment.
 
-    names: of each environment, in errors.
+    names: names of the environments in errors.
     """
     return BACKENDS[backend].stepped(env_id, kwargs, seed, threads, names)
 
 
 def stepped(env_id: str, kwargs: list[dict[str, Any]], seed: int, threads: int, names: list[str] | None):
-    """The backend "gymnasium": one environment after another, or, of our own, all at once where its class can do that."""
+    """Makes environments of the backend "gymnasium". They are stepped one after another, or all at once if they are of this
+    package and their class can do that.
+    """
     if own := ENVIRONMENTS.get(env_id):
         kind = getattr(import_module(own.module), own.name)
         if hasattr(kind, "vector"):

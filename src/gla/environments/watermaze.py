@@ -1,4 +1,6 @@
-"""Morris's water maze: a round pool with a platform that is not seen, and that has to be found and remembered (Laskin et al., 2022, Section 4)."""
+"""Morris's water maze: a round pool with an invisible platform that has to be found and remembered (Laskin et al., 2022,
+Section 4).
+"""
 
 import math
 from typing import Any, Literal
@@ -6,23 +8,24 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-STRIDE, TURN = 0.12, math.radians(30)  # of a step, in radii of the pool
+STRIDE, TURN = 0.12, math.radians(30)  # length (in radii of the pool) and angle of a move
 PLATFORM = 0.2  # radius
-# Forward, back, left, right, turn left, turn right, and forward while turning left or right: along the heading, across it, and of it.
+# Forward, back, left, right, turn left, turn right, and forward while turning left or right. Columns: move along the heading, move across
+# it, and turn of the heading.
 ACTIONS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1], [1, 0, 1], [1, 0, -1]], float)
 LANDMARKS = np.radians(
     [20.0, 110.0, 230.0]
-)  # where they stand on the wall; unequal gaps, so that no turn of the pool looks the same
+)  # angles of the landmarks on the wall; gaps are unequal, so that the pool looks different in each direction
 
 
 class Watermaze(gym.Env):
-    """Find the platform of a pool of radius 1; every step on it pays 1. The swimmer starts in the centre and looks anywhere.
+    """Find the platform of a pool of radius 1, where every step on it pays 1. The swimmer starts in the centre with a random heading.
 
-    It is DeepMind Lab's task with the same eight moves, told in numbers: **no pixels are rendered**. Observation with sees ``pose``:
-    position and direction of the heading, (4,); with ``landmarks``: of three landmarks on the wall the distance and the direction in
-    which they are seen, (9,); float32. Action: 0 to 7. The platform's centre is at ``angle`` degrees and ``distance`` from the centre,
-    or drawn from ``task`` uniformly over the pool, but not where the swimmer starts. ends: whether an episode is over on the platform.
-    Raises ValueError for what is out of range.
+    It is DeepMind Lab's task with the same eight moves, but observations are a few numbers: **no pixels are rendered**.
+    Observation with sees ``pose``: position and direction of the heading, (4,); with ``landmarks``: distance and direction of
+    each of three landmarks on the wall, (9,); float32. Action: 0 to 7. The platform's centre is at ``angle`` degrees and
+    ``distance`` from the centre, or drawn from the seed ``task`` uniformly over the pool except for the start. ends: whether
+    the platform ends an episode. Raises ValueError for an argument that is out of range.
     """
 
     metadata = {"render_modes": []}
