@@ -1,4 +1,4 @@
-"""Figures: what is drawn from evaluations, sources and agents.
+"""Figures of evaluations, sources and agents.
 
 One file for each kind (``gla.figures.kinds``). It holds ``Options``, a subclass of ``gla.figures.panels.FigureOptions``, and::
 

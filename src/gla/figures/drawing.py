@@ -1,4 +1,4 @@
-"""Tables and drawings of figures, whatever their kind."""
+"""Writes the tables and drawings of figures of all kinds."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,19 +18,19 @@ STYLE = Path(__file__).with_name("gla.mplstyle")
 
 
 def tabulate(entry: Any, inputs: dict[str, list], path: str | Path) -> None:
-    """Write a figure's CSV. inputs: paths by their meaning, see each kind's ``table``."""
+    """Writes a figure's CSV. inputs: paths by their role, which ``table`` of each kind describes."""
     with atomic(path) as temporary:
         FIGURES[entry.kind].table(entry, **inputs).to_csv(temporary, index=False)
 
 
 def styled(style: dict[str, Any]) -> AbstractContextManager:
-    """Drawing in the project's style and in ``style`` on top of it, whatever a matplotlibrc of the user's says."""
+    """Sets the project's style with ``style`` on top of it, and ignores a matplotlibrc of the user."""
     return plt.style.context([STYLE, style], after_reset=True)
 
 
 def plot(entry: Any, table: str | Path, outputs: list[str | Path]) -> None:
-    """Draw a figure's CSV into files whose endings name the formats."""
-    # Names are text even where they look like numbers or missing values; other cells may be missing.
+    """Draws a figure's CSV into files. Their endings name the formats."""
+    # Names are text even if they look like numbers or missing values. Other cells may be missing.
     others = [c for c in read_csv(table, nrows=0).columns if c not in NAMES]
     columns = FIGURES[entry.kind].COLUMNS
     frame = read_csv(
@@ -45,6 +45,6 @@ def plot(entry: Any, table: str | Path, outputs: list[str | Path]) -> None:
         figure = FIGURES[entry.kind].draw(entry, frame)
         for path in outputs:
             with atomic(path) as temporary:
-                # No dates, so that the same numbers give the same bytes.
+                # Dates are left out, so that the same numbers give the same bytes.
                 figure.savefig(temporary, metadata={"CreationDate": None} if str(path).endswith("pdf") else None)
         plt.close(figure)

@@ -1,4 +1,4 @@
-"""What the tables of figures of returns are made from, panel by panel."""
+"""Gathers the inputs of the tables of returns, panel by panel."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,9 @@ from gla.environments.making import optimal_return
 
 
 def gather(panels: list[dict[str, Any]], rollouts: Iterable[str]) -> dict[str, list]:
-    """The inputs of a kind's ``table``. panels: as ``gla.paths.Paths.panels`` gives them. rollouts: those of all panels, in a row."""
+    """Returns the inputs of a kind's ``table``. panels: the result of ``gla.paths.Paths.panels``. rollouts: those of all
+    panels, in one list.
+    """
     paths = iter(rollouts)
     return {
         "rollouts": [[next(paths) for _ in range(panel["rollouts"])] for panel in panels],

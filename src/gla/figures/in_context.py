@@ -1,4 +1,4 @@
-"""Learning in context: return by episode (or step), with every control beside the agent."""
+"""Learning in context: return by episode (or step) of agents, their controls and baselines."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -16,7 +16,7 @@ from gla.verdicts import fifths
 
 COLUMNS = ("panel", "evaluation", "environment", "agent", "condition", "x", "mean", "low", "high", "seeds")
 ONLINE, HISTORY, TAKEN = of_role("online"), of_role("history"), of_role("control", "ablation")
-CURVES = (*IN_CONTEXT, *ONLINE, *HISTORY)  # what changes as it acts
+CURVES = (*IN_CONTEXT, *ONLINE, *HISTORY)  # conditions that change over their episodes
 BINS = 25  # points of a curve over env_steps
 
 
@@ -33,10 +33,10 @@ class Options(FigureOptions):
 
 
 def _by_x(frame: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n,) and the return of each network in each seed there, (R, S, n).
+    """Returns points (n,) and the return of each network in each seed there, (R, S, n).
 
-    Over steps, the return at a point is the mean of the seed's episodes that ended since the last
-    point; where none did, that of the point before.
+    Over steps, the return at a point is the mean of the seed's episodes that ended since the previous point or, if none did,
+    the return at the previous point.
     """
     seeds = range(seeds_of(frame))
     pairs = pd.MultiIndex.from_product([sorted(frame["training_seed"].unique()), seeds])
@@ -53,7 +53,7 @@ def _by_x(frame: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _online(frame: pd.DataFrame) -> str | None:
-    """The online learner whose last fifth of the episodes is the best, which is the one that is drawn."""
+    """Returns the online learner with the best last fifth of its episodes. Only this one is drawn."""
     means = {c: np.nanmean(fifths(own, seeds_of(own))[1]) for c, own in frame.groupby("condition") if c in ONLINE}
     return max(means, key=lambda c: means[c], default=None)
 
@@ -65,12 +65,13 @@ def table(
     tasks: list[int],
     agents: list | None = None,
 ) -> pd.DataFrame:
-    """Columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds. Of the online learners it has the best.
+    """Returns a table with columns panel, evaluation, environment, agent, condition, x, mean, low, high, seeds. It has only
+    the best online learner.
 
-    rollouts: Parquet files of each panel; optimal: the best return of each, where it is known; tasks:
-    how many each environment has, seed s being in task s % tasks; agents: what is known of them, not drawn here. A reference that does not change in
-    its context (random, zero action, policies that were trained before, the optimum) has one row, with x empty: the
-    mean of each seed's episodes, averaged over seeds.
+    rollouts: Parquet files of each panel. optimal: the best possible return in each panel, if it is known. tasks: the number
+    of tasks in each panel, where seed s has task s % tasks. agents: facts about agents, which are not used here. A baseline
+    that does not change over its episodes (random, zero action, policies that were trained before, the optimum) has one row,
+    with x empty: the mean over each seed's episodes, averaged over seeds.
     """
     rows = []
     for number, (panel, paths, best, n) in enumerate(zip(entry.panels, rollouts, optimal, tasks, strict=True)):
@@ -132,7 +133,7 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> No
 
 
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
-    """A panel for each evaluation, at most four in a row, and one legend."""
+    """Draws a panel for each evaluation, at most four in a row, and one legend."""
     n = min(len(entry.panels), 4)
     rows = -(-len(entry.panels) // n)
     figure, axes = plt.subplots(
@@ -145,7 +146,7 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
         learners = [a for a in own.loc[own["condition"].isin(IN_CONTEXT), "agent"].unique()]
         _draw_panel(ax, own, dict(zip(learners, panel.labels or learners, strict=True)))
         ax.set_title(panel.title or panel.evaluation)
-        if number + n >= len(entry.panels):  # none below it
+        if number + n >= len(entry.panels):  # no panel is below it
             ax.set_xlabel("episode in context" if entry.x == "episode" else "environment steps in context")
         ax.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
     for ax in axes[:, 0]:

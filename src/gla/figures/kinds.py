@@ -12,4 +12,4 @@ FIGURES = Kinds(
         "training": "gla.figures.training",
     },
 )
-NAMING = ("scores",)  # whose tables say what panels and agents are called, and not their legends alone
+NAMING = ("scores",)  # kinds whose tables, and not only their legends, hold the names of panels and agents

@@ -1,4 +1,4 @@
-"""What figures of several kinds share: their options, panels of one size, at most four in a row, and lines to compare with."""
+"""Parts that several kinds of figures share: their options, panels of one size, at most four in a row, and lines for comparison."""
 
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import of_role
 from gla.options import Options, Text
 
-# Of what does not change in its context: label, colour, dashes.
+# Label, colour and dashes of conditions that do not change over their episodes.
 STEADY = {"optimal": ("optimum", "black", (0, (1, 1)))} | {
     name: (CONDITIONS[name].label, CONDITIONS[name].colour, CONDITIONS[name].dashes)
     for name in of_role("reference", "shown", "source", "calm")[::-1]
@@ -18,7 +18,7 @@ STEADY = {"optimal": ("optimum", "black", (0, (1, 1)))} | {
 
 
 class FigureOptions(Options):
-    """A PDF and a PNG, with the numbers in a CSV."""
+    """Options of all figures. Each figure is a PDF and a PNG, with its numbers in a CSV."""
 
     style: dict[str, Any] = {}
     """Matplotlib's rc parameters, which are added to the project's style."""
@@ -41,18 +41,20 @@ class Panel(Options):
 
 
 def seeds_of(frame: pd.DataFrame) -> int:
-    """How many test seeds rollouts have."""
+    """Returns the number of test seeds of rollouts."""
     return int(frame["seed"].max()) + 1
 
 
 def seed_means(frame: pd.DataFrame) -> np.ndarray:
-    """The mean return of each network, or run, in each test seed, (R, S); NaN where none finished an episode."""
+    """Returns the mean return of each network, or run, in each test seed, (R, S); NaN if no episode was finished."""
     wide = frame.pivot_table(index="training_seed", columns="seed", values="episode_return")
     return wide.reindex(columns=range(seeds_of(frame))).to_numpy()
 
 
 def panels(names: list[str], x: str, y: str) -> tuple[plt.Figure, np.ndarray]:
-    """A figure with a panel for each name, titled with it, and the axes, (len(names),). x, y: their common labels."""
+    """Returns a figure with a panel for each name, which is its title, and the axes, (len(names),). x, y: common labels of
+    the axes.
+    """
     n, columns = len(names), min(len(names), 4)
     rows = -(-n // columns)
     size = (max(2.6, 1.9 * columns), 1.6 * rows)

@@ -1,7 +1,7 @@
 """Memory or learning? Final return against the number of training projections (GPICL's phase diagram).
 
-An agent that remembers is good under the projections that it was trained with and bad under others;
-one that learns is as good under either.
+An agent that has memorised its training is good with the projections that it was trained with and bad with others. One that learns is
+equally good with both.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -36,11 +36,11 @@ def table(
     tasks: list[int],
     agents: list[dict[str, dict]],
 ) -> pd.DataFrame:
-    """Columns panel, evaluation, agent, condition, x, mean, low, high, seeds.
+    """Returns a table with columns panel, evaluation, agent, condition, x, mean, low, high, seeds.
 
-    rollouts, optimal, tasks: as for figures of kind in_context. agents: how many projections each was trained with, by
-    panel. Agents have a row with the mean over seeds of the last fifth of the episodes; references that do not
-    change have one with x empty.
+    rollouts, optimal, tasks: as for figures of kind in_context. agents: the number of projections that each agent was trained
+    with, by panel. Agents have a row with the mean over seeds of the last fifth of the episodes. Baselines that do not change
+    have one row with x empty.
     """
     rows = []
     for number, (panel, paths, best, n, known) in enumerate(
@@ -61,7 +61,7 @@ def table(
 
 
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
-    """One axes; a curve for each panel, under its title."""
+    """Draws one pair of axes with a curve for each panel, labelled by the panel's title."""
     figure, ax = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
     for number, panel in enumerate(entry.panels):
         own = frame[(frame["panel"] == number) & (frame["condition"] == "agent")].sort_values("x")

@@ -1,4 +1,6 @@
-"""Methods side by side: the return of the last episodes, with every task's own, since a mean hides tasks that are all lost."""
+"""Methods side by side: the return of the last episodes, on average and in each task, since a mean hides tasks that fail
+completely.
+"""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -34,7 +36,7 @@ class Options(FigureOptions):
 
 
 def _last(frame: pd.DataFrame, episodes: int) -> np.ndarray:
-    """The mean return of the last episodes of each network in each seed, (R, S)."""
+    """Returns the mean return of the last episodes of each network in each seed, (R, S)."""
     last = frame.groupby(["training_seed", "seed"])["episode"].transform("max")
     return seed_means(frame[frame["episode"] > last - episodes])
 
@@ -46,10 +48,11 @@ def table(
     tasks: list[int],
     agents: list[dict[str, dict]],
 ) -> pd.DataFrame:
-    """A row of all tasks for each agent, with task empty, and one for each task, without an interval.
+    """Returns a table with a row for the mean of all tasks of each agent, with task empty, and one for each task, without an
+    interval.
 
-    rollouts, optimal, tasks: as for figures of kind in_context. agents: the kind of each one's model, by panel. failed_goals: the share of networks and tasks that are failed. Baselines
-    that do not change, and the optimum, have one row.
+    rollouts, optimal, tasks: as for figures of kind in_context. agents: the kind of each agent's model, by panel.
+    failed_goals: the share of networks and tasks that failed. Baselines that do not change, and the optimum, have one row.
     """
     rows = []
     for number, (panel, paths, best, n, known) in enumerate(
@@ -80,7 +83,7 @@ def table(
 
 
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
-    """A panel for each row of the table: a column of points for each agent, one for each task, and its mean with its interval."""
+    """Draws the panels. Each agent has a column of points, one for each task, and its mean with an interval."""
     n = min(len(entry.panels), 4)
     rows = -(-len(entry.panels) // n)
     figure, axes = plt.subplots(rows, n, figsize=(max(3.4, 2.1 * n), 2.4 * rows), squeeze=False, layout="constrained")

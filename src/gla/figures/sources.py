@@ -26,7 +26,7 @@ class Options(FigureOptions):
 
 
 def table(entry: Options, digests: list[str]) -> pd.DataFrame:
-    """Columns source, env_steps, mean, low, high, lifetimes. digests: of all blocks that are drawn."""
+    """Returns a table with columns source, env_steps, mean, low, high, lifetimes. digests: those of all blocks that are drawn."""
     bodies, rows = [read_digest(d) for d in digests], []
     for name in entry.sources:
         own = [b for b in bodies if b["source"] == name]
@@ -41,7 +41,7 @@ def table(entry: Options, digests: list[str]) -> pd.DataFrame:
 
 
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
-    """A panel for each source."""
+    """Draws a panel for each source."""
     figure, axes = panels(entry.sources, "environment steps of a lifetime", "mean return")
     for ax, name in zip(axes, entry.sources, strict=True):
         own = frame[frame["source"] == name]

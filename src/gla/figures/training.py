@@ -1,4 +1,4 @@
-"""Did training learn anything? The loss by position in the context, beside a constant predictor's."""
+"""Did training learn anything? The loss by position in the context, compared with that of a constant predictor."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -24,18 +24,18 @@ class Options(FigureOptions):
 
 
 def table(entry: Options, by_position: list[str]) -> pd.DataFrame:
-    """COLUMNS. by_position: each agent's CSV, in order."""
+    """Returns a table with COLUMNS. by_position: the CSV of each agent, in order."""
     frames = [read_csv(p, numbers=LOSSES).assign(agent=a) for a, p in zip(entry.agents, by_position, strict=True)]
     frame = pd.concat(frames, ignore_index=True)
     return frame[list(COLUMNS)]
 
 
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
-    """A panel for each agent."""
+    """Draws a panel for each agent."""
     figure, axes = panels(entry.agents, "position in the context (steps)", "divergence (nats per step)")
     for ax, name in zip(axes, entry.agents, strict=True):
         own = frame[frame["agent"] == name]
-        # Single positions are noisy; a running mean over a fiftieth of the context shows the course.
+        # Single positions are noisy, so a running mean over a fiftieth of the context is drawn.
         width = max(1, len(own) // 50)
         for column, label, style in (
             ("validation_loss", "held-out", "-"),

@@ -1,4 +1,4 @@
-"""What a policy some updates later would have done: the context does not show its own labels."""
+"""The action distributions of a policy some updates later, so that the context does not show its own labels."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
@@ -22,13 +22,13 @@ class Options(LabelOptions):
     needs: ClassVar[Mapping[str, frozenset[str]]] = {"distribution": frozenset({"policies"})}
 
     def problems_of(self, agent: Any) -> Iterator[str]:
-        """What is wrong with these options for an agent's other options."""
+        """Yields a line for each reason why these options do not fit the agent's other options."""
         yield from super().problems_of(agent)
         if not isinstance(agent.windows, ChunkOptions):
             yield f"kind: 'later_policy' for windows of kind {agent.windows.kind!r} (expected windows that have a gap)"
 
     def problems_with(self, agent: Any, name: str, source: Any) -> Iterator[str]:
-        """A line where some update that a label asks for has no snapshot of its policy."""
+        """Yields a line if a label needs the policy of an update without a snapshot."""
         if not isinstance(agent.windows, ChunkOptions) or agent.windows.bounds is None:
             return
         last, kept = source.updates - 1, set(source.snapshots())
@@ -50,7 +50,7 @@ def distribution(options: Options, rows: Rows, drawn: Drawn, raw: Tensor) -> tup
     """See gla.labels."""
     update = updates(drawn, rows.updates - 1)
     (n, m), snapshot = update.shape, np.searchsorted(rows.snapshot_update, update)
-    # The config was refused otherwise.
+    # The check of the config makes sure of this.
     if (rows.snapshot_update[snapshot] != update).any():
         missing = update[rows.snapshot_update[snapshot] != update][0]
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What is best in each state, as an oracle wrote it down beside the action that was taken (Lee et al., 2023)."""
+"""The best action in each state, which an oracle recorded along with the action that was taken (Lee et al., 2023)."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -21,7 +21,7 @@ class Options(LabelOptions):
 
 
 def updates(drawn: Drawn, last: int) -> np.ndarray:
-    """See gla.labels. An oracle is as good as a source ever gets."""
+    """See gla.labels. Labels of an oracle count as those of the last update."""
     return np.full_like(drawn.update, last)
 
 

@@ -1,4 +1,4 @@
-"""What all labels share."""
+"""Options that all labels share."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
@@ -18,10 +18,12 @@ class LabelOptions(Options):
     """The labels that a loss may ask for, distribution or action, and the data that a source must provide for each."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
-        """What is wrong with these options for an agent's other options."""
+        """Yields a line for each reason why these options do not fit the agent's other options."""
         if agent.loss.wants not in self.needs:
             yield f"kind: {self.kind!r} gives {', '.join(sorted(self.needs))} (expected {agent.loss.wants} for the loss {agent.loss.kind!r})"
 
     def problems_with(self, agent: Any, name: str, source: Any) -> Iterator[str]:
-        """What is wrong with these options for an agent's windows of a source. name: the source's."""
+        """Yields a line for each reason why these options do not fit the agent's windows of a source. name: the name of the
+        source.
+        """
         yield from ()

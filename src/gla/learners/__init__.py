@@ -1,11 +1,11 @@
-"""Learners: what learns with gradients, or by search, while it acts.
+"""Learners: algorithms that learn with gradients, or by search, while they act.
 
-``gla.learners.ppo`` is PPO for whole populations; sources, references and the baseline ``online_ppo`` are made with it. The others
-start from nothing and learn from every step: what an agent has to beat at as many steps. Each has settings of its own, chosen once
-by ``benchmarks/online_learners.py`` on environments that agents are trained on, and fixed since. A class steps N seeds side by side,
-each learning from its own steps alone::
+``gla.learners.ppo`` is PPO for whole populations. Sources, references and the baseline ``online_ppo`` use it. The others
+learn from scratch with every step, and are baselines that an agent has to beat in the same number of steps. The settings of
+each were chosen once by ``benchmarks/online_learners.py`` on environments that agents are trained on, and are fixed. A class
+steps N seeds side by side, and each seed learns only from its own steps::
 
     Learner(spec, n, seed)
     act(observation) -> actions      (N, d) float32 to (N, a) float32, or to (N,) integers
-    observe(step)                    a gla.environments.VectorStep: what followed
+    observe(step)                    learns from the outcome, a gla.environments.VectorStep
 """

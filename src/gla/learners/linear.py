@@ -9,15 +9,15 @@ from gla.learners.scale import RunningScale
 
 GAMMA, TRACE = 0.8, 0.5  # discount, and decay of the traces
 ACTOR, ACTOR_DISCRETE, CRITIC = 0.03, 1.0, 0.3  # step sizes, for features of unit norm
-DEVIATION = 0.5  # of continuous actions, to begin with
+DEVIATION = 0.5  # initial standard deviation of continuous actions
 
 
 class LinearActorCritic:
-    """N seeds side by side, each with weights of its own.
+    """N seeds side by side, each with its own weights.
 
-    Features are observations standardised by what the seed has seen, and a one, scaled to unit norm on average.
-    Rewards are divided by their running deviation. Actions are normal around a linear mean, the logarithm of the
-    deviation is learned too; or they are drawn from a softmax over linear logits.
+    Features are observations, standardised by their mean and deviation in the seed so far, and a constant one, scaled to unit
+    norm on average. Rewards are divided by their running deviation. Continuous actions are normal around a linear mean, with
+    a learned log-deviation. Discrete ones are drawn from a softmax over linear logits.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class LinearActorCritic:
         return x / np.sqrt(x.shape[1])
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """(N, d) to (N, a), or integers (N,)."""
+        """Maps observations (N, d) to actions (N, a), or integers (N,)."""
         self.scale.update(observation)
         x = self.x = self._features(observation)
         output = np.einsum("naf,nf->na", self.weights, x)
@@ -57,7 +57,7 @@ class LinearActorCritic:
         else:
             noise, std = self.rng.standard_normal(output.shape), np.exp(self.log_std)
             action = (output + std * noise).astype(np.float32)
-            # Both multiplied by the variance, so that steps do not grow without bound as the deviation falls.
+            # Both are multiplied by the variance, so that steps do not grow without bound as the deviation falls.
             by_output, by_log_std = noise * std, (noise**2 - 1) * std**2
         decay = self.gamma * self.trace
         for trace, gradient in zip(self.traces, (by_output[..., None] * x[:, None], by_log_std, x), strict=True):
@@ -66,7 +66,7 @@ class LinearActorCritic:
         return action
 
     def observe(self, step: VectorStep) -> None:
-        """One step of temporal-difference learning. An episode that is cut off has a future value, one that ends has none."""
+        """Makes one step of temporal-difference learning. A truncated episode has a future value, a terminated one has none."""
         self.reward_scale.update(step.reward[:, None])
         reward = (step.reward[:, None] / self.reward_scale.std)[:, 0]
         done = step.terminated | step.truncated

@@ -3,15 +3,15 @@
 The algorithm is that of CleanRL's ``ppo_continuous_action.py`` (Huang et al., 2022, "The 37
 implementation details of PPO"), run K times at once. Notable choices:
 
-- Every weight is (K, in, out) and every layer one ``baddbmm``; losses are summed over lifetimes, so
-  no gradient crosses from one to another, and clipping, advantage normalisation, observation and
-  reward statistics and minibatch permutations are each lifetime's own.
+- Every weight is (K, in, out) and every layer one ``baddbmm``; losses are summed over lifetimes, so no gradient
+  crosses from one to another. Clipping, advantage normalisation, statistics of observations and rewards, and minibatch
+  permutations are separate for each lifetime.
 - Observation statistics change *between* updates, not within: policy u is one fixed function of the
   raw observation, and a stored snapshot reproduces the stored distribution exactly.
 - A truncated episode is bootstrapped with the value of its final observation; a terminated one is not.
 - Episodes that end are reset in the same step, so every stored row is a transition.
-- An update is hundreds of tiny steps, in which a framework's own work outweighs the arithmetic. So all weights
-  are one matrix and all gradients another, derivatives are written out, and a batch is permuted once an epoch.
+- An update is hundreds of tiny steps, in which the overhead of a framework outweighs the arithmetic. Therefore all weights are one
+  matrix and all gradients another, derivatives are written out, and a batch is permuted once in each epoch.
 
 Shapes: K lifetimes, E copies of the environment, T steps of an update, d observation and a action dimensions.
 """
@@ -67,10 +67,10 @@ class PPO(Options):
 
 
 class Rollout(NamedTuple):
-    """What one update collected: (K, E, T, ...) NumPy arrays, observations and rewards raw.
+    """The data of one update: (K, E, T, ...) NumPy arrays, with raw observations and rewards.
 
-    action: float32 (K, E, T, a) before clipping, or int64 (K, E, T). mean: (K, E, T, a), the policy's
-    mean or logits. final_observation: zero except where an episode ended.
+    action: float32 (K, E, T, a) before clipping, or int64 (K, E, T). mean: (K, E, T, a), the mean or logits of the policy.
+    final_observation: zero except where an episode ended.
     """
 
     observation: np.ndarray
@@ -91,7 +91,7 @@ class RunningMoments:
         self.count = 0.0
 
     def update(self, batch: Tensor) -> None:
-        """batch: (K, B, d)."""
+        """Adds a batch (K, B, d) to the statistics."""
         batch = batch.double()
         n = batch.shape[1]
         mean, variance = batch.mean(1), batch.var(1, correction=0)
@@ -109,7 +109,7 @@ class RunningMoments:
 def advantages(
     reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, lam: float
 ) -> Tensor:
-    """Generalised advantage estimation (Schulman et al., 2016) along the last axis, (..., T).
+    """Computes generalised advantage estimates (Schulman et al., 2016) along the last axis, (..., T).
 
     next_value: value of the observation that followed, which is the *final* one where an episode
     ended. A terminated step has no future value; a truncated one has, but no later advantage.
@@ -134,9 +134,9 @@ def _orthogonal(k: int, rows: int, columns: int, gain: float, generator: torch.G
 class Population:
     """K lifetimes of PPO in one environment.
 
-    ``collect`` steps the environments with the current policies, ``improve`` learns from what they returned, and
-    ``policy`` is the current snapshot. Lifetime i has task i % n of the tasks, and num_envs copies of its environment. The
-    seed decides everything random. name: of the environment, in errors and progress lines.
+    ``collect`` steps the environments with the current policies, ``improve`` learns from the data, and ``policy`` is the
+    current snapshot. Lifetime i has task i % n of the n tasks, and num_envs copies of its environment. The seed decides
+    everything random. name: the environment's name in errors and progress lines.
     """
 
     def __init__(
@@ -155,11 +155,11 @@ class Population:
         k, d, a, h = len(lifetimes), self.spec.observation_size, self.spec.action_size, self.ppo.hidden
         self.k, self.e = k, num_envs
         root2 = 2**0.5
-        # Actor and critic share their shapes, so that a layer is one product: rows [:K] are actors, rows [K:]
-        # critics. Of a critic's last layer the first column counts, and of its log_std none; the rest stays zero.
+        # Actor and critic have the same shapes, so that a layer is one product: rows [:K] are actors, rows [K:]
+        # critics. Only the first column of a critic's last layer is used, and its log_std is not; the rest stays zero.
         shapes = {"w0": (d, h), "b0": (1, h), "w1": (h, h), "b1": (1, h), "w2": (h, a), "b2": (1, a), "log_std": (1, a)}
         sizes = [rows * columns for rows, columns in shapes.values()]
-        width = -(-sum(sizes) // 16) * 16  # whole cache lines
+        width = -(-sum(sizes) // 16) * 16  # padded to whole cache lines
         self._weights, self._gradients = torch.zeros(2, 2 * k, width).unbind()
         self.parameters: dict[str, Tensor] = {}
         for (name, shape), end, size in zip(shapes.items(), np.cumsum(sizes).tolist(), sizes, strict=True):
@@ -178,7 +178,7 @@ class Population:
         self.update = 0
 
     def policy(self) -> Policy:
-        """The current policies, detached copies."""
+        """Returns detached copies of the current policies."""
         w0, b0, w1, b1, w2, b2, log_std = (p[: self.k].clone() for p in self.parameters.values())
         return Policy(w0, b0, w1, b1, w2, b2, log_std[:, 0], *self._normaliser())
 
@@ -188,9 +188,10 @@ class Population:
         return torch.zeros(self.k, self.spec.observation_size), torch.ones(self.k, self.spec.observation_size)
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Normalised (K, B, d) to its copy for either network, their hidden layers and their outputs, (2K, B, ...).
+        """Returns the input for both networks, their hidden layers and their outputs, (2K, B, ...), given normalised
+        observations (K, B, d).
 
-        Outputs [:K] are means or logits; the first of outputs [K:] is the value.
+        Outputs [:K] are means or logits. The first column of outputs [K:] is the value.
         """
         p, x = self.parameters, x.repeat(2, 1, 1)
         h0 = tanh_(torch.baddbmm(p["b0"], x, p["w0"]))
@@ -198,16 +199,16 @@ class Population:
         return x, h0, h1, torch.baddbmm(p["b2"], h1, p["w2"])
 
     def _value(self, x: Tensor) -> Tensor:
-        """Values (K, B) of normalised (K, B, d)."""
+        """Returns the values (K, B) of normalised observations (K, B, d)."""
         return self._forward(x)[-1][self.k :, :, 0]
 
     @torch.no_grad()
     def collect(self) -> Rollout:
-        """T steps of every copy of the environment with the current policies."""
+        """Takes T steps in every copy of the environment with the current policies."""
         k, e, t_max, spec = self.k, self.e, self.steps, self.spec
         policy = self.policy()
         log_std = None if spec.discrete else policy.log_std.unsqueeze(1)
-        shape = (t_max, k * e)  # steps first, so that each is written in one piece
+        shape = (t_max, k * e)  # the steps are the first axis, so that each is written in one piece
         rollout = Rollout(
             observation=np.empty((*shape, spec.observation_size), np.float32),
             action=np.empty(shape, np.int64) if spec.discrete else np.empty((*shape, spec.action_size), np.float32),
@@ -231,12 +232,14 @@ class Population:
             self._observation = step.observation
         rollout = Rollout(*(np.ascontiguousarray(x.swapaxes(0, 1)).reshape(k, e, t_max, *x.shape[2:]) for x in rollout))
         for name in ("observation", "mean", "action", "reward", "final_observation"):
-            # In the type that is stored: a reward may be too large for it.
+            # Checked in the type that is stored, which may be too small for a reward.
             self._check_finite(name.replace("_", " "), torch.from_numpy(getattr(rollout, name)).float(), steps=True)
         return rollout
 
     def _check_finite(self, what: str, *values: Tensor, steps: bool = False) -> None:
-        """Each value's first axis is the lifetime; where ``steps``, those of the copy and the step follow."""
+        """Raises NumericalError if a value is not finite. The first axis of each value is the lifetime, followed, if
+        ``steps`` is true, by the copy and the step.
+        """
         for value in values:
             bad = ~torch.isfinite(value)
             if bad.any():
@@ -249,7 +252,7 @@ class Population:
 
     @torch.no_grad()
     def _scaled_rewards(self, reward: Tensor, done: Tensor) -> Tensor:
-        """Rewards (K, E, T) over the running deviation of their discounted sums (Engstrom et al., 2020)."""
+        """Divides rewards (K, E, T) by the running deviation of their discounted sums (Engstrom et al., 2020)."""
         if not self.ppo.normalize_rewards:
             return reward.float()
         sums = torch.empty_like(reward)
@@ -263,7 +266,7 @@ class Population:
 
     @torch.no_grad()
     def improve(self, rollout: Rollout) -> None:
-        """One PPO update of every lifetime from its own data. Raises NumericalError."""
+        """Makes one PPO update of every lifetime from its own data. Raises NumericalError."""
         ppo, k, e, t_max, d, a = self.ppo, self.k, self.e, self.steps, self.spec.observation_size, self.spec.action_size
         observation = torch.from_numpy(rollout.observation)
         policy = self.policy()
@@ -309,8 +312,8 @@ class Population:
         self.update += 1
 
     def _log_prob(self, output: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities (K, B, 1) of actions (K, B, a), one-hot where discrete, and their derivative by what the
-        policy puts out, (K, B, a); last, the standardised actions, or the logarithm of all probabilities."""
+        """Returns log-probabilities (K, B, 1) of actions (K, B, a), one-hot if discrete; their derivative by the policy's
+        outputs, (K, B, a); and the standardised actions or, if discrete, the logarithms of all probabilities."""
         if self.spec.discrete:
             log_p = torch.log_softmax(output, -1)
             return (log_p * action).sum(-1, keepdim=True), action - log_p.exp(), log_p
@@ -321,10 +324,10 @@ class Population:
         return z.square().sum(-1, keepdim=True).mul_(-0.5).sub_(constant), z * precision, z
 
     def _differentiate(self, x, action, old_logprob, advantage, returns, old_value) -> None:
-        """Write the gradient of one minibatch's loss into the parameters': the clipped surrogate, the clipped value
-        loss and the entropy bonus, each the mean over (K, B, ...), summed over lifetimes.
+        """Computes the gradient of one minibatch's loss and writes it to the parameters' gradients. The loss has the clipped
+        surrogate, the clipped value loss and the entropy bonus, each a mean over the minibatch and a sum over lifetimes.
 
-        Both maxima pass their gradient on where the unclipped term is the larger or nothing is clipped, else none.
+        Both maxima have a gradient only where the unclipped term is larger or nothing is clipped.
         """
         ppo, k, p = self.ppo, self.k, self.parameters
         x, h0, h1, output = self._forward(x)
@@ -356,7 +359,7 @@ class Population:
             torch.sum(by, 1, keepdim=True, out=p[f"b{layer}"].grad)
 
     def _clip_gradients(self) -> None:
-        """Scale each lifetime's gradient to the maximal norm, alone."""
+        """Scales the gradient of each lifetime separately to the maximal norm."""
         norm = torch.linalg.vector_norm(self._gradients, dim=1).view(2, -1)
         scale = (self.ppo.max_grad_norm / (torch.linalg.vector_norm(norm, dim=0) + 1e-6)).clamp_(max=1.0)
         self._gradients.mul_(scale.repeat(2).unsqueeze(1))

@@ -6,16 +6,17 @@ from gla.environments.spaces import EnvSpec
 from gla.environments.vector import VectorStep
 from gla.learners.scale import RunningScale
 
-NOISE = 0.1  # deviation of the perturbations
+NOISE = 0.1  # standard deviation of the perturbations
 STEP = 0.1  # length of a step along a perturbation
 DIRECTIONS = 2  # perturbations of an update, each tried in two episodes
 
 
 class RandomSearch:
-    """N seeds side by side, each at its own episode of its own update.
+    """N seeds side by side. Each has its own episodes and updates.
 
-    Actions are a linear function of observations standardised by what the seed has seen, and of a one; the largest
-    of them where they are discrete. A perturbation is tried forwards in one episode and backwards in the next.
+    Actions are a linear function of a constant one and of observations, which are standardised by their mean and deviation in
+    the seed so far. A discrete action is the index of the largest output. A perturbation is added in one episode and
+    subtracted in the next.
     """
 
     def __init__(
@@ -28,23 +29,23 @@ class RandomSearch:
         self.weights = np.zeros((n, *shape))
         self.tried = self.rng.standard_normal((n, directions, *shape))
         self.returns = np.zeros((n, 2 * directions))
-        self.episode = np.zeros(n, np.int64)  # of the update
+        self.episode = np.zeros(n, np.int64)  # number of the episode in its update
         self._acting = self._perturbed(np.arange(n))
 
     def _perturbed(self, seeds: np.ndarray) -> np.ndarray:
-        """Weights that the next episode of some seeds is played with, (len(seeds), a, d + 1)."""
+        """Returns the weights for the next episode of some seeds, (len(seeds), a, d + 1)."""
         sign = np.where(self.episode[seeds] % 2 == 0, 1.0, -1.0)[:, None, None]
         return self.weights[seeds] + self.noise * sign * self.tried[seeds, self.episode[seeds] // 2]
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """(N, d) to (N, a), or integers (N,)."""
+        """Maps observations (N, d) to actions (N, a), or integers (N,)."""
         self.scale.update(observation)
         x = np.concatenate([self.scale(observation), np.ones((self.n, 1))], 1)
         output = np.einsum("naf,nf->na", self._acting, x)
         return output.argmax(1) if self.spec.discrete else output.astype(np.float32)
 
     def observe(self, step: VectorStep) -> None:
-        """Count the reward; where an episode ended, go on to the next perturbation, or to the next update."""
+        """Adds up rewards. After an episode's end it goes on to the next perturbation, or makes an update."""
         self.returns[np.arange(self.n), self.episode] += step.reward
         ended = np.flatnonzero(step.terminated | step.truncated)
         if not len(ended):

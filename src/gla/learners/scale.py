@@ -1,4 +1,4 @@
-"""Running moments, for learners that see one step at a time."""
+"""Running mean and deviation, for learners that see one step at a time."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ CLIP = 5.0  # deviations
 
 
 class RunningScale:
-    """Mean and deviation of what each of N seeds has seen so far (Welford, 1962)."""
+    """Mean and deviation of the observations of each of N seeds so far (Welford, 1962)."""
 
     def __init__(self, n: int, d: int):
         self.count, self.mean, self.squares = 0, np.zeros((n, d)), np.zeros((n, d))
 
     def update(self, x: np.ndarray) -> None:
-        """x: (N, d), one more step of each."""
+        """Adds one step of each seed. x: (N, d)."""
         self.count += 1
         change = x - self.mean
         self.mean += change / self.count
@@ -20,10 +20,10 @@ class RunningScale:
 
     @property
     def std(self) -> np.ndarray:
-        """(N, d); 1 where nothing has varied yet."""
+        """The deviation, (N, d); 1 where nothing has varied yet."""
         variance = self.squares / max(self.count, 1)
         return np.sqrt(np.where(variance > 1e-8, variance, 1.0))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """(N, d), standardised and clipped."""
+        """Standardises and clips observations, (N, d)."""
         return np.clip((x - self.mean) / self.std, -CLIP, CLIP)

@@ -1,4 +1,4 @@
-"""Minus the logarithm of the likelihood of the label's action, as in Algorithm Distillation (Laskin et al., 2022, Equation 2)."""
+"""The negative log-likelihood of the label's action, as in Algorithm Distillation (Laskin et al., 2022, Equation 2)."""
 
 import math
 from typing import Any, ClassVar, Literal
@@ -11,7 +11,7 @@ from gla.losses.options import LossOptions
 
 
 class Options(LossOptions):
-    """Minus the log-likelihood of the label's action."""
+    """The negative log-likelihood of the label's action."""
 
     kind: Literal["action_likelihood"] = "action_likelihood"
 
@@ -19,7 +19,9 @@ class Options(LossOptions):
 
 
 def policy(options: Options, encoding: Any, output: Tensor, batch: Any) -> Tensor:
-    """See gla.losses. The target is the action, one-hot where it is discrete, and NO_ACTION where the environment has none."""
+    """See gla.losses. The target is the action, one-hot if it is discrete, with NO_ACTION for actions that the environment
+    does not have.
+    """
     (action,) = batch.target
     mean, log_std = encoding.distribution(output, batch.frame)
     absent = action <= NO_ACTION / 2

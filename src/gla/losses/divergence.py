@@ -18,13 +18,13 @@ class Options(LossOptions):
 
 
 def gaussian_kl(mean_p: Tensor, log_std_p: Tensor, mean_q: Tensor, log_std_q: Tensor) -> Tensor:
-    """KL(p || q) of diagonal Gaussians, per dimension; sum the last axis for the divergence."""
+    """Returns KL(p || q) of diagonal Gaussians for each dimension. The sum over the last axis is the divergence."""
     ratio = (2 * (log_std_p - log_std_q)).exp()
     return log_std_q - log_std_p + 0.5 * (ratio + (mean_p - mean_q).square() * (-2 * log_std_q).exp() - 1)
 
 
 def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
-    """KL(p || q) of categoricals with these logits, per outcome; sum the last axis for the divergence."""
+    """Returns KL(p || q) of categoricals with these logits for each outcome. The sum over the last axis is the divergence."""
     log_p, log_q = torch.log_softmax(logits_p, -1), torch.log_softmax(logits_q, -1)
     return log_p.exp() * (log_p - log_q)
 
@@ -32,9 +32,10 @@ def categorical_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
 def divergence(
     direction: str, mean_p: Tensor, log_std_p: Tensor | None, mean_q: Tensor, log_std_q: Tensor | None
 ) -> Tensor:
-    """Equation 1's D between the source p and the model q, (..., a) to (...).
+    """Returns the divergence D of Equation 1 between the source p and the model q, (..., a) to (...).
 
-    direction: forward KL(p || q), reverse KL(q || p), or their sum. Categorical where log_std_p is None, with the means as logits.
+    direction: forward KL(p || q), reverse KL(q || p), or their sum. If log_std_p is None, distributions are categorical and
+    the means are logits.
     """
     total = torch.zeros((), dtype=mean_q.dtype, device=mean_q.device)
     for name, (p, q) in {"forward": ("p", "q"), "reverse": ("q", "p")}.items():

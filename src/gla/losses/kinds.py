@@ -1,4 +1,4 @@
-"""The kinds of losses: what is minimised. One line for each."""
+"""The kinds of losses. One line for each."""
 
 from gla.kinds import Kinds
 

@@ -1,4 +1,4 @@
-"""What all losses share: a second term that predicts what follows."""
+"""Options that all losses share, and an optional second term for the prediction of the next observation and the reward."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -22,25 +22,25 @@ class LossOptions(Options):
 
     @property
     def slow(self) -> float:
-        """How much of the way to the model a copy of it goes in each step, whose outputs the loss is told; 0: there is none."""
+        """Share of the distance to the model that its slow copy moves in each step; 0 if the loss needs no slow copy."""
         return 0.0
 
     def problems_of(self, agent: Any) -> Iterator[str]:
-        """What is wrong with these options for an agent's other options."""
+        """Yields a line for each reason why these options do not fit the agent's other options."""
         if self.prediction_weight and not agent.model.predicts:
             yield f"prediction_weight: {self.prediction_weight} (expected 0 for a model of kind {agent.model.kind!r})"
 
 
 def prediction_head(width: int, sizes: Sizes) -> nn.Module:
-    """Features and the action that was taken, to the next observation and the reward."""
+    """Makes a head that predicts the next observation and the reward from features and the action."""
     return nn.Sequential(
         nn.Linear(width + sizes.action, 2 * width), nn.GELU(), nn.Linear(2 * width, sizes.observation + 1)
     )
 
 
 def prediction(head: nn.Module, features: Tensor, batch: Any) -> Tensor:
-    """Squared error of the next observation (mean over coordinates) and of the reward, (B, T - 1)."""
+    """Returns the squared error of the next observation (mean over coordinates) plus that of the reward, (B, T - 1)."""
     predicted = head(torch.cat([features, batch.action], -1)).float()[:, :-1]
     error = (predicted[..., :-1] - batch.observation[:, 1:]).square().mean(-1)
-    # Where an episode or a chunk ends, the next observation is not this transition's.
+    # After the end of an episode or a chunk, the next observation does not belong to this transition.
     return error * ~batch.end[:, :-1] + (predicted[..., -1] - batch.reward[:, :-1]).square()

@@ -1,8 +1,8 @@
-"""Values instead of imitation: in-context Q-learning (Tarasov et al., 2025), with a conservative term (Kumar et al., 2020).
+"""In-context Q-learning (Tarasov et al., 2025) with a conservative term (Kumar et al., 2020), instead of imitation.
 
-At every token the model's outputs are values Q of the actions there. The value of the action that was taken is drawn to
+At every token the model outputs the values Q of all actions. The target for the value of the action that was taken is
 r + gamma max Q(next token), where the next values are those of a copy of the model that follows it slowly (Mnih et al., 2015). The
-conservative term lowers the values of all actions, by their log-sum-exp, and raises that of the one that was taken.
+conservative term lowers the values of all actions, through their log-sum-exp, and raises the value of the action that was taken.
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Options(LossOptions):
 
 
 def policy(options: Options, encoding: Any, output: Tensor, batch: Any, slow: Tensor | None = None) -> Tensor:
-    """See gla.losses. slow: outputs of the slow copy, (B, T, sizes.output); those of the model itself where there is none."""
+    """See gla.losses. slow: outputs of the slow copy, (B, T, sizes.output); those of the model itself if there is no copy."""
     if not batch.discrete.all():
         raise ConfigError("loss.kind: 'q_values' for continuous actions (expected sources whose actions are discrete)")
     (action,) = batch.target
@@ -56,7 +56,7 @@ def policy(options: Options, encoding: Any, output: Tensor, batch: Any, slow: Te
     taken = (own.masked_fill(absent, 0.0) * action.masked_fill(absent, 0.0)).sum(-1)
     with torch.no_grad():
         best = values(output if slow is None else slow).max(-1).values
-        # What follows the last token is not known. It is as if the window's end were the episode's, and is left out below.
+        # The step after the last token is not known. The last token is treated as the end of an episode, and is left out below.
         following = torch.cat([best[:, 1:], torch.zeros_like(best[:, :1])], 1)
         target = batch.reward + options.gamma * following * ~batch.end
         known = torch.ones_like(target)

@@ -1,4 +1,4 @@
-"""What an agent is made of: a sequence model, and what only its training needs."""
+"""The modules of an agent: a sequence model, and a head that only its training needs."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AgentModel(nn.Module):
-    """A sequence model and, for training alone, a head that predicts what follows."""
+    """A sequence model and, only for training, a head that predicts the next observation and the reward."""
 
     def __init__(self, config: "Agent", sizes: Sizes):
         super().__init__()
@@ -23,5 +23,5 @@ class AgentModel(nn.Module):
             self.auxiliary = prediction_head(config.model.width, sizes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, T, sizes.token) to features (B, T, D) and policy outputs (B, T, sizes.output) in float32."""
+        """Maps tokens (B, T, sizes.token) to features (B, T, D) and policy outputs (B, T, sizes.output) in float32."""
         return self.sequence(x)

@@ -1,14 +1,13 @@
-"""A Transformer whose outputs turn with its observations and actions.
+"""A Transformer whose outputs rotate with its observations and actions.
 
-Under dense random projections to n and m dimensions a plain Transformer has to learn, from examples, to undo n x d and
-m x a unknown numbers. This one is built so that there is little to undo: it never looks at the
-coordinates of an observation or an action, only at inner products between them, and its mean action
-is a combination of actions in its context. Rotate all observations by Q and all actions by R, and
-its attention is the same, and its mean is rotated by R: it is O(n) x O(m) equivariant, and a
-projection with orthogonal columns changes nothing at all. So it is told vectors by coordinates in the span of what its context can
-show, which has the environment's few dimensions (gla.encoding.projected), and it computes with those. The symmetry is that of the paper's
-augmentation made exact, as permutation symmetry was in SymLA (Kirsch et al., 2022); the layers follow
-vector neurons (Deng et al., 2021) and E(n)-equivariant networks (Satorras et al., 2021).
+Under dense random projections to n and m dimensions a plain Transformer has to learn, from examples, to undo n x d and m x a
+unknown numbers. This one has little to undo: it never uses the coordinates of an observation or an action, only inner
+products between them, and its mean action is a combination of actions in its context. Rotate all observations by Q and all
+actions by R, and its attention is the same, and its mean is rotated by R: it is O(n) x O(m) equivariant, and a projection
+with orthogonal columns changes nothing at all. It is therefore given vectors as coordinates in the span of all vectors that
+its context can show, which has only the environment's few dimensions (gla.encoding.projected). The symmetry is that of the
+paper's augmentation made exact, as permutation symmetry was in SymLA (Kirsch et al., 2022); the layers follow vector neurons
+(Deng et al., 2021) and E(n)-equivariant networks (Satorras et al., 2021).
 
 A token carries scalars h (D), C observation vectors o and C action vectors u. Attention
 adds the products of scalar, observation and action queries and keys, and moves all three by the same
@@ -28,8 +27,8 @@ from gla.models.attention import Cache, attend, rotate, window_mask
 from gla.models.options import AttentionOptions
 from gla.options import Steps
 
-# A token's C vectors are the rows of a matrix, (N, C, size) for all N tokens of a batch, and all that is done to them
-# is a small matrix in front: their scale, gates and mixing are multiplied into that matrix first, so that vectors,
+# The C vectors of a token are the rows of a matrix, (N, C, size) for all N tokens of a batch. All operations on them
+# are one small matrix in front: scale, gates and mixing are multiplied into that matrix first, so that the vectors,
 # which are most of a token, are read and written once. They stay in float32, where small products are fast.
 
 
@@ -55,21 +54,21 @@ class Options(AttentionOptions):
 
 
 def head_size(head: int, sizes: Sizes) -> int:
-    """How many numbers a head attends with: its scalars and vectors, and zeros up to a multiple of 8, since PyTorch's attention on
-    CPUs takes up to a third longer for other widths."""
+    """Returns the size of a head in attention: its scalars and vectors, padded with zeros to a multiple of 8, since PyTorch's
+    attention on CPUs takes up to a third longer for other sizes."""
     return -(-(head + sizes.observation + sizes.action) // 8) * 8
 
 
 def _scale(x: Tensor, n: int) -> Tensor:
-    """The first of what ``_measure`` gives, where the inner products are not needed."""
+    """Returns only the first result of ``_measure``, for cases that need no inner products."""
     return (x.square().sum((1, 2), keepdim=True) / (n * x.shape[1]) + 1e-4).rsqrt()
 
 
 def _measure(x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of vectors (N, C, any) in n dimensions: one over their root mean square r (N, 1, 1), inner products of x / r over n (N, C * C),
-    log r (N, 1)."""
+    """Returns, for vectors x (N, C, any) in n dimensions with the root mean square r: 1 / r (N, 1, 1), the inner products of
+    x / r divided by n (N, C * C), and log r (N, 1)."""
     half = x @ x.detach().transpose(1, 2) / n
-    gram = half + half.transpose(1, 2) - half.detach()  # symmetric: so its gradient is one product instead of two
+    gram = half + half.transpose(1, 2) - half.detach()  # symmetric, so that its gradient is one product instead of two
     square = gram.diagonal(dim1=1, dim2=2).mean(-1).view(-1, 1, 1) + 1e-4
     return square.rsqrt(), (gram / square).flatten(1), 0.5 * square.log().flatten(1)
 
@@ -83,7 +82,7 @@ class Block(nn.Module):
         self.padding = self.head_size - self.head - sizes.observation - sizes.action
         self.attention_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.gates = nn.Linear(width, 6 * heads)  # of observation and action queries, keys and values
+        self.gates = nn.Linear(width, 6 * heads)  # gates of observation and action queries, keys and values
         self.mix_o = nn.Linear(channels, 3 * heads, bias=False)
         self.mix_u = nn.Linear(channels, 3 * heads, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -95,7 +94,7 @@ class Block(nn.Module):
         nn.init.ones_(self.gates.bias)
 
     def project(self, h: Tensor, o: Tensor, u: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (B, H, T, head_size), scaled as attention's own scale expects."""
+        """Returns queries, keys and values (B, H, T, head_size). Queries are scaled so that each part has its own scale."""
         b, t, _ = h.shape
         x = self.attention_norm(h)
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.head).unbind(2)
@@ -105,7 +104,7 @@ class Block(nn.Module):
         parts = [torch.stack([q * (whole / self.head**0.5), k, v], 2)]
         for z, n, mix, gate in zip((o, u), self.dimensions, (self.mix_o, self.mix_u), gates, strict=True):
             scale = torch.ones_like(mix.weight)
-            scale[: self.heads] = whole / n**0.5  # of queries alone
+            scale[: self.heads] = whole / n**0.5  # scale of queries only
             with torch.autocast(h.device.type, enabled=False):
                 moved = (mix.weight * scale * gate * _scale(z, n)) @ z
             parts.append(moved.view(b, t, 3, self.heads, -1))
@@ -114,7 +113,7 @@ class Block(nn.Module):
         return query, key, value
 
     def finish(self, h: Tensor, o: Tensor, u: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The residual streams after attention's output (B, H, T, head_size) and the MLP."""
+        """Returns the residual streams after attention's output (B, H, T, head_size) and the MLP."""
         b, t, d = h.shape
         c = self.channels
         x, *moved, _ = attended.transpose(1, 2).split([self.head, o.shape[2], u.shape[2], self.padding], -1)
@@ -137,7 +136,7 @@ class Block(nn.Module):
 
 
 class SequenceModel(nn.Module):
-    """See the package for the interface."""
+    """The interface is described in the package."""
 
     def __init__(self, options: Options, sizes: Sizes):
         super().__init__()
@@ -148,7 +147,7 @@ class SequenceModel(nn.Module):
         self.blocks = nn.ModuleList(Block(options.width, options.heads, c, sizes) for _ in range(options.layers))
         self.norm = nn.RMSNorm(options.width)
         for name, p in self.named_parameters():
-            if p.dim() == 2 and ".gates." not in name and not p.is_meta:  # there it would do nothing, in seconds
+            if p.dim() == 2 and ".gates." not in name and not p.is_meta:  # on the meta device it is slow and useless
                 residual = ".out" in name or ".down" in name  # small, so that depth does not scale the streams
                 nn.init.normal_(p, std=p.shape[1] ** -0.5 / ((2 * options.layers) ** 0.5 if residual else 1.0))
         self.head = nn.Linear(options.width, c + 1)
@@ -156,9 +155,9 @@ class SequenceModel(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scalars (B, T, D), observation vectors (B * T, C, o) and action vectors (B * T, C, u)."""
+        """Returns scalars (B, T, D), observation vectors (B * T, C, o) and action vectors (B * T, C, u)."""
         before, action, reward, end, observation, eta = x.split(self.sizes.parts, -1)
-        h = self.embed(torch.cat([reward, end, eta], -1)).float()  # the residual stream, under autocast too
+        h = self.embed(torch.cat([reward, end, eta], -1)).float()  # the residual stream is float32 under autocast too
         seen = torch.stack([before, observation], 2).flatten(0, 1)
         with torch.autocast(x.device.type, enabled=False):
             return (

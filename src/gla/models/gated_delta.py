@@ -4,13 +4,14 @@ Each head keeps a matrix S (head, head). With a key k of unit length, a value v,
 
     S_t = a_t S_{t-1} + k_t u_t',   u_t = b_t (v_t - a_t S_{t-1}' k_t),   o_t = S_t' q_t
 
-so that what was stored under k is replaced by v where b is 1. A step costs the same however long the context is, and the state
-has a fixed size. In training a sequence is cut into chunks: inside of one, with the cumulated decay G_t = sum of log a,
+so that v replaces the value that was stored under k if b is 1. A step costs the same for contexts of any length, and the
+state has a fixed size. In training a sequence is cut into chunks. Inside of a chunk, with the cumulated decay G_t = sum of
+log a,
 
     S_t = exp(G_t) S_0 + sum_{j <= t} exp(G_t - G_j) k_j u_j'
     (I + b (K K' . exp(G_t - G_j)) below the diagonal) U = b (V - exp(G) K S_0)
 
-so that all chunks' triangular systems are solved at once, and only S goes from one chunk to the next.
+so that the triangular systems of all chunks are solved at once, and only S is passed from one chunk to the next.
 """
 
 from typing import Literal
@@ -25,7 +26,7 @@ from gla.models.options import ModelOptions
 from gla.options import Steps
 
 CHUNK = 32  # tokens
-SLOWEST = 0.001  # decay per token to begin with, of the head that forgets most slowly; the quickest forgets a hundred times as much
+SLOWEST = 0.001  # initial decay per token of the head that forgets most slowly; the fastest forgets a hundred times as quickly
 
 
 class Options(ModelOptions):
@@ -49,14 +50,14 @@ class Options(ModelOptions):
 
 
 def chunked(q: Tensor, k: Tensor, v: Tensor, b: Tensor, log_a: Tensor) -> Tensor:
-    """Outputs of the recurrence above from S = 0. q, k, v: (B, H, T, head); b, log_a: (B, H, T). Returns (B, H, T, head)."""
+    """Computes the outputs of the recurrence above from S = 0, (B, H, T, head). q, k, v: (B, H, T, head); b, log_a: (B, H, T)."""
     batch, heads, t, head = q.shape
     rest = -t % CHUNK
     q, k, v = (F.pad(x, (0, 0, 0, rest)).unflatten(2, (-1, CHUNK)) for x in (q, k, v))  # (B, H, N, C, head)
     b, log_a = (F.pad(x, (0, rest)).unflatten(2, (-1, CHUNK)) for x in (b, log_a))
     total = log_a.cumsum(-1)
     later = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=q.device).tril()
-    # Masked before the exponential, which above the diagonal would be of a positive number.
+    # Masked before the exponential, which would have positive exponents above the diagonal.
     decay = (total.unsqueeze(-1) - total.unsqueeze(-2)).masked_fill(~later, -torch.inf).exp()
     system = (k @ k.transpose(-1, -2) * decay * b.unsqueeze(-1)).tril(-1)
     grown = total.exp().unsqueeze(-1)
@@ -75,13 +76,13 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, b: Tensor, log_a: Tensor) -> Tensor
 
 
 class State:
-    """The memories of all blocks, (layers, B, H, head, head)."""
+    """The matrices S of all blocks, (layers, B, H, head, head)."""
 
     def __init__(self, layers: int, batch: int, heads: int, head: int, like: Tensor):
         self.memory = like.new_zeros(layers, batch, heads, head, head)
 
     def forget(self, rows: Tensor) -> None:
-        """Empty the contexts (B,) bool that are true."""
+        """Empties the contexts for which (B,) bool is true."""
         self.memory[:, rows.to(self.memory.device)] = 0.0
 
 
@@ -94,8 +95,8 @@ class Block(nn.Module):
             nn.RMSNorm(width),
             nn.RMSNorm(width // heads),
         )
-        self.qkvg = nn.Linear(width, 4 * width, bias=False)  # queries, keys, values and the gate of what is read
-        self.rates = nn.Linear(width, 2 * heads)  # of strengths and decays
+        self.qkvg = nn.Linear(width, 4 * width, bias=False)  # queries, keys, values and the gate of the output
+        self.rates = nn.Linear(width, 2 * heads)  # strengths and decays
         self.out = nn.Linear(width, width, bias=False)
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
@@ -106,7 +107,9 @@ class Block(nn.Module):
                 nn.init.zeros_(self.rates.bias)
 
     def project(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys, values (B, H, T, head), strengths and logarithms of decays (B, H, T), gates (B, T, D); in float32."""
+        """Returns queries, keys, values (B, H, T, head), strengths and logarithms of decays (B, H, T), and gates (B, T, D) in
+        float32.
+        """
         normed = self.memory_norm(x)
         q, k, v, gate = self.qkvg(normed).float().chunk(4, -1)
         q, k, v = (z.unflatten(-1, (self.heads, self.head)).transpose(1, 2) for z in (q, k, v))
@@ -115,14 +118,14 @@ class Block(nn.Module):
         return F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, torch.sigmoid(strength), log_a, gate
 
     def finish(self, x: Tensor, read: Tensor, gate: Tensor) -> Tensor:
-        """Residual stream (B, T, D) after what was read, (B, H, T, head), and the MLP."""
+        """Returns the residual stream (B, T, D) after the values that were read, (B, H, T, head), and the MLP."""
         read = self.read_norm(read).transpose(1, 2).flatten(2) * F.silu(gate)
         x = x + self.out(read)
         return x + self.down(F.gelu(self.up(self.mlp_norm(x))))
 
 
 class SequenceModel(nn.Module):
-    """See the package for the interface."""
+    """The interface is described in the package."""
 
     def __init__(self, options: Options, sizes: Sizes):
         super().__init__()
@@ -132,7 +135,7 @@ class SequenceModel(nn.Module):
         self.norm = nn.RMSNorm(options.width)
         for name, p in self.blocks.named_parameters():
             if p.dim() == 2 and not p.is_meta:
-                # Residual branches start small, so that depth does not scale the stream (GPT-2).
+                # Residual branches start small, so that the size of the stream does not grow with depth (GPT-2).
                 scale = 0.02 if not name.endswith(("out.weight", "down.weight")) else 0.02 / (2 * options.layers) ** 0.5
                 nn.init.normal_(p, std=scale * (768 / options.width) ** 0.5)
         self.head = nn.Linear(options.width, sizes.output)
@@ -140,7 +143,7 @@ class SequenceModel(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.embed(x).float()  # and so the residual stream is float32 under autocast
+        x = self.embed(x).float()  # so that the residual stream is float32 under autocast
         for block in self.blocks:
             *parts, gate = block.project(x)
             with torch.autocast(x.device.type, enabled=False):

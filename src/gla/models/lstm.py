@@ -17,6 +17,6 @@ class Options(RecurrentOptions):
 
 
 class SequenceModel(RecurrentModel):
-    """See the package for the interface."""
+    """The interface is described in the package."""
 
     cells = nn.LSTM

@@ -1,4 +1,4 @@
-"""What all sequence models share."""
+"""Options that all sequence models share."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -25,24 +25,24 @@ class ModelOptions(Options):
     coordinates in the span of all vectors that a context can show."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
-        """What is wrong with these options for an agent's other options."""
+        """Yields a line for each reason why these options do not fit the agent's other options."""
         yield from ()
 
     @abstractmethod
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
-        """Bytes of the state of contexts that are shown ``length`` tokens."""
+        """Returns the bytes of the state of contexts after ``length`` tokens."""
 
     @abstractmethod
     def parameters(self, sizes: Sizes) -> int:
-        """Weights of its blocks, which are most of it. Not all of them: what it says is too much for a machine surely is."""
+        """Returns the number of weights in its blocks, which is a lower bound of all weights."""
 
     def activations(self, sizes: Sizes) -> int:
-        """Bytes that the backward pass surely needs of each token, in bfloat16."""
+        """Returns a lower bound of the bytes that the backward pass needs for each token, in bfloat16."""
         return self.layers * 10 * 2 * self.width
 
 
 class AttentionOptions(ModelOptions):
-    """Options of all models that attend."""
+    """Options of all models with attention."""
 
     heads: Steps = 4
     """Number of attention heads; width / heads must be even."""

@@ -1,4 +1,6 @@
-"""What recurrent models share: a stack of PyTorch's cells, and a state of fixed size whatever the length of the context."""
+"""Parts that recurrent models share: a stack of PyTorch's cells, and a state whose size does not depend on the length of the
+context.
+"""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -14,9 +16,9 @@ class RecurrentOptions(ModelOptions):
     """Options of all recurrent models."""
 
     gates: ClassVar[int]
-    """How many times its width a cell computes in a step."""
+    """Number of vectors of its width that a cell computes in a step."""
     kept: ClassVar[int]
-    """How many times its width it keeps."""
+    """Number of vectors of its width that a cell keeps."""
 
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
         return batch * self.layers * self.kept * self.width * 4
@@ -26,18 +28,18 @@ class RecurrentOptions(ModelOptions):
 
 
 class State:
-    """What a stack of cells keeps, (kept, layers, B, width)."""
+    """The state of a stack of cells, (kept, layers, B, width)."""
 
     def __init__(self, kept: Tensor):
         self.kept = kept
 
     def forget(self, rows: Tensor) -> None:
-        """Empty the contexts (B,) bool that are true."""
+        """Empties the contexts for which (B,) bool is true."""
         self.kept = self.kept * ~rows.to(self.kept.device).view(1, 1, -1, 1)
 
 
 class RecurrentModel(nn.Module):
-    """See the package for the interface. cells: PyTorch's stack of cells, such as ``nn.LSTM``."""
+    """The interface is described in the package. cells: PyTorch's stack of cells, such as ``nn.LSTM``."""
 
     cells: Callable[..., nn.RNNBase]
 
@@ -50,7 +52,7 @@ class RecurrentModel(nn.Module):
         for name, p in self.stack.named_parameters():
             if name.startswith("bias_ih") and not p.is_meta:
                 nn.init.zeros_(p)
-                # The second gate of either kind decides how much is kept: at first much, so that gradients reach far back
+                # The second gate of both kinds decides how much is kept. At first this is much, so that gradients reach far back
                 # (Jozefowicz et al., 2015).
                 with torch.no_grad():
                     p[options.width : 2 * options.width] = 1.0
@@ -59,11 +61,11 @@ class RecurrentModel(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def _through(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-        """Features and outputs (B, T, ...), and what the cells keep after them."""
-        with torch.autocast(x.device.type, enabled=False):  # a recurrence adds its rounding up
+        """Returns features and outputs (B, T, ...), and the state of the cells after them."""
+        with torch.autocast(x.device.type, enabled=False):  # rounding errors add up in a recurrence
             before = (
                 None if kept is None else tuple(kept) if len(kept) > 1 else kept[0]
-            )  # a tuple where there are several
+            )  # a tuple if several states are kept
             h, after = self.stack(self.embed(x.float()), before)
             features = self.norm(h)
             return features, self.head(features), after

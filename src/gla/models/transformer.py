@@ -1,7 +1,7 @@
 """Decoder-only Transformer: pre-norm (RMSNorm), rotary positions, no biases, no dropout.
 
-Rotary positions (Su et al., 2021) see only differences, so a cache may slide for ever: absolute
-ones would end at the training length.
+Rotary positions (Su et al., 2021) depend only on differences, so that a cache may slide for ever. Absolute positions would end at the
+training length.
 """
 
 from typing import Literal
@@ -51,19 +51,19 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * width, width, bias=False)
 
     def project(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries (B, H, T, head), and rotated keys and values (B, G, T, head)."""
+        """Returns rotated queries (B, H, T, head), and rotated keys and values (B, G, T, head)."""
         parts = self.qkv(self.attention_norm(x)).split(self.sizes, -1)
         q, k, v = (part.unflatten(-1, (-1, self.head)).transpose(1, 2) for part in parts)
         return rotate(q, position), rotate(k, position), v
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Residual stream (B, T, D) after attention's output (B, H, T, head) and the MLP."""
+        """Returns the residual stream (B, T, D) after attention's output (B, H, T, head) and the MLP."""
         x = x + self.out(attended.transpose(1, 2).flatten(2))
         return x + self.down(F.gelu(self.up(self.mlp_norm(x))))
 
 
 class SequenceModel(nn.Module):
-    """See the package for the interface."""
+    """The interface is described in the package."""
 
     def __init__(self, options: Options, sizes: Sizes):
         super().__init__()
@@ -75,8 +75,8 @@ class SequenceModel(nn.Module):
         )
         self.norm = nn.RMSNorm(width)
         for name, p in self.blocks.named_parameters():
-            if p.dim() == 2 and not p.is_meta:  # there it would do nothing, in seconds
-                # Residual branches start small, so that depth does not scale the stream (GPT-2).
+            if p.dim() == 2 and not p.is_meta:  # on the meta device it would take seconds, for nothing
+                # Residual branches start small, so that the size of the stream does not grow with depth (GPT-2).
                 scale = 0.02 if not name.endswith(("out.weight", "down.weight")) else 0.02 / (2 * layers) ** 0.5
                 nn.init.normal_(p, std=scale * (768 / width) ** 0.5)
         self.head = nn.Linear(width, sizes.output)
@@ -87,7 +87,7 @@ class SequenceModel(nn.Module):
         t = x.shape[1]
         position = torch.arange(t, device=x.device)
         mask = window_mask(position, self.options.window)
-        x = self.embed(x).float()  # and so the residual stream is float32 under autocast
+        x = self.embed(x).float()  # so that the residual stream is float32 under autocast
         for block in self.blocks:
             q, k, v = block.project(x, position)
             attended = attend(q, k, v, mask, causal=mask is None)

@@ -1,4 +1,4 @@
-"""Sources to stores: whoever acts is run, and what was written down is stored piece by piece."""
+"""Runs sources and writes their data into stores, piece by piece."""
 
 import os
 import platform
@@ -21,16 +21,16 @@ from gla.sources.options import NOT_OF_BLOCKS, Array, Run, SourceOptions
 from gla.storage.layout import FORMAT, LAYOUT, create
 
 OBSERVATIONS = ("observation", "final_observation")
-PACKAGES = ("gla", "torch", "numpy", "gymnasium", "mujoco", "dm-control", "zarr")  # that decide a store's bytes
+PACKAGES = ("gla", "torch", "numpy", "gymnasium", "mujoco", "dm-control", "zarr")  # they decide a store's bytes
 
 
 def collect(
     source: SourceOptions, environment: Environment, name: str, lifetimes: range, store: str | Path, digest: str | Path
 ) -> None:
-    """Run one block of lifetimes, and write its store and its digest.
+    """Runs one block of lifetimes, and writes its store and its digest.
 
-    source, environment: their entries in the config. name: the source's key there. lifetimes: their indices. Raises
-    NumericalError where a number stops being finite, and leaves no digest then; Busy where another process collects into the
+    source, environment: their entries in the config. name: the source's key there. lifetimes: the indices of the lifetimes.
+    Raises NumericalError if a number stops being finite, and then leaves no digest; Busy if another process collects into the
     store's folder.
     """
     store, digest = Path(store), Path(digest)
@@ -67,7 +67,7 @@ def _collect(
         "steps_per_update": source.steps,
         "num_envs": source.num_envs,
         **({"states": spec.states} if spec.states else {}),
-        # Figures and manifests read it here, without opening the store.
+        # Figures and manifests read it from the digest, without opening the store.
         "mean_return": [[None if np.isnan(x) else round(float(x), 6) for x in row] for row in returns],
         "arrays": {n: a._asdict() for n, a in arrays.items()},
         "versions": {p: version(p) for p in PACKAGES + ("envpool",) * (getattr(source, "backend", "") == "envpool")},
@@ -78,7 +78,7 @@ def _collect(
 
 
 def made_of(environment: Environment) -> dict[str, Any]:
-    """What of an environment's entry decides histories."""
+    """Returns the part of an environment's entry that decides histories."""
     return {"id": environment.id, "kwargs": environment.kwargs, "tasks": environment.tasks}
 
 
@@ -93,8 +93,8 @@ def _curves(source: SourceOptions, lifetimes: range) -> dict[str, Array]:
 def _write(
     source: SourceOptions, run: Run, layout: dict[str, Array], lifetimes: range, store: Path, label: str
 ) -> np.ndarray:
-    """Write a store. Returns the mean returns, (K, U)."""
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed here alone
+    """Writes a store. Returns the mean returns, (K, U)."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed only here
 
     k, e, t_max = len(lifetimes), source.num_envs, source.steps
     group = zarr.open_group(store, mode="w", zarr_format=3)
@@ -112,10 +112,10 @@ def _write(
 
     mean_return = np.full((k, source.updates), np.nan, np.float32)
     returns, progress = ReturnTracker(k, e), Progress(label, k * e * source.updates * t_max, "steps")
-    log = SummaryWriter(str(store.parent / "tensorboard"))  # beside the store, and no part of it
+    log = SummaryWriter(str(store.parent / "tensorboard"))  # next to the store, and not part of it
     for u, values in enumerate(run.updates()):
         _check_finite(label, lifetimes, u, values)
-        # Observations that are counted are one-hot until here.
+        # Discrete observations are one-hot until here.
         values |= {n: values[n].argmax(-1) for n in OBSERVATIONS if values[n].ndim > layout[n].dimensions}
         ended = returns.add(values["reward"], values["terminated"] | values["truncated"])
         mean_return[:, u] = [np.mean(r) if r else np.nan for r in ended]
@@ -145,7 +145,9 @@ def _write(
 
 
 def _check_finite(label: str, lifetimes: range, update: int, values: dict[str, np.ndarray]) -> None:
-    """Raises NumericalError. values: of one update, (K, E, T, ...), asked in the type that is stored: a reward may be too large."""
+    """Raises NumericalError if a value of one update, (K, E, T, ...), is not finite in the type that is stored, which may be
+    too small for a reward.
+    """
     for name, value in values.items():
         with np.errstate(over="ignore"):
             bad = ~np.isfinite(value.astype(np.float32, copy=False)) if value.dtype.kind == "f" else np.zeros(1, bool)
@@ -156,7 +158,7 @@ def _check_finite(label: str, lifetimes: range, update: int, values: dict[str, n
 
 
 def _cpu_flags() -> list[str]:
-    """Vector extensions, which decide the last bits of a simulation."""
+    """Returns the CPU's vector extensions, which decide the last bits of a simulation."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -165,7 +167,7 @@ def _cpu_flags() -> list[str]:
 
 
 def _hashes(store: Path) -> dict[str, str]:
-    """Hash of every file in a store, by its path in the store; every file is flushed to disk."""
+    """Returns the hash of every file in a store, by its path in the store, and flushes every file to disk."""
     hashes = {}
     for path in sorted(p for p in store.rglob("*") if p.is_file()):
         with open(path, "rb") as f:

@@ -1,4 +1,4 @@
-"""How arrays lie in a store, and what its digest says of them."""
+"""The layout of arrays in a store, and the content of its digest."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,41 +12,41 @@ from gla.sources.options import Array
 if TYPE_CHECKING:
     import zarr
 
-FORMAT, LAYOUT = 2, 1  # versions of what a digest says, and of how arrays lie in a store
+FORMAT, LAYOUT = 2, 1  # versions of the digest's content, and of the layout of arrays in a store
 CHUNK_ROWS = 1024  # rows of one stream that are compressed together
 SHARD_ROWS = 32768  # rows of one lifetime that share a file
-MOST_FILES = 64  # of an array that has no steps, whose lifetimes share files where there are more of them
+MOST_FILES = 64  # most files of an array without steps; with more lifetimes than that, several share a file
 TYPES = ("float32", "int64", "bool")
 
 
 class Described(Description):
-    """What a digest says of an array."""
+    """The part of a digest about one array."""
 
     dtype: Literal[TYPES]
     axes: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=8)]
 
 
 class Source(Description):
-    """What a digest says of who acted."""
+    """The part of a digest about the source."""
 
     kind: str
 
 
 class Environment(Description):
-    """What a digest says of where."""
+    """The part of a digest about the environment."""
 
     id: str
 
 
 class Made(Description):
-    """What of the config decided a store."""
+    """The parts of the config that decided a store."""
 
     source: Source
     environment: Environment
 
 
 class Digest(Description):
-    """What a store's digest holds."""
+    """The content of a store's digest."""
 
     format: Literal[2]  # FORMAT
     source: str
@@ -84,7 +84,7 @@ class Digest(Description):
 
 
 def read_digest(path: str | Path) -> dict[str, Any]:
-    """A store's digest. Raises CorruptFile where it is missing, is no digest, was altered, or is that of another store."""
+    """Returns a store's digest. Raises CorruptFile if it is missing, is not a digest, was altered, or is that of another store."""
     body = read_description(path, Digest)
     lifetimes = body["lifetimes"]
     check_place(path, "a digest", f"histories/{body['source']}/{lifetimes[0]}-{lifetimes[-1]}.json")
@@ -92,26 +92,26 @@ def read_digest(path: str | Path) -> dict[str, Any]:
 
 
 def arrays_of(digest: dict[str, Any]) -> dict[str, Array]:
-    """The arrays of a store, as its digest says. Whether they fit the digest's sizes is not asked here."""
+    """Returns the arrays of a store as its digest describes them. Whether they fit the digest's sizes is not checked here."""
     return {name: Array(array["dtype"], array["axes"]) for name, array in digest["arrays"].items()}
 
 
 def _divisor(n: int, most: int) -> int:
-    """The largest divisor of n that is at most this."""
+    """Returns the largest divisor of n that is at most ``most``."""
     return max(i for i in range(1, min(n, most) + 1) if n % i == 0)
 
 
 def create(group: "zarr.Group", name: str, array: Array) -> "zarr.Array":
-    """An array with named axes. A chunk holds steps of one lifetime and stream, and a shard those of one lifetime; where streams are short,
-    each holds several, since a chunk costs as much time whatever its size."""
-    from zarr.codecs import BloscCodec, Crc32cCodec  # slow to import, and whoever reads a digest does not need it
+    """Creates an array with named axes. A chunk holds steps of one lifetime and stream, and a shard those of one lifetime. If
+    streams are short, each holds several, since a small chunk takes as much time as a large one."""
+    from zarr.codecs import BloscCodec, Crc32cCodec  # slow to import, and not needed to read a digest
 
     axes, shape = array.axes, tuple(array.axes.values())
     own, shared = {"lifetime": -(-axes.get("lifetime", 1) // MOST_FILES), "stream": 1}, None
     if steps := axes.get("step", 0):
         rows = min(steps, CHUNK_ROWS)
         own |= {"lifetime": 1, "step": rows, "stream": _divisor(axes["stream"], CHUNK_ROWS // rows)}
-        rows *= axes["stream"]  # of a lifetime
+        rows *= axes["stream"]  # rows of a whole lifetime
         if own["stream"] == axes["stream"]:
             own["lifetime"] = max(1, min(axes["lifetime"], CHUNK_ROWS // rows))
         times = max(1, min(-(-steps // own["step"]), SHARD_ROWS // rows))

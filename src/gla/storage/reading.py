@@ -1,4 +1,4 @@
-"""Stores to arrays in memory, after a look at everything that a damaged or hostile file could claim."""
+"""Reads stores into arrays in memory, after checks of everything that a damaged or hostile file could claim."""
 
 import itertools
 import math
@@ -19,19 +19,21 @@ from gla.policies import Policy, sizes
 from gla.sources.options import Array, transitions
 from gla.storage.layout import arrays_of, create, read_digest
 
-MOST_COMPRESSED = 1000  # times; LZ4 reaches 255
-CHECKSUM = 4  # bytes, of a chunk and of a shard's index
-POLICIES = ("snapshot_update", *(f"policy_{field}" for field in Policy._fields))  # arrays that snapshots are made of
+MOST_COMPRESSED = 1000  # highest compression; LZ4 reaches 255
+CHECKSUM = 4  # bytes in a chunk and in a shard's index
+POLICIES = ("snapshot_update", *(f"policy_{field}" for field in Policy._fields))  # arrays of snapshots
 
 
 def arrays_that_hold(what: Iterable[str], discrete: bool) -> set[str]:
-    """Names of the arrays that hold what a source provides: of ``distribution`` and ``policies`` several, else the one of that name."""
+    """Returns the names of the arrays that hold the data that a source provides: several arrays for ``distribution`` and
+    ``policies``, and the array of the same name for others.
+    """
     several = {"distribution": {"logits"} if discrete else {"mean", "log_std"}, "policies": set(POLICIES)}
     return set().union(*(several.get(one, {one}) for one in what))
 
 
 def vectors(stored: np.ndarray, size: int) -> np.ndarray:
-    """Observations as they are stored, to float32 vectors (..., size): one-hot, where they are counted."""
+    """Turns stored observations into float32 vectors (..., size). Discrete observations become one-hot."""
     return stored if stored.dtype == np.float32 else np.eye(size, dtype=np.float32)[stored]
 
 
@@ -39,8 +41,8 @@ def vectors(stored: np.ndarray, size: int) -> np.ndarray:
 class History:
     """A store in memory.
 
-    path: of the store. arrays: by their names in the store (gla.storage), or some of them. ``action`` is integer exactly where
-    ``discrete``.
+    path: the path of the store. arrays: all or some of its arrays, by their names in the store (gla.storage). ``action`` has
+    integers if and only if ``discrete`` is true.
     """
 
     path: Path
@@ -51,7 +53,7 @@ class History:
     arrays: dict[str, np.ndarray]
 
     def __getattr__(self, name: str) -> np.ndarray:
-        if name != "arrays" and name in self.arrays:  # a copy asks before it has any
+        if name != "arrays" and name in self.arrays:  # copying asks for it before it is set
             return self.arrays[name]
         raise AttributeError(f"no array {name!r} was read")
 
@@ -61,19 +63,19 @@ class History:
 
     @cached_property
     def observation(self) -> np.ndarray:
-        """Observations (K, E, S, d) float32, one-hot where they are counted; ``arrays`` has them as they are stored."""
+        """Observations (K, E, S, d) float32, one-hot if they are discrete. ``arrays`` has them as they are stored."""
         return vectors(self.arrays["observation"], self.observation_size)
 
     @property
     def mean(self) -> np.ndarray:
-        """Means of the distributions that actions were drawn from; logits, where they are discrete."""
+        """Means of the distributions that actions were drawn from, or logits if actions are discrete."""
         return self.arrays["logits" if self.discrete else "mean"]
 
     @cached_property
     def policy(self) -> Policy:
-        """Snapshots, with fields (K, N, ...).
+        """The snapshots of policies, with fields (K, N, ...).
 
-        Raises CorruptFile where one is missing, or where they are no policies of what was observed and of the actions.
+        Raises CorruptFile if an array is missing, or if their sizes do not fit the observations and actions.
         """
         for name in POLICIES:
             if name not in self.arrays:
@@ -89,21 +91,21 @@ class History:
 
 
 def _anew(store: str | Path) -> str:
-    """What mends a store, of which no part is made alone."""
+    """Returns the advice for a damaged store. It has to be deleted as a whole, since no part of it can be made separately."""
     return f"delete {store}, and Snakemake makes it again"
 
 
 def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str | None]]:
-    """Compare a store with its digest: a file and what is wrong with it, or None, for every file.
+    """Compares a store with its digest. Yields every file, with its problem or None.
 
-    Raises CorruptFile where there is no digest or no store.
+    Raises CorruptFile if there is no digest or no store.
     """
     store, expected = Path(store), read_digest(digest)["files"]
     if not store.is_dir():
         raise CorruptFile(
             f"{store}: missing (expected a history store; its digest is {digest}); Snakemake makes it again"
         )
-    # A link could lead out of the store; none is ever written. Snakemake stamps the folders that it made.
+    # A link could lead out of the store, and none is ever written. Snakemake puts a stamp into folders that it made.
     inside = (p for p in store.rglob("*") if (p.is_symlink() or p.is_file()) and p != store / ".snakemake_timestamp")
     present = {p.relative_to(store).as_posix(): p.is_symlink() for p in inside}
     anew = _anew(store)
@@ -125,17 +127,17 @@ def problems(store: str | Path, digest: str | Path) -> Iterator[tuple[Path, str 
 
 
 def verify(store: str | Path, digest: str | Path) -> None:
-    """Raises CorruptFile naming the first file of a store that is missing, unknown, or not what was written."""
+    """Raises CorruptFile, which names the first file of a store that is missing, unknown or altered."""
     for _, problem in problems(store, digest):
         if problem:
             raise CorruptFile(problem)
 
 
 def arrays(store: str | Path, digest: dict[str, Any]) -> dict[str, zarr.Array]:
-    """A store's arrays by name, unread. digest: what ``read_digest`` returns.
+    """Returns a store's arrays by name, without reading them. digest: the result of ``read_digest``.
 
-    Raises CorruptFile naming one that is not of the type, the sizes and the codecs that the digest says, or of other sizes
-    than the digest's own.
+    Raises CorruptFile, which names an array whose type, sizes or codecs are not those in the digest, or whose sizes there do
+    not fit the digest's own.
     """
     found, scratch, path = {}, zarr.open_group(MemoryStore(), mode="w", zarr_format=3), Path(store)
     try:
@@ -144,22 +146,22 @@ def arrays(store: str | Path, digest: dict[str, Any]) -> dict[str, zarr.Array]:
             path = Path(store) / name
             if layout.get(name) != array:
                 raise ValueError(f"described as {layout.get(name)} (expected {array})")
-        # Format 2 knows a codec that unpickles, and metadata that are consolidated may differ from the arrays' own.
+        # Format 2 has a codec that unpickles, and consolidated metadata may differ from those of the arrays.
         group = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False)
         for name, array in layout.items():
             path = Path(store) / name
             found[name] = group[name]
             if found[name].metadata.to_dict() != create(scratch, name, array).metadata.to_dict():
                 raise ValueError(f"not {array.dtype} of {array.axes} in this package's chunks and codecs")
-    except Exception as error:  # Zarr raises a dozen kinds for metadata that it did not write
+    except Exception as error:  # Zarr raises errors of many types for metadata that it did not write
         said = " ".join(str(error).split())[:200]
         raise CorruptFile(f"{path}: {said} (expected an array as its digest says); {_anew(store)}") from None
     return found
 
 
 def _expected(digest: dict[str, Any]) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The arrays that a store must have, and what it has of distributions and snapshots where its source writes them, with the
-    sizes that its digest says."""
+    """Returns the arrays that a store must have, with the sizes in its digest. Distributions and snapshots are included if
+    its source writes them."""
     lifetimes, updates, action = (
         {"lifetime": len(digest["lifetimes"])},
         {"update": digest["updates"]},
@@ -181,7 +183,7 @@ def _expected(digest: dict[str, Any]) -> tuple[dict[str, Array], dict[str, Array
 
 
 def _check_chunks(path: Path, array: zarr.Array) -> None:
-    """Raises CorruptFile where a chunk is missing or would fill more memory than the array has for it. path: of the array."""
+    """Raises CorruptFile if a chunk is missing or would fill more memory than the array has for it. path: the path of the array."""
     anew = _anew(path.parent)
     whole, size = array.shards or array.chunks, math.prod(array.chunks) * array.dtype.itemsize
     held, per_file = 0, math.prod(n // m for n, m in zip(whole, array.chunks, strict=True)) if array.shards else 0
@@ -189,19 +191,19 @@ def _check_chunks(path: Path, array: zarr.Array) -> None:
         file = path.joinpath("c", *map(str, index))
         data = np.memmap(file, np.uint8, "r") if file.is_file() and file.stat().st_size else np.empty(0, np.uint8)
         held += len(data)
-        frames = np.array([[0, len(data)]], np.uint64)  # where each begins, and its length
+        frames = np.array([[0, len(data)]], np.uint64)  # beginning and length of each
         if per_file:
             frames = np.array(data[max(0, len(data) - 16 * per_file - CHECKSUM) : -CHECKSUM])
             frames = frames.view("<u8").reshape(-1, 2) if len(frames) == 16 * per_file else np.empty((0, 2), np.uint64)
             frames = frames[
                 (frames != np.iinfo(np.uint64).max).any(1) | (len(frames) == 0)
-            ]  # past the array's end there are none
+            ]  # there are none after the array's end
         fits = len(data) > 0 and (not per_file or len(frames) > 0)
         fits = fits and bool(
             (frames <= len(data)).all() and (frames.sum(1) <= len(data)).all() and frames[:, 1].sum() <= len(data)
         )
         if fits and (frames[:, 1] >= 16 + CHECKSUM).all():
-            # A frame of Blosc says in its header how long it is unpacked and packed.
+            # The header of a Blosc frame has its unpacked and packed lengths.
             said = np.array(data[frames[:, :1].astype(np.int64) + np.arange(16)]).view("<u4")
             if (said[:, 1] == size).all() and (said[:, 3] == frames[:, 1] - CHECKSUM).all():
                 continue
@@ -213,9 +215,9 @@ def _check_chunks(path: Path, array: zarr.Array) -> None:
 
 
 def read(store: str | Path, digest: str | Path, names: Collection[str] | None = None) -> History:
-    """A store in memory, after ``verify``. names: of the arrays to read; all of them where it is None.
+    """Reads a store into memory, after ``verify``. names: names of the arrays to read; None: all of them.
 
-    Raises what ``verify`` raises, and CorruptFile for what ``gla.storage.collecting`` never writes.
+    Raises CorruptFile as ``verify`` does, and for content that ``gla.storage.collecting`` never writes.
     """
     verify(store, digest)
     body, anew = read_digest(digest), _anew(store)
@@ -256,5 +258,5 @@ def read(store: str | Path, digest: str | Path, names: Collection[str] | None = 
     d, a = body["observation_size"], body["action_size"]
     history = History(Path(store), body["discrete"], d, a, body["steps_per_update"], values)
     if {"observation", *POLICIES} <= values.keys():
-        _ = history.policy  # checked now, whatever of it is used
+        _ = history.policy  # checked now, even if it is not used
     return history

@@ -1,4 +1,4 @@
-"""What all trainers share: the state of an optimiser, and what is asked of a trainer."""
+"""The base of all trainers: the state of an optimiser, and the interface of a trainer."""
 
 import math
 from pathlib import Path
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class BaseTrainer:
-    """A model and its optimiser: all the state that training has.
+    """A model and its optimiser, which are the whole state of training.
 
-    ``model``: an ``AgentModel``. ``module``: what is optimised, the model and whatever is needed in training alone. ``step``: steps done;
-    ``rows``: of each since the last held-out loss; ``metrics``: of each held-out loss. ``count``: what a step goes through, in ``unit``.
-    A kind is made from an agent's config, its manifest (``frame``, ``summary``), the environments of the dataset's sources in their order,
-    and a folder for files that may vanish; it sets ``model`` and ``module`` and then calls ``prepare``.
+    ``model``: an ``AgentModel``. ``module``: the module that is optimised, which holds the model and parts that only training
+    needs. ``step``: number of finished steps. ``rows``: metrics of each step since the last held-out loss. ``metrics``: a row
+    for each held-out loss. ``count``: how many of ``unit`` a step processes. A kind is made from an agent's config, its
+    manifest (``frame``, ``summary``), the environments of the dataset's sources in their order, and a folder for temporary
+    files. It sets ``model`` and ``module`` and then calls ``prepare``.
     """
 
     unit: ClassVar[str] = "tokens"
@@ -39,7 +40,7 @@ class BaseTrainer:
         raise NotImplementedError
 
     def prepare(self, config: "Agent", own: Processes) -> None:
-        """Make what is optimised ready for the first step."""
+        """Prepares the module for the first step."""
         self.config, self.options, self.own = config, config.training, own
         self.count = self.options.batch_size * self.options.length(config)
         decay = [p for p in self.module.parameters() if p.requires_grad and p.dim() >= 2]
@@ -52,39 +53,41 @@ class BaseTrainer:
         self.step, self.rows, self.metrics = 0, [], []
 
     def open(self) -> None:
-        """Before the first step: read what takes long to read."""
+        """Called before the first step, to read data that take long to read."""
 
     def advance(self) -> None:
-        """One step. Raises NumericalError."""
+        """Makes one step. Raises NumericalError."""
         raise NotImplementedError
 
     def losses(self) -> dict[str, float]:
-        """``validation_loss`` and ``validation_constant_loss`` of now: of the model, and of the best, or a usual, constant output."""
+        """Returns the current ``validation_loss`` of the model, and ``validation_constant_loss`` of an output that does not
+        depend on the context.
+        """
         raise NotImplementedError
 
     def by_position(self) -> dict[str, Tensor]:
-        """At the end, by position in the context: ``train_loss``, ``validation_loss`` and ``constant_loss``, each (T,)."""
+        """Returns ``train_loss``, ``validation_loss`` and ``constant_loss`` at the end, by position in the context, each (T,)."""
         raise NotImplementedError
 
     def set_rate(self) -> float:
-        """The learning rate of this step, which the optimiser is told."""
+        """Sets the learning rate of this step in the optimiser, and returns it."""
         rate = learning_rate(self.options, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
 
     def note(self, row: dict[str, float]) -> None:
-        """A step is done, and this is what it was like."""
+        """Counts a step, and adds the row of its metrics."""
         self.step += 1
         self.rows.append(row)
 
     def check(self, row: dict[str, float]) -> None:
-        """Raises NumericalError where a number is none."""
+        """Raises NumericalError if a number is not finite."""
         if not all(math.isfinite(v) for v in row.values()):
             raise NumericalError(f"step {self.step}: {row} holds a number that is not finite")
 
     def evaluate(self) -> dict[str, float]:
-        """Take the held-out loss, and the means of all steps since the last one, into ``metrics``."""
+        """Adds the held-out loss, and the means of all steps since the previous one, to ``metrics``."""
         row = {"step": self.step, **pd.DataFrame(self.rows).mean().to_dict(), **self.losses()}
         self.check(row)
         self.metrics.append(row)

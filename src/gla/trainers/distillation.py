@@ -1,9 +1,9 @@
 """Meta-training on recorded histories (Kirsch et al., 2023, Algorithm 1 and Equation 1).
 
-The loss is the divergence between the source's action distribution and the model's, averaged over
-every token, plus, if asked for, the error of predicting the next observation and reward. Beside the
-model a constant predictor is trained on the same batches with the same loss: the best that the
-policy head can do without looking at anything. A model that is no better has learned nothing.
+The loss is the divergence between the source's action distribution and the model's, averaged over every token, plus,
+optionally, the error of predicting the next observation and reward. A constant predictor is trained along with the model, on
+the same batches with the same loss. It shows how good the policy head can be without seeing anything. A model that is not
+better has learned nothing.
 """
 
 import copy
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gla.config.environments import Environment
 
 VALIDATION_BATCHES = 4
-BFLOAT16_SPEED, PRODUCTS = 1.5, 20  # times float32's, from which on it is used; how many are timed of each
+BFLOAT16_SPEED, PRODUCTS = 1.5, 20  # lowest relative speed at which bfloat16 is used; products that are timed of each
 
 
 class Options(TrainerOptions):
@@ -42,9 +42,9 @@ class Options(TrainerOptions):
 
 
 def bfloat16_speed(device: torch.device) -> float:
-    """How many times as fast as in float32 a product of matrices is in bfloat16.
+    """Measures how many times as fast as in float32 a product of matrices is in bfloat16.
 
-    The best of many short ones on one thread, types in turns: other jobs on the machine change little then.
+    It takes the best of many short products on one thread, with types in turns, so that other jobs on the machine change little.
     """
     seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     threads = torch.get_num_threads()
@@ -54,7 +54,7 @@ def bfloat16_speed(device: torch.device) -> float:
             for dtype, measured in seconds.items():
                 a = torch.ones(512, 512, dtype=dtype, device=device)
                 start = time.perf_counter()
-                (a @ a)[0, 0].item()  # waits for the device
+                (a @ a)[0, 0].item()  # waits until the device is done
                 measured.append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(threads)
@@ -62,10 +62,10 @@ def bfloat16_speed(device: torch.device) -> float:
 
 
 def precision_for(options: Options, own: Processes) -> torch.dtype:
-    """The type of matrix products: as configured, or bfloat16 where it is measured to be faster.
+    """Returns the number type of matrix products: the configured one, or bfloat16 if it is measured to be much faster.
 
-    By far: with units for it a product takes a half or less, without them it takes longer than in float32. So the
-    same machine chooses the same type each time, and a checkpoint stays good.
+    With hardware units for it a product takes half the time or less; without them it takes longer than in float32. The same
+    machine therefore chooses the same type each time, and a checkpoint stays valid.
     """
     if options.precision != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[options.precision]
@@ -74,7 +74,7 @@ def precision_for(options: Options, own: Processes) -> torch.dtype:
 
 
 class Losses(nn.Module):
-    """Model and constant predictor, from a batch to their losses."""
+    """The model and the constant predictor, which map a batch to their losses."""
 
     def __init__(self, config: "Agent", encoding: Any, dtype: torch.dtype):
         super().__init__()
@@ -89,7 +89,9 @@ class Losses(nn.Module):
         self.constant = nn.Parameter(torch.zeros(encoding.sizes.output))
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Policy losses (B, T) of the model and of the constant predictor, and the error of predicting what follows, ()."""
+        """Returns the policy losses (B, T) of the model and of the constant predictor, and the error of predicting the next
+        step, ().
+        """
         device = batch.reward.device
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
             features, output = self.model(tokens(Encoded(*batch[:4]), batch.eta))
@@ -102,20 +104,20 @@ class Losses(nn.Module):
 
     @torch.no_grad()
     def _slow(self, batch: Batch) -> Tensor:
-        """Outputs of the slow copy, (B, T, sizes.output)."""
+        """Returns the outputs of the slow copy, (B, T, sizes.output)."""
         with torch.autocast(batch.reward.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.slow(tokens(Encoded(*batch[:4]), batch.eta))[1]
 
     @torch.no_grad()
     def follow(self) -> None:
-        """The slow copy goes a part of the way to the model."""
+        """Moves the slow copy a part of the way to the model."""
         if self.slow is not None:
             for own, other in zip(self.slow.parameters(), self.model.parameters(), strict=True):
                 own.lerp_(other, self.options.slow)
 
 
 class Trainer(BaseTrainer):
-    """Model, constant predictor and optimisers, and the windows that they are trained on."""
+    """The model, the constant predictor, their optimisers, and the windows that they are trained on."""
 
     def __init__(
         self, config: "Agent", frame: pd.DataFrame, summary: dict, environments: "list[Environment]",
@@ -148,7 +150,7 @@ class Trainer(BaseTrainer):
             self.whole.slow.load_state_dict(state["slow"])
 
     def batch(self, windows: Windows, index: int) -> Batch:
-        """This process's share of a batch: every n-th window, so that each has its part of every environment."""
+        """Returns this process's share of a batch: every n-th window, so that each process has its part of every environment."""
         whole = windows.batch(index, self.options.batch_size)
         return whole.each(lambda x: x[self.own.rank :: self.own.count].to(self.own.device))
 
@@ -156,7 +158,7 @@ class Trainer(BaseTrainer):
         self.train(self.batch(self.seen, self.step))
 
     def train(self, batch: Batch) -> None:
-        """One optimiser step."""
+        """Makes one optimiser step."""
         rate = self.set_rate()
         policy, constant, auxiliary = self.parallel(batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -174,7 +176,7 @@ class Trainer(BaseTrainer):
 
     @torch.no_grad()
     def evaluated(self, windows: Windows) -> dict[str, Tensor]:
-        """Losses by position in the context, each (T,), over the first batches of a split."""
+        """Returns losses by position in the context, each (T,), averaged over the first batches of a split."""
         self.model.eval()
         total: dict[str, Tensor] = {}
         for index in range(VALIDATION_BATCHES):

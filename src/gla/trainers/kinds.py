@@ -9,4 +9,4 @@ TRAINERS = Kinds(
         "rl2": "gla.trainers.rl2",
     },
 )
-ACTING = ("rl2",)  # that step the dataset's environments themselves, whose code then decides the weights
+ACTING = ("rl2",)  # kinds that step the dataset's environments, so that the code of these decides the weights

@@ -1,4 +1,4 @@
-"""What all trainers share: the options of an optimiser."""
+"""Options that all trainers share: those of an optimiser."""
 
 import math
 from collections.abc import Iterator
@@ -31,21 +31,21 @@ class TrainerOptions(Options):
     """Whether training reads histories, and so uses windows, labels and a loss."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
-        """What is wrong with these options for an agent's other options."""
+        """Yields a line for each reason why these options do not fit the agent's other options."""
         yield from ()
 
     def length(self, agent: Any) -> int:
-        """Tokens of a context in training."""
+        """Returns the number of tokens in a training context."""
         return agent.windows.length
 
     @property
     def at_once(self) -> int:
-        """Contexts that gradients are taken of at a time."""
+        """Number of contexts in one computation of gradients."""
         return self.batch_size
 
 
 def learning_rate(options: TrainerOptions, step: int) -> float:
-    """Linear warm-up, then a cosine from the full rate to a tenth of it."""
+    """Returns the learning rate of a step: a linear warm-up, then a cosine from the full rate to a tenth of it."""
     if step < options.warmup:
         return options.learning_rate * (step + 1) / options.warmup
     done = (step - options.warmup) / max(1, options.steps - options.warmup)

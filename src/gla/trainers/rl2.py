@@ -1,9 +1,11 @@
-"""RL^2 (Duan et al., 2016; Wang et al., 2016): the model learns by acting, with policy gradients, to earn as much as it can in whole lifetimes.
+"""RL^2 (Duan et al., 2016; Wang et al., 2016): the model acts, and learns with policy gradients to earn as much as it can in
+whole lifetimes.
 
-A lifetime is several episodes of one task, through which the context stays; what is maximised is the return of all of them, so that
-it pays to explore in the first. Proximal policy optimisation (Schulman et al., 2017) goes over whole lifetimes, many side by side. Of the
-dataset it uses the encoding and the tasks, those of the training lifetimes, and no step of the histories. Its loss, as it is reported, is minus
-the reward of a step, and the constant output beside it acts at random.
+A lifetime consists of several episodes of one task, and the context is kept through all of them. Training maximises the
+return of all episodes, so that it pays to explore in the first ones. Proximal policy optimisation (Schulman et al., 2017)
+uses whole lifetimes, many side by side. It uses the encoding of the dataset and the tasks of its training lifetimes, but no
+step of the histories. The loss that is reported is minus the reward of a step, and the constant output that it is compared
+with acts at random.
 """
 
 from collections.abc import Iterator
@@ -89,8 +91,8 @@ class Options(TrainerOptions):
 
 
 class Lifetimes(NamedTuple):
-    """B lifetimes of T steps. tokens: (B, T, token). action: (B, T) integers or (B, T, a). log_probability: (B, T), of the actions when
-    they were chosen. reward: (B, T), as it was paid. frame: (B, u, a), what takes outputs to actions."""
+    """B lifetimes of T steps. tokens: (B, T, token). action: (B, T) integers or (B, T, a). log_probability: (B, T), that of
+    the actions when they were chosen. reward: (B, T), raw. frame: (B, u, a), the matrices that map outputs to actions."""
 
     tokens: Tensor
     action: Tensor
@@ -103,7 +105,9 @@ class Lifetimes(NamedTuple):
 
 
 def advantages(reward: Tensor, value: Tensor, discount: float, trace: float) -> Tensor:
-    """Generalised advantage estimates (B, T) of lifetimes that end after their last step; episodes' ends are none."""
+    """Computes generalised advantage estimates (B, T) of lifetimes, which end after their last step. The ends of episodes do
+    not cut them.
+    """
     following = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], 1)
     error, total = reward + discount * following - value, torch.zeros_like(value[:, 0])
     found = torch.empty_like(value)
@@ -114,14 +118,14 @@ def advantages(reward: Tensor, value: Tensor, discount: float, trace: float) -> 
 
 
 def log_probability(mean: Tensor, log_std: Tensor, action: Tensor, discrete: bool) -> Tensor:
-    """Of actions (B, T[, a]), by logits, or means and log-deviations, (B, T, a)."""
+    """Returns the log-probabilities of actions (B, T[, a]), given logits, or means and log-deviations, (B, T, a)."""
     if discrete:
         return torch.log_softmax(mean, -1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
     return -(0.5 * ((action - mean) * (-log_std).exp()).square() + log_std + HALF_LOG_TAU).sum(-1)
 
 
 def entropy(mean: Tensor, log_std: Tensor, discrete: bool) -> Tensor:
-    """Of policies, (B, T)."""
+    """Returns the entropy of policies, (B, T)."""
     if discrete:
         logits = torch.log_softmax(mean, -1)
         return -(logits.exp() * logits).sum(-1)
@@ -129,7 +133,7 @@ def entropy(mean: Tensor, log_std: Tensor, discrete: bool) -> Tensor:
 
 
 class Trainer(BaseTrainer):
-    """Acts through lifetimes, and learns from them."""
+    """Acts in lifetimes, and learns from them."""
 
     unit: ClassVar[str] = "steps"
 
@@ -137,7 +141,7 @@ class Trainer(BaseTrainer):
         self, config: "Agent", frame: pd.DataFrame, summary: dict, environments: "list[Environment]",
         own: Processes, scratch: Path | None,
     ):  # fmt: skip
-        """Raises ConfigError where several processes would train."""
+        """Raises ConfigError if there are several processes."""
         if own.count > 1:
             raise ConfigError(f"training.kind: 'rl2' in {own.count} processes (expected one)")
         torch.manual_seed(config.seed)
@@ -147,8 +151,8 @@ class Trainer(BaseTrainer):
         nn.init.zeros_(value.weight)
         nn.init.zeros_(value.bias)
         self.module = nn.ModuleDict({"model": self.model, "value": value})
-        # Values are learned in units of the first lifetimes' returns: squared errors of large returns would fill the clipped gradient.
-        self.module.register_buffer("returns", torch.tensor([0.0, 1.0]))  # their mean and standard deviation
+        # Values are learned in units of the first lifetimes' returns, since squared errors of large returns would dominate the clipped gradient.
+        self.module.register_buffer("returns", torch.tensor([0.0, 1.0]))  # mean and standard deviation of these returns
         self.module.to(own.device)
         self.environments = dict(zip(summary["sources"], environments, strict=True))
         self.frame = frame
@@ -158,7 +162,7 @@ class Trainer(BaseTrainer):
         self.tasks = {split: self._tasks(split) for split in ("train", "validation")}
 
     def _tasks(self, split: str) -> dict[str, list[dict[str, Any]]]:
-        """Keyword arguments of the tasks of each source's lifetimes in a split."""
+        """Returns the keyword arguments of the tasks of each source's lifetimes in a split."""
         found: dict[str, list[dict[str, Any]]] = {}
         for (source, digest), rows in self.frame[self.frame["split"] == split].groupby(
             ["source", "digest"], sort=False
@@ -171,7 +175,7 @@ class Trainer(BaseTrainer):
         return found
 
     def _act(self, split: str, index: int, at_random: bool = False) -> Iterator[Lifetimes]:
-        """Lifetimes of each source, in equal shares. What they are like depends on the weights, the split and ``index`` alone."""
+        """Yields lifetimes of each source, in equal shares. They depend only on the weights, the split and ``index``."""
         stream = {"train": 0, "validation": 1}[split]
         rng = np.random.Generator(np.random.Philox(key=[self.config.seed, stream], counter=[0, 0, 0, index]))
         n = len(self.environments)
@@ -188,7 +192,7 @@ class Trainer(BaseTrainer):
                     envs.close()
 
     def _range(self, source: str, split: str) -> tuple[int, int]:
-        """Seeds of the frames that lifetimes may be seen under."""
+        """Returns the range of the seeds of frames that lifetimes may be used with."""
         row = self.frame[(self.frame["source"] == source) & (self.frame["split"] == split)].iloc[0]
         return int(row["projection_low"]), int(row["projection_high"])
 
@@ -223,7 +227,7 @@ class Trainer(BaseTrainer):
         return Lifetimes(whole, action, chance, paid, frames.a.expand(n, -1, -1))
 
     def _outputs(self, part: Lifetimes) -> tuple[Tensor, Tensor, Tensor]:
-        """Means or logits, and log-deviations, (B, T, a); and values (B, T), in units of ``returns``."""
+        """Returns means or logits, and log-deviations, (B, T, a), and values (B, T) in units of ``returns``."""
         features, output = self.model(part.tokens)
         mean, log_std = self.encoding.distribution(output, part.frame)
         return mean, log_std, self.module["value"](features.float()).squeeze(-1)
@@ -241,11 +245,11 @@ class Trainer(BaseTrainer):
         self.note({"train_loss": -reward, **pd.DataFrame(learned).mean().to_dict(), "learning_rate": rate})
 
     def _on_device(self, found: Lifetimes) -> Lifetimes:
-        # Tensors of inference mode take part in no gradient.
+        # Tensors that were made in inference mode cannot have gradients.
         return Lifetimes(*(x.clone().to(self.own.device) for x in found))
 
     def _learn(self, found: Lifetimes, source: int, sources: int) -> dict[str, float]:
-        """Take ``epochs`` times ``minibatches`` optimiser steps on the lifetimes of one source."""
+        """Takes ``epochs`` times ``minibatches`` optimiser steps on the lifetimes of one source."""
         o, rows = self.options, []
         discrete, (mean_return, scale) = found.action.dim() == 2, self.module.returns
         with torch.no_grad():
@@ -274,7 +278,7 @@ class Trainer(BaseTrainer):
         return pd.DataFrame(rows).mean().to_dict()
 
     def _paid(self, split: str, index: int, at_random: bool = False) -> Tensor:
-        """Minus the rewards by position, (T,)."""
+        """Returns minus the mean rewards by position, (T,)."""
         self.module.eval()
         return -torch.cat([x.reward for x in self._act(split, index, at_random)]).mean(0)
 

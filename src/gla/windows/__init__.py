@@ -1,9 +1,9 @@
-"""Windows: how a training window is cut from a lifetime.
+"""Windows: how training windows are cut from lifetimes.
 
 One file for each kind (``gla.windows.kinds``). It holds ``Options``, a subclass of ``gla.windows.chunks.ChunkOptions``, and::
 
-    draw(options, rows, n, rng) -> Drawn      n windows of one source, drawn by a NumPy generator
+    draw(options, rows, n, rng) -> Drawn      draws n windows of one source with a NumPy generator
 
-``gla.windows.rows`` is a source in memory, ``gla.windows.batches`` makes tokens and labels of what was drawn. Shapes: B windows, M
+``gla.windows.rows`` holds a source in memory, and ``gla.windows.batches`` turns windows into tokens and labels. Shapes: B windows, M
 chunks of P steps, T = M * P tokens, d and a dimensions of an environment.
 """

@@ -1,4 +1,6 @@
-"""Chunks of updates i, i + g, i + 2g, ..., held at the last: a lifetime's improvement at a pace (Kirsch et al., 2023, Algorithm 1)."""
+"""Chunks of updates i, i + g, i + 2g, ... up to the last, which shows a lifetime's improvement at a chosen pace (Kirsch et al., 2023,
+Algorithm 1).
+"""
 
 from typing import Literal
 

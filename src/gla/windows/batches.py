@@ -1,4 +1,4 @@
-"""Batches: windows of one split of a dataset, encoded, with their labels."""
+"""Batches: encoded windows of one split of a dataset, with their labels."""
 
 import tempfile
 from collections.abc import Callable
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 
 class Batch(NamedTuple):
-    """What a model is trained on. o, u and A: an encoding's sizes of an observation, of an action, and all actions it can hold.
+    """The data that a model is trained on. o, u and A: an encoding's sizes of an observation and of an action, and the number
+    of actions that it can hold.
 
-    observation: (B, T, o). action: (B, T, u). reward: (B, T). end: (B, T) bool, true where an episode or a chunk ends after the
-    step. eta: (B, T). target: what the loss wants of the labels, in the environment's own space, padded to A: means (or logits) and
-    log-deviations, (B, T, A) each, or actions alone. frame: (B, u, A), what takes outputs to actions. discrete: (B,) bool.
+    observation: (B, T, o). action: (B, T, u). reward: (B, T). end: (B, T) bool, true if an episode or a chunk ends after the
+    step. eta: (B, T). target: the part of the labels that the loss needs, in the environment's own space, padded to A: means
+    (or logits) and log-deviations, (B, T, A) each, or only actions. frame: (B, u, A), the matrices that map outputs to
+    actions. discrete: (B,) bool.
     """
 
     observation: Tensor
@@ -41,12 +43,12 @@ class Batch(NamedTuple):
     discrete: Tensor
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """Every tensor, changed."""
+        """Returns a batch with every tensor changed by a function."""
         return Batch(*(tuple(map(change, x)) if isinstance(x, tuple) else change(x) for x in self))
 
 
 def _joined(parts: list[Batch]) -> Batch:
-    """One batch of several."""
+    """Joins several batches into one."""
     if len(parts) == 1:
         return parts[0]
     return Batch(*(
@@ -58,12 +60,12 @@ def _joined(parts: list[Batch]) -> Batch:
 class Windows:
     """Draws batches of windows from one split of a dataset.
 
-    agent: its config. frame, summary: the manifest. split: ``train`` or ``validation``. Draws are a pure function of (agent.seed,
-    index), so that a loader has no state to lose.
+    agent: the agent's config. frame, summary: the manifest. split: ``train`` or ``validation``. Draws are a pure function of
+    (agent.seed, index), so that there is no state to save.
 
-    Each store is read once. Histories lie on the device, in memory where it has no room for them, or, where they would fill more
-    than ``memory`` bytes (half of what there is), uncompressed in files in ``folder`` that are mapped into memory and vanish with
-    the process. Batches are the same wherever they lie.
+    Each store is read once. Histories are kept on the device or, if they do not fit there, in memory. If they would fill more
+    than ``memory`` bytes (by default half of the free memory), they are kept uncompressed in files in ``folder``, which are
+    mapped into memory and are removed with the process. Batches are the same in all cases.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Windows:
         self.sources = [Rows(rows, body, needs, near, folder if mapped else None) for rows, body, needs in parts]
 
     def batch(self, index: int, size: int) -> Batch:
-        """``size`` windows, sources in equal shares."""
+        """Returns ``size`` windows, with equal shares of all sources."""
         stream = {"train": 0, "validation": 1}[self.split]
         rng = np.random.Generator(np.random.Philox(key=[self.agent.seed, stream], counter=[0, 0, 0, index]))
         n = len(self.sources)
@@ -96,7 +98,7 @@ class Windows:
         return _joined([self._batch(s, int(n), rng) for s, n in zip(self.sources, counts, strict=True) if n])
 
     def _batch(self, rows: Rows, n: int, rng: np.random.Generator) -> Batch:
-        """n windows of one source."""
+        """Returns n windows of one source."""
         encoding, device = self.encoding, self.device
         drawn = self.windows.draw(self.agent.windows, rows, n, rng)
         seeds = rng.integers(*rows.projection_range, n) if encoding.varies else None
@@ -124,7 +126,7 @@ class Windows:
         )
 
     def _eta(self, rows: Rows, drawn: Drawn) -> Tensor:
-        """What the model is told of each chunk, (n, M)."""
+        """Returns the value of eta for each chunk, (n, M)."""
         target, last = self.labels.updates(drawn, rows.updates - 1), max(rows.updates - 1, 1)
         eta = {
             "none": np.zeros(drawn.update.shape),
@@ -135,7 +137,7 @@ class Windows:
         return torch.from_numpy(eta.astype(np.float32))
 
     def _target(self, rows: Rows, drawn: Drawn, raw: Tensor) -> tuple[Tensor, ...]:
-        """What the loss wants of the labels, padded."""
+        """Returns the part of the labels that the loss needs, padded."""
         pad, options, discrete = self.encoding.pad, self.agent.labels, rows.spec.discrete
         if self.agent.loss.wants == "action":
             action = self.labels.action(options, rows, drawn).to(raw.device)

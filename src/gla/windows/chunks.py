@@ -1,4 +1,4 @@
-"""Windows that are made of chunks: a few consecutive steps of one stream, from one update after another."""
+"""Windows that consist of chunks: a few consecutive steps of one stream, from one update after another."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -13,10 +13,11 @@ Gap = Steps | Annotated[list[Steps], Field(min_length=2, max_length=2)] | Litera
 
 
 class Drawn(NamedTuple):
-    """n windows of one source: which rows they have, and which policies acted there.
+    """n windows of one source: their rows, and the policies that acted there.
 
-    stream: (n,). index: (n, T), rows of the source's step arrays. update: (n, M), of each of M chunks of T / M steps. gap: (n,), updates
-    between a chunk and what it should become. cut: whether what follows a chunk's last step is another chunk, and not its next step.
+    stream: (n,). index: (n, T), rows of the source's step arrays. update: (n, M), the update of each of M chunks of T / M
+    steps. gap: (n,), see ``ChunkOptions``. cut: whether a chunk's last step is followed by another chunk, and not by the next
+    step.
     """
 
     stream: np.ndarray
@@ -27,7 +28,7 @@ class Drawn(NamedTuple):
 
 
 class ChunkOptions(Options):
-    """Options of all windows that are made of chunks. The context has chunks * chunk_steps tokens."""
+    """Options of all windows that consist of chunks. The context has chunks * chunk_steps tokens."""
 
     gap: Gap = 1
     """Number of the source's updates from one chunk to the next (windows across updates), or from a chunk to the policy that
@@ -42,23 +43,23 @@ class ChunkOptions(Options):
 
     @property
     def length(self) -> int:
-        """Tokens of a window."""
+        """Number of tokens in a window."""
         return self.chunks * self.chunk_steps
 
     @property
     def bounds(self) -> tuple[int, int] | None:
-        """The smallest and the largest gap; None where it is the longest."""
+        """The smallest and the largest gap; None if it is max."""
         if self.gap == "max":
             return None
         return (self.gap[0], self.gap[1]) if isinstance(self.gap, list) else (self.gap, self.gap)
 
     def problems_of(self, agent: Any) -> Iterator[str]:
-        """What is wrong with these options alone."""
+        """Yields a line for each fault of these options alone."""
         if self.bounds and self.bounds[0] > self.bounds[1]:
             yield f"gap: {self.gap} (expected [low, high] with low <= high)"
 
     def problems_with(self, agent: Any, name: str, source: Any) -> Iterator[str]:
-        """What is wrong with these options for windows of a source. name: the source's."""
+        """Yields a line for each reason why these options do not fit a source. name: the name of the source."""
         if self.bounds and self.bounds[1] >= source.updates:
             yield (
                 f"gap: {self.gap} is longer than the history of {name!r}, {source.updates} updates "
@@ -68,7 +69,7 @@ class ChunkOptions(Options):
             yield f"chunk_steps: {self.chunk_steps} is longer than an update of {name!r}, {source.steps} steps (expected at most that)"
 
     def gaps(self, n: int, last: int, rng: np.random.Generator) -> np.ndarray:
-        """One for each of n windows, (n,). last: the source's last update."""
+        """Returns a gap for each of n windows, (n,). last: the source's last update."""
         if self.bounds is None:
             return np.full(n, last)
         if isinstance(self.gap, list):
@@ -77,7 +78,7 @@ class ChunkOptions(Options):
 
 
 def starts(rows: Rows, stream: np.ndarray, update: np.ndarray, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """First steps of chunks (n, M) inside their updates: an episode's start, or any step if none fits."""
+    """Draws the first steps of chunks (n, M) in their updates: the start of an episode, or any step if there is no such start."""
     low, high = update * rows.per_update, (update + 1) * rows.per_update - steps
     any_step = low + rng.integers(0, rows.per_update, update.shape)
     start = rows.episode_start[stream[:, None], any_step]
@@ -89,7 +90,7 @@ def starts(rows: Rows, stream: np.ndarray, update: np.ndarray, steps: int, rng: 
 def drawn(
     options: ChunkOptions, rows: Rows, stream: np.ndarray, update: np.ndarray, gap: np.ndarray, rng: np.random.Generator
 ) -> Drawn:
-    """The windows of chunks (n, M) of these updates."""
+    """Returns windows whose chunks (n, M) are of these updates."""
     start = starts(rows, stream, update, options.chunk_steps, rng)
     row = (stream[:, None] * rows.length + start)[..., None] + np.arange(options.chunk_steps)
     return Drawn(stream, row.reshape(len(stream), -1), update, gap)

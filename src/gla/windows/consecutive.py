@@ -1,4 +1,4 @@
-"""Consecutive steps of a learning history, as it was lived or with episodes left out (Laskin et al., 2022)."""
+"""Consecutive steps of a learning history, all of them or with episodes left out (Laskin et al., 2022)."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
@@ -32,22 +32,22 @@ class Options(Base):
 
     @property
     def length(self) -> int:
-        """Tokens of a window."""
+        """Number of tokens in a window."""
         return self.steps
 
     def problems_of(self, agent: Any) -> Iterator[str]:
-        """What is wrong with these options alone."""
+        """Yields a line for each fault of these options alone."""
         if self.part[0] >= self.part[1]:
             yield f"part: {self.part} (expected [low, high] with low < high)"
 
     def problems_with(self, agent: Any, name: str, source: Any) -> Iterator[str]:
-        """What is wrong with these options for windows of a source. name: the source's."""
+        """Yields a line for each reason why these options do not fit a source. name: the name of the source."""
         first, last = self.rows_of(source.updates * source.steps)
         if first < last and self.steps > (most := (last - first) // self.every):
             yield f"steps: {self.steps} is longer than what is kept of the history of {name!r}, {most} steps (expected at most that)"
 
     def rows_of(self, length: int) -> tuple[int, int]:
-        """The steps of a lifetime that are cut from, as a range."""
+        """Returns the range of a lifetime's steps that windows are cut from."""
         return int(self.part[0] * length), max(1, round(self.part[1] * length))
 
 
@@ -64,11 +64,12 @@ def draw(options: Options, rows: Rows, n: int, rng: np.random.Generator) -> Draw
 
 
 def improvement(rows: Rows, stability: float) -> np.ndarray:
-    """Probabilities of histories, (streams,): linear in improvement + ``stability`` * steadiness, from 0 for the least of each task's to
-    its greatest (Chen et al., 2025, filtered learning histories).
+    """Returns the probabilities of histories, (streams,). They are linear in improvement + ``stability`` * steadiness, and 0
+    for the lowest value in each task (filtered learning histories, Chen et al., 2025).
 
-    Of a history's episode returns, with R the highest of all: improvement is (mean + highest - lowest) / 2R, and steadiness 1 + the mean
-    of its negative changes from one episode to the next / R.
+    R is the highest episode return of all histories. The improvement of a history is (mean + highest - lowest) / 2R of its
+    episode returns, and its steadiness is 1 + c / R, where c is the mean of the changes from one episode to the next, with
+    rises counted as 0.
     """
     reward, done = (x.cpu().numpy().reshape(rows.streams, rows.length) for x in (rows.steps["reward"], rows.done))
     returns = [
@@ -88,17 +89,17 @@ def improvement(rows: Rows, stability: float) -> np.ndarray:
 
 
 def _window(options: Options, rows: Rows, stream: int, first: int, last: int, rng: np.random.Generator) -> np.ndarray:
-    """Steps of one window in its stream, (T,)."""
+    """Draws the steps of one window in its stream, (T,)."""
     begins = rows.episode_start[stream, first:last] == np.arange(first, last)
     number, every = np.cumsum(begins), options.every
-    # Which of the episodes are kept is drawn for each window; steps before the first whole one are of none.
+    # The episodes that are kept are drawn for each window. Steps before the first whole episode belong to none.
     drawn = rng.integers(every)
     for one in ((drawn + i) % every for i in range(every)):
         kept = np.flatnonzero((number > 0) & (number % every == one))
         most = len(kept) - options.steps
         if most >= 0:
             starts = np.flatnonzero(begins[kept[: most + 1]])
-            # Where no episode begins early enough, the window begins inside of one.
+            # If no episode begins early enough, the window begins inside of one.
             start = int(rng.choice(starts)) if len(starts) else most
             return first + kept[start : start + options.steps]
     raise ConfigError(

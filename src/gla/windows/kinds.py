@@ -1,4 +1,4 @@
-"""The kinds of windows: how a training window is cut from a lifetime. One line for each."""
+"""The kinds of windows: how training windows are cut from lifetimes. One line for each."""
 
 from gla.kinds import Kinds
 

@@ -1,4 +1,4 @@
-"""Chunks of rising, mostly poor quality, which do not show what their labels are: made for labels by later policies."""
+"""Chunks of rising, mostly poor quality, which do not show their own labels. They are made for labels by later policies."""
 
 from typing import Literal
 

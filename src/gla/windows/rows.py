@@ -19,17 +19,17 @@ from gla.storage.layout import arrays_of, read_digest
 if TYPE_CHECKING:
     from gla.storage.reading import History
 
-STEP_ARRAYS = ("observation", "action", "reward")  # of which every window is made
-INDEX = 2 * 4 + 1  # bytes of a step beside its arrays: where episodes begin, and whether one ends
+STEP_ARRAYS = ("observation", "action", "reward")  # arrays that every window needs
+INDEX = 2 * 4 + 1  # further bytes of a step: where episodes begin, and whether one ends
 
 
 def _extend(descriptor: int, _offset: int, size: int) -> None:
-    """What comes closest to taking blocks beforehand, where that cannot be done."""
+    """Extends a file, on systems that cannot allocate its blocks in advance."""
     os.truncate(descriptor, size)
 
 
 def _alike(history: "History") -> tuple:
-    """What the stores of one source have in common: types and sizes, and which updates have snapshots."""
+    """Returns the properties that all stores of one source share: types and sizes, and the updates that have snapshots."""
     arrays = {
         name: (x.dtype, x.shape[2 if name in (*STEP_ARRAYS, "mean", "logits") else 1 :])
         for name, x in history.arrays.items()
@@ -43,17 +43,19 @@ def _alike(history: "History") -> tuple:
 
 
 class Rows:
-    """Streams, one after another: the rows of each step array are flattened over lifetimes and streams.
+    """The streams of one source. The rows of each step array are flattened over lifetimes and streams.
 
-    table: the manifest's rows of the source and the split. summary: what the manifest's summary says of the source. needs: names of
-    the arrays that are read beside transitions. folder: where the files are that its rows are mapped from; None: they are in memory.
+    table: the manifest's rows of the source and the split. summary: the part of the manifest's summary about the source.
+    needs: names of the arrays that are read in addition to transitions. folder: the folder of the files that rows are mapped
+    from; None: they are in memory.
 
-    steps: each step array, (streams * steps, ...). lifetimes: each other array, (K, ...). stream_lifetime: (streams,), which lifetime
-    a stream belongs to. stream_task: (streams,), its number among the environment's tasks. done: whether an episode ended, (streams * steps,).
+    steps: each array with steps, (streams * steps, ...). lifetimes: each other array, (K, ...). stream_lifetime: (streams,),
+    the lifetime that a stream belongs to. stream_task: (streams,), the number of its task. done: whether an episode ended,
+    (streams * steps,).
     """
 
     def __init__(self, table: pd.DataFrame, summary: dict, needs: set[str], device: torch.device, folder: Path | None):
-        # Zarr is slow to import, and whoever acts reads no more than the options of windows.
+        # Zarr is slow to import, and rollouts need only the options of windows.
         from gla.storage.reading import read
 
         store, names = (
@@ -63,7 +65,7 @@ class Rows:
         digest, history = (
             read_digest(store[1]),
             read(store[0], store[1], names),
-        )  # before memory is taken for what they claim
+        )  # checked before memory is taken for the sizes that they claim
         sizes = digest["observation_size"], digest["action_size"], digest["discrete"]
         self.spec = EnvSpec(*sizes, None, None, digest.get("states", 0))
         self.per_update, self.updates = digest["steps_per_update"], digest["updates"]
@@ -82,11 +84,11 @@ class Rows:
             name: [] for name in kept if "step" not in layout[name].axes and "lifetime" in layout[name].axes
         }
         done, lifetimes, tasks, returns = self._array("bool"), [], [], []
-        # Steps at which the episode that step s belongs to began, and at which the first at or after s begins.
+        # For each step: the beginning of its episode, and the first beginning of an episode at or after it.
         self.episode_start, self.next_episode_start = self._array("int32"), self._array("int32")
         for number, ((*paths, k), group) in enumerate(table.groupby(["store", "digest", "lifetime"], sort=False)):
             if paths != store:
-                history = None  # one at a time in memory
+                history = None  # only one history at a time is in memory
                 store, history, digest = paths, read(paths[0], paths[1], names), read_digest(paths[1])
             streams = group["stream"].to_numpy()
             if k >= len(history.reward) or streams.max() >= history.reward.shape[1] or _alike(history) != alike:
@@ -113,20 +115,22 @@ class Rows:
         self.steps = {name: torch.from_numpy(x.reshape(-1, *x.shape[2:])).to(device) for name, x in step_arrays.items()}
         self.done = torch.from_numpy(done.reshape(-1)).to(device)
         self.lifetimes = {name: torch.from_numpy(np.stack(values)).to(device) for name, values in others.items()}
-        # Returns from 0 (the start of these histories) to 1 (their end), (K, U), gaps filled from before.
+        # Returns, scaled from 0 (the start of these histories) to 1 (their end), (K, U), with gaps filled by earlier values.
         curves = pd.DataFrame(np.array(returns)).ffill(axis=1).bfill(axis=1).fillna(0.0).to_numpy()
         span = summary["return_last"] - summary["return_first"]
         self.progress = (curves - summary["return_first"]) / (span if abs(span) > 1e-9 else 1.0)
 
     def derived(self, of: Any, make: Callable[[], Any]) -> Any:
-        """What ``make`` returns, made once for what it is made of."""
+        """Returns the result of ``make``, which is called only once for each value of ``of``."""
         if of not in self._derived:
             self._derived[of] = make()
         return self._derived[of]
 
     def announce(self, index: np.ndarray) -> None:
-        """Ask the disk for the mapped steps (n, T) ahead, all at once; otherwise each page is read by itself when it is first touched."""
-        ends = np.diff(index, append=-1) != 1  # of runs of consecutive steps
+        """Asks the disk for the mapped steps (n, T) in advance, all at once. Otherwise each page would be read separately at
+        its first use.
+        """
+        ends = np.diff(index, append=-1) != 1  # ends of runs of consecutive steps
         last = index[ends]
         first = index[np.concatenate([np.ones((len(index), 1), bool), ends[:, :-1]], 1)]
         for file, step in self.mapped:
@@ -136,29 +140,29 @@ class Rows:
 
     @staticmethod
     def size(table: pd.DataFrame, needs: set[str]) -> int:
-        """Bytes of its rows."""
+        """Bytes of all rows."""
         digest = read_digest(table["digest"].iloc[0])
         step = INDEX + sum(_bytes_of_step(digest, {*STEP_ARRAYS, *needs}))
         return len(table) * digest["updates"] * digest["steps_per_update"] * step
 
     def _array(self, dtype: str, *size: int) -> np.ndarray:
-        """Room for one value of every step, (streams, steps, *size)."""
+        """Allocates an array with a value for every step, (streams, steps, *size)."""
         shape = self.streams, self.length, *size
         if self.folder is None:
             return np.empty(shape, dtype)
         length = math.prod(shape) * np.dtype(dtype).itemsize
-        # It has no name, so that it goes with the process; its blocks are taken now, so that a full disk is an OSError.
+        # The file has no name, so that it is removed with the process. Its blocks are allocated now, so that a full disk raises an OSError.
         with tempfile.TemporaryFile(dir=self.folder) as file:
             with named(self.folder):
                 getattr(os, "posix_fallocate", _extend)(file.fileno(), 0, length)
             mapped = mmap.mmap(file.fileno(), length)
-        mapped.madvise(mmap.MADV_RANDOM)  # or the disk reads megabytes around each window
+        mapped.madvise(mmap.MADV_RANDOM)  # otherwise the disk reads megabytes around each window
         self.mapped.append((mapped, length // (self.streams * self.length)))
         return np.frombuffer(mapped, dtype).reshape(shape)
 
 
 def _bytes_of_step(digest: dict, names: set[str]) -> Iterator[int]:
-    """Bytes of one step of a stream, of each of these arrays that has steps."""
+    """Returns the bytes of one step of a stream, for each of these arrays that has steps."""
     for name, array in arrays_of(digest).items():
         if name in names and "step" in array.axes:
             yield math.prod(tuple(array.axes.values())[3:]) * np.dtype(array.dtype).itemsize

@@ -1,4 +1,4 @@
-"""Chunks from anywhere in a lifetime, in no order: contexts that show what a task is, and no learning (Lee et al., 2023)."""
+"""Chunks from random places in a lifetime, in random order: contexts that show a task, but no learning (Lee et al., 2023)."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
@@ -24,15 +24,15 @@ class Options(Base):
 
     @property
     def length(self) -> int:
-        """Tokens of a window."""
+        """Number of tokens in a window."""
         return self.chunks * self.chunk_steps
 
     def problems_of(self, agent: Any) -> Iterator[str]:
-        """What is wrong with these options alone."""
+        """Yields a line for each fault of these options alone."""
         yield from ()
 
     def problems_with(self, agent: Any, name: str, source: Any) -> Iterator[str]:
-        """What is wrong with these options for windows of a source. name: the source's."""
+        """Yields a line for each reason why these options do not fit a source. name: the name of the source."""
         if self.chunk_steps > source.steps:
             yield f"chunk_steps: {self.chunk_steps} is longer than an update of {name!r}, {source.steps} steps (expected at most that)"
 
