@@ -18,7 +18,7 @@ NUMBERS = (
     "first_episode", "last", "control_last", "beats_online", "beats_online_low", "beats_online_high", "score_above_calm",
     "score_above_calm_low", "score_above_calm_high", "training_seeds", "seeds",
 )  # fmt: skip
-OVERFITTED = ", less: **of lifetimes that it was not trained on it predicts nothing**, and what it does well it knows by heart from the others"
+OVERFITTED = ", which is less: **it predicts nothing in lifetimes that it was not trained on**, and has only memorised the others"
 
 
 def write(folder: str | Path, rollouts: Sequence[str] = (), verdicts: str | Path | None = None) -> Path:
@@ -98,7 +98,7 @@ it acts, without any change of its weights. Whether it does is under Scores. To 
 - {
             "It saw one layout of observations and actions and cannot be expected to act under another."
             if not varies
-            else "It was trained on the environments above alone; in others nothing is known of it."
+            else "It was trained only on the environments above; nothing is known of how it acts in others."
         }
 - Up to {sizes.observation} observation and {sizes.action} action dimensions, no images. It saw contexts of {
             context:,} transitions; more is extrapolation.

@@ -51,7 +51,7 @@ def _style_problems(style: dict[str, Any]) -> list[str]:
         try:
             RcParams({key: value})
         except KeyError:
-            found.append(f"{key}: {shown(value)} is for no key of Matplotlib's (expected one of its rc parameters)")
+            found.append(f"{key}: {shown(value)} is for an unknown key (expected one of Matplotlib's rc parameters)")
         except Exception as error:  # each key has its own check, and these raise errors of several types
             found.append(
                 f"{key}: {shown(value)} (expected a value that Matplotlib takes: {' '.join(str(error).split())})"

@@ -163,7 +163,7 @@ def check_place(path: str | Path, what: str, own: str) -> None:
     """
     here = _places(os.path.abspath(path))
     if here and own and not set(here) & {own, *_places(own)}:
-        raise CorruptFile(f"{path}: {what} of {own} (expected what was made for this place); {ANEW}")
+        raise CorruptFile(f"{path}: {what} of {own} (expected the file that was made for this place); {ANEW}")
 
 
 def hashes(path: str | Path) -> list[str]:
@@ -206,7 +206,7 @@ def check(path: str | Path, anywhere: bool = False, copies: bool = True) -> None
     """
     written, expected = _recorded(path)
     if not expected and not copies:
-        raise CorruptFile(f"{path}: no hash beside it (expected {hash_file(path)}); {ANEW}")
+        raise CorruptFile(f"{path}: no hash next to it (expected {hash_file(path)}); {ANEW}")
     if expected and sha256(path) not in expected:
         raise CorruptFile(f"{path}: altered or cut off (its SHA-256 is not the one in {hash_file(path)}); {ANEW}")
     if not anywhere:

@@ -57,7 +57,7 @@ def _missing(path: Path, beside: Path) -> str:
     either.
     """
     orphan = path.parent if path.name in AGENT and place(path).startswith("agents/") else beside
-    return f"{path}: missing (expected it beside {beside}); Snakemake makes it again, or delete {orphan} if no config names it any more"
+    return f"{path}: missing (expected it next to {beside}); Snakemake makes it again, or delete {orphan} if no config names it any more"
 
 
 def _file(path: Path) -> str | None:

@@ -139,7 +139,7 @@ def locate(store: str | Path) -> tuple[Path, Path]:
     path = path if path.name == "history.zarr" else path / "history.zarr"
     if not path.is_dir():
         raise CorruptFile(
-            f"{path}: missing (expected a folder that holds a history.zarr, as results/histories/grid_hidden/0-31)"
+            f"{path}: missing (expected a folder that holds a history.zarr, such as results/histories/grid_hidden/0-31)"
         )
     beside = path.with_name("digest.json")
     return path, beside if beside.exists() else path.parent.with_suffix(".json")

@@ -505,13 +505,13 @@ def test_an_error_is_cut_and_names_are_one_line():
             (*GRID, "test_tasks"),
             [{"goal": [2, 2]}],
             "environments.grid.test_tasks",
-            "a task of training too (expected none",
+            "a task of training too (expected different",
         ),
         (
             (*GRID, "test_tasks"),
             [{"goal": [1, 2]}],
             "environments.grid.test_tasks",
-            "a task of validation too (expected none",
+            "a task of validation too (expected different",
         ),
         (
             (*GRID, "test_tasks"),

@@ -121,7 +121,7 @@ def test_a_file_may_have_to_have_its_hash(tmp_path):
     check(tmp_path / "x.json", copies=False)
     hash_file(tmp_path / "x.json").unlink()
     check(tmp_path / "x.json")
-    with pytest.raises(CorruptFile, match=r"x.json: no hash beside it \(expected .*/\.x\.json\.sha256\)"):
+    with pytest.raises(CorruptFile, match=r"x.json: no hash next to it \(expected .*/\.x\.json\.sha256\)"):
         check(tmp_path / "x.json", copies=False)
 
 

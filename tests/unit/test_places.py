@@ -45,7 +45,8 @@ def _copy(source, target):
 def test_a_file_in_another_ones_place_is_refused(results):
     _copy(results / "manifests/a.json", results / "manifests/b.json")
     with pytest.raises(
-        CorruptFile, match=r"manifests/b.json: a copy of manifests/a.json \(expected what was made for this place\)"
+        CorruptFile,
+        match=r"manifests/b.json: a copy of manifests/a.json \(expected the file that was made for this place\)",
     ):
         read_json(results / "manifests/b.json")
     check(results / "manifests/b.json", anywhere=True)

@@ -456,7 +456,7 @@ def test_rows_survive_the_disk_and_damage_is_named(tmp_path):
     path.unlink()
     with pytest.raises(CorruptFile, match="r.parquet"):
         read_rows(path)
-    foreign = tmp_path / "foreign.parquet"  # with no hash beside it
+    foreign = tmp_path / "foreign.parquet"  # with no hash next to it
     pd.DataFrame({"seed": [1]}).to_parquet(foreign)
     with pytest.raises(CorruptFile, match="foreign.parquet: no column 'agent'"):
         read_rows(foreign)

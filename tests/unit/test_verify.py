@@ -135,5 +135,5 @@ def test_a_name_that_is_no_text_is_printed(results, command):
     done = subprocess.run(
         [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1 and "results/\\udcff\\udcfe.csv: no hash beside it" in done.stdout, done.stderr
+    assert done.returncode == 1 and "results/\\udcff\\udcfe.csv: no hash next to it" in done.stdout, done.stderr
     check("results/tables/verdicts.csv")

@@ -108,10 +108,10 @@ def test_a_card_says_what_an_agent_was_trained_on_and_how_it_scores(agent_folder
     for name, facts in body["manifest"]["sources"].items():
         assert f"| {name} | {facts['environment']} | {facts['observation_size']} | {facts['action_size']} " in text
     assert "32 random projections" in text and body["weights"]["sha256"] in text
-    assert "| e | agent | 1.5 [" in text and "another" not in text and "by heart" not in text
+    assert "| e | agent | 1.5 [" in text and "another" not in text and "memorised" not in text
     load(agent_folder)  # a card beside the weights does not disturb them
     worse = body | {"training": body["training"] | {"validation_loss": 1.0}}
-    assert "by heart" in card.render("x", worse) and "None are known." in card.render("x", worse)
+    assert "memorised" in card.render("x", worse) and "None are known." in card.render("x", worse)
     with pytest.raises(CorruptFile, match="not an agent's description"):
         card.render("x", {"config": {}})
 

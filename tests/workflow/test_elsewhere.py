@@ -55,7 +55,7 @@ def test_a_report_with_a_damaged_file_is_refused(checkout, elsewhere):
     assert status != 0 and f"{TARGET}: altered or cut off" in output and not (folder / "report.html").exists(), output
     hash_file(folder / TARGET).unlink()
     output, status = _snakemake(checkout, *arguments)
-    assert status != 0 and f"{TARGET}: no hash beside it" in output and not (folder / "report.html").exists(), output
+    assert status != 0 and f"{TARGET}: no hash next to it" in output and not (folder / "report.html").exists(), output
     (folder / TARGET).write_text(content)
 
 

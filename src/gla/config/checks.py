@@ -96,7 +96,7 @@ def _splits(name: str, e: Any) -> Iterator[str]:
             others = {_frozen(t) for t in tasks_of(e, other)}
             both = [t for t in tasks_of(e, split) if _frozen(t) in others]
             if both:
-                yield f"environments.{name}.{split}_tasks: {both[0]} is a task of {other} too (expected none that is)"
+                yield f"environments.{name}.{split}_tasks: {both[0]} is a task of {other} too (expected different tasks)"
 
 
 def _dataset(c: Config, name: str, d: Any) -> Iterator[str]:
@@ -203,12 +203,12 @@ def _shows_all_tasks(c: Config, name: str, source: str, what: str, where: str, i
     if entry.lifetimes < len(e.tasks):
         yield (
             f"sources.{source}.lifetimes: {entry.lifetimes} for {len(e.tasks)} tasks, so that {what} in evaluation "
-            f"{name!r} has nothing of some of them (expected at least {len(e.tasks)}{instead})"
+            f"{name!r} has no history of some of them (expected at least {len(e.tasks)}{instead})"
         )
     if tasks_of(e, v.split) != tasks_of(e, "training"):
         yield (
             f"{where} no history of {v.environment!r} is of a task of split {v.split} "
-            f"(expected {'the baseline reference' if instead else 'an environment of its own, with these tasks alone'})"
+            f"(expected {'the baseline reference' if instead else 'an environment of its own with only these tasks'})"
         )
 
 

@@ -26,7 +26,7 @@ class Reference(Options):
 
 
 class Environment(Options):
-    """Where agents and sources act."""
+    """An environment that agents and sources act in."""
 
     id: Text
     """A Gymnasium id, or dm_control/<domain>-<task>-v0."""

@@ -80,7 +80,7 @@ def _faults(
     """
     here = f"line {node.start_mark.line + 1}: {where or 'the document'}"
     if id(node) in above:
-        yield f"{here}: holds itself (expected aliases of what is complete)"
+        yield f"{here}: holds itself (expected aliases of complete values)"
     if id(node) in above or id(node) in sizes:
         return
     sizes[id(node)] = 1
@@ -125,7 +125,7 @@ def _faults_of_keys(
         yield from _faults(loader, value, where if merged else path, above, sizes)
         parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
         if merged and not all(isinstance(part, yaml.MappingNode) for part in parts):
-            yield f"line {line}: {path}: merges what is no mapping (expected a mapping, or a list of mappings)"
+            yield f"line {line}: {path}: merges a value that is no mapping (expected a mapping, or a list of mappings)"
         size += sum(sizes.get(id(part), 1) for part in parts) if merged else 1
     if size > MOST_VALUES:
         yield f"line {node.start_mark.line + 1}: {where or 'the document'}: merges more than {MOST_VALUES} keys (expected fewer)"

@@ -10,7 +10,7 @@ from gla.options import Options
 
 
 class Config(Options):
-    """All that a run needs."""
+    """The whole config of a run."""
 
     pathvars: dict[str, str] = {"results": "results"}
     """Snakemake's path variables. `results` is the folder that results are written to."""
