@@ -12,7 +12,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# Python compiles a module when it first imports it; most modules of the dependencies are never imported.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: all env dev report site check test test-slow test-slurm reliability bench bench-ppo smoke docs-results docs-numbers clean
 
