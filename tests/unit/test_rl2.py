@@ -16,6 +16,7 @@ from gla.config.evaluations import Evaluation
 from gla.config.reading import load
 from gla.encoding import tabular
 from gla.in_context import run_agent
+from gla.learners.ppo import PPO
 from gla.manifests import read_manifest, write_manifest
 from gla.options import ConfigError
 from gla.processes import processes
@@ -23,6 +24,7 @@ from gla.sources import random
 from gla.storage.collecting import collect
 from gla.train import Interrupted, train
 from gla.trainers import rl2
+from gla.trainers.options import TrainerOptions
 from gla.trainers.rl2 import Trainer, advantages, entropy, log_probability
 
 # One of two arms always pays. Whoever pulls one knows which: over four pulls the best return is 3.5.
@@ -142,6 +144,11 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path, manifest, mon
     assert seen == list(range(8))
 
 
+def test_options_that_it_shares_with_ppo_have_the_same_names():
+    own = rl2.Options.model_fields.keys() - TrainerOptions.model_fields.keys() - {"kind", "lifetime_steps"}
+    assert "gae_lambda" in own and own <= PPO.model_fields.keys()
+
+
 def test_options_that_belong_to_histories_are_refused():
     raw = {
         "environments": {"e": {"id": "gla/DarkRoom-v0"}},
@@ -153,7 +160,7 @@ def test_options_that_belong_to_histories_are_refused():
         ({"windows": "consecutive"}, "training.kind: 'rl2' with windows of kind 'consecutive' (expected no windows"),
         ({"model": "equivariant"}, "training.kind: 'rl2' with a model of kind 'equivariant'"),
         ({"eta": "gap"}, "training.kind: 'rl2' with eta 'gap' (expected none)"),
-        ({"training": {"kind": "rl2", "minibatches": 3}}, "training.minibatches: 3 of 256 lifetimes (expected a divisor of batch_size)"),
+        ({"training": {"kind": "rl2", "num_minibatches": 3}}, "training.num_minibatches: 3 of 256 lifetimes (expected a divisor of batch_size)"),
     ):  # fmt: skip
         agent = {"dataset": "d", "training": "rl2"} | own
         with pytest.raises(ConfigError) as caught:
@@ -168,7 +175,7 @@ def test_values_are_learned_in_units_of_the_first_returns(manifest):
     trainer.open()
     reward = next(trainer._act("train", 0)).reward
     trainer.advance()
-    weight = CONFIG.training.discount ** torch.arange(reward.shape[1])
+    weight = CONFIG.training.gamma ** torch.arange(reward.shape[1])
     ahead = torch.stack([(reward[:, t:] * weight[: reward.shape[1] - t]).sum(1) for t in range(reward.shape[1])], 1)
     torch.testing.assert_close(trainer.module.returns, torch.stack([ahead.mean(), ahead.std()]))
     units = trainer.module.returns.clone()

@@ -54,19 +54,19 @@ class Options(TrainerOptions):
     """AdamW's weight decay."""
     evaluate_every: Steps = 25
     """Number of steps between two measurements of the held-out loss, each with a checkpoint."""
-    epochs: Count = 4
+    update_epochs: Count = 4
     """Number of passes over each batch of lifetimes."""
-    minibatches: Count = 4
+    num_minibatches: Count = 4
     """Number of parts that a batch is divided into, with one optimiser step for each."""
-    discount: Fraction = 0.99
+    gamma: Fraction = 0.99
     """Discount per step."""
-    trace: Fraction = 0.95
+    gae_lambda: Fraction = 0.95
     """Lambda of generalised advantage estimation."""
     clip: Rate = 0.2
     """Bound at which the probability ratio is clipped."""
-    entropy: Weight = 0.01
+    entropy_coefficient: Weight = 0.01
     """Weight of the policy's entropy."""
-    value_weight: Weight = 0.5
+    value_coefficient: Weight = 0.5
     """Weight of the value's squared error."""
 
     reads: ClassVar[bool] = False
@@ -79,15 +79,15 @@ class Options(TrainerOptions):
             yield f"kind: 'rl2' with a model of kind {agent.model.kind!r} (expected one whose features tell values)"
         if agent.eta != "none":
             yield f"kind: 'rl2' with eta {agent.eta!r} (expected none)"
-        if self.batch_size % self.minibatches:
-            yield f"minibatches: {self.minibatches} of {self.batch_size} lifetimes (expected a divisor of batch_size)"
+        if self.batch_size % self.num_minibatches:
+            yield f"num_minibatches: {self.num_minibatches} of {self.batch_size} lifetimes (expected a divisor of batch_size)"
 
     def length(self, agent: Any) -> int:
         return self.lifetime_steps
 
     @property
     def at_once(self) -> int:
-        return self.batch_size // self.minibatches
+        return self.batch_size // self.num_minibatches
 
 
 class Lifetimes(NamedTuple):
@@ -238,7 +238,7 @@ class Trainer(BaseTrainer):
         if self.step == 0:
             rewards = torch.cat([x.reward for x in found])
             # Without values and with lambda 1, advantages are the returns.
-            ahead = advantages(rewards, torch.zeros_like(rewards), self.options.discount, 1.0)
+            ahead = advantages(rewards, torch.zeros_like(rewards), self.options.gamma, 1.0)
             self.module.returns.copy_(torch.stack([ahead.mean(), ahead.std().clamp_min(1e-3)]))
         self.module.train()
         learned = [self._learn(lifetimes, i, len(found)) for i, lifetimes in enumerate(found)]
@@ -249,19 +249,19 @@ class Trainer(BaseTrainer):
         return Lifetimes(*(x.clone().to(self.own.device) for x in found))
 
     def _learn(self, found: Lifetimes, source: int, sources: int) -> dict[str, float]:
-        """Takes ``epochs`` times ``minibatches`` optimiser steps on the lifetimes of one source."""
+        """Takes ``update_epochs`` times ``num_minibatches`` optimiser steps on the lifetimes of one source."""
         o, rows = self.options, []
         discrete, (mean_return, scale) = found.action.dim() == 2, self.module.returns
         with torch.no_grad():
             value = mean_return + scale * torch.cat([
-                self._outputs(found.part(i))[2] for i in torch.arange(len(found.reward)).chunk(o.minibatches)
+                self._outputs(found.part(i))[2] for i in torch.arange(len(found.reward)).chunk(o.num_minibatches)
             ])  # fmt: skip
-        advantage = advantages(found.reward, value, o.discount, o.trace)
+        advantage = advantages(found.reward, value, o.gamma, o.gae_lambda)
         wanted = (advantage + value - mean_return) / scale
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         generator = torch.Generator().manual_seed((self.step * sources + source) % 2**62)
-        for _ in range(o.epochs):
-            for index in torch.randperm(len(value), generator=generator).chunk(o.minibatches):
+        for _ in range(o.update_epochs):
+            for index in torch.randperm(len(value), generator=generator).chunk(o.num_minibatches):
                 part = found.part(index)
                 mean, log_std, now = self._outputs(part)
                 ratio = (log_probability(mean, log_std, part.action, discrete) - part.log_probability).exp()
@@ -269,7 +269,7 @@ class Trainer(BaseTrainer):
                 surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - o.clip, 1 + o.clip) * gain).mean()
                 spread, error = entropy(mean, log_std, discrete).mean(), (now - wanted[index]).square().mean()
                 self.optimizer.zero_grad(set_to_none=True)
-                (-surrogate - o.entropy * spread + o.value_weight * error).backward()
+                (-surrogate - o.entropy_coefficient * spread + o.value_coefficient * error).backward()
                 norm = nn.utils.clip_grad_norm_(self.module.parameters(), o.max_grad_norm)
                 row = {"entropy": spread, "value_error": error, "gradient_norm": norm}
                 rows.append({name: float(x.detach()) for name, x in row.items()})
