@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from gla.environments.returns import ReturnTracker
 from gla.environments.spaces import UnsupportedEnvironment
 from gla.environments.vector import VectorEnv
-from gla.learners.ppo import PPO, Population, RunningMoments, advantages
+from gla.learners.advantages import advantages
+from gla.learners.ppo import PPO, Population, RunningMoments
 from gla.policies import NumericalError, sample_action, tanh_
 
 NEVER = torch.zeros(1, 5, dtype=torch.bool)

@@ -25,7 +25,7 @@ from gla.storage.collecting import collect
 from gla.train import Interrupted, train
 from gla.trainers import rl2
 from gla.trainers.options import TrainerOptions
-from gla.trainers.rl2 import Trainer, advantages, entropy, log_probability
+from gla.trainers.rl2 import Trainer, entropy, lifetime_advantages, log_probability
 
 # One of two arms always pays. Whoever pulls one knows which: over four pulls the best return is 3.5.
 BANDIT = Environment(
@@ -59,16 +59,16 @@ def _train(config, manifest, folder, scratch=None):
 
 
 def test_advantages_are_sums_of_discounted_errors():
-    rng, discount, trace = np.random.default_rng(0), 0.9, 0.7
+    rng, gamma, gae_lambda = np.random.default_rng(0), 0.9, 0.7
     reward, value = rng.normal(size=(3, 6)), rng.normal(size=(3, 6))
-    found = advantages(torch.tensor(reward), torch.tensor(value), discount, trace).numpy()
+    found = lifetime_advantages(torch.tensor(reward), torch.tensor(value), gamma, gae_lambda).numpy()
     following = np.concatenate([value[:, 1:], np.zeros((3, 1))], 1)
-    error = reward + discount * following - value
+    error = reward + gamma * following - value
     for t in range(6):
-        expected = sum((discount * trace) ** k * error[:, t + k] for k in range(6 - t))
+        expected = sum((gamma * gae_lambda) ** k * error[:, t + k] for k in range(6 - t))
         np.testing.assert_allclose(found[:, t], expected)
     # With both at 1 they are what is still to be earned, less the value.
-    whole = advantages(torch.tensor(reward), torch.tensor(value), 1.0, 1.0).numpy()
+    whole = lifetime_advantages(torch.tensor(reward), torch.tensor(value), 1.0, 1.0).numpy()
     np.testing.assert_allclose(whole, reward[:, ::-1].cumsum(1)[:, ::-1] - value)
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gla.environments.spaces import EnvSpec
 from gla.environments.vector import vector_env
+from gla.learners.advantages import advantages
 from gla.options import Count, Fraction, Limit, Options, Rate, Steps, Weight
 from gla.policies import NumericalError, Policy, sample_action, tanh_
 
@@ -104,24 +105,6 @@ class RunningMoments:
     @property
     def std(self) -> Tensor:
         return (self.variance + EPSILON).sqrt()
-
-
-def advantages(
-    reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, lam: float
-) -> Tensor:
-    """Computes generalised advantage estimates (Schulman et al., 2016) along the last axis, (..., T).
-
-    next_value: value of the observation that followed, which is the *final* one where an episode
-    ended. A terminated step has no future value; a truncated one has, but no later advantage.
-    """
-    delta = reward + gamma * next_value * (~terminated) - value
-    keep = gamma * lam * (~(terminated | truncated)).to(reward.dtype)
-    result = torch.empty_like(reward)
-    running = torch.zeros_like(reward[..., 0])
-    for t in reversed(range(reward.shape[-1])):
-        running = delta[..., t] + keep[..., t] * running
-        result[..., t] = running
-    return result
 
 
 def _orthogonal(k: int, rows: int, columns: int, gain: float, generator: torch.Generator) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from gla.encoding.making import encoding_of
 from gla.encoding.tokens import Encoded, nothing, token, tokens
 from gla.environments.vector import stepped
+from gla.learners.advantages import advantages
 from gla.models.building import AgentModel
 from gla.options import ConfigError, Count, Fraction, Rate, Steps, Weight
 from gla.policies import sample_action
@@ -104,17 +105,11 @@ class Lifetimes(NamedTuple):
         return Lifetimes(*(x[index] for x in self))
 
 
-def advantages(reward: Tensor, value: Tensor, discount: float, trace: float) -> Tensor:
-    """Computes generalised advantage estimates (B, T) of lifetimes, which end after their last step. The ends of episodes do
-    not cut them.
-    """
-    following = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], 1)
-    error, total = reward + discount * following - value, torch.zeros_like(value[:, 0])
-    found = torch.empty_like(value)
-    for t in range(value.shape[1] - 1, -1, -1):
-        total = error[:, t] + discount * trace * total
-        found[:, t] = total
-    return found
+def lifetime_advantages(reward: Tensor, value: Tensor, gamma: float, gae_lambda: float) -> Tensor:
+    """Computes advantages (B, T) of lifetimes, which end after their last step. The ends of episodes do not cut them."""
+    next_value = torch.cat([value[:, 1:], torch.zeros_like(value[:, :1])], 1)
+    never = torch.zeros_like(reward, dtype=torch.bool)
+    return advantages(reward, value, next_value, never, never, gamma, gae_lambda)
 
 
 def log_probability(mean: Tensor, log_std: Tensor, action: Tensor, discrete: bool) -> Tensor:
@@ -238,7 +233,7 @@ class Trainer(BaseTrainer):
         if self.step == 0:
             rewards = torch.cat([x.reward for x in found])
             # Without values and with lambda 1, advantages are the returns.
-            ahead = advantages(rewards, torch.zeros_like(rewards), self.options.gamma, 1.0)
+            ahead = lifetime_advantages(rewards, torch.zeros_like(rewards), self.options.gamma, 1.0)
             self.module.returns.copy_(torch.stack([ahead.mean(), ahead.std().clamp_min(1e-3)]))
         self.module.train()
         learned = [self._learn(lifetimes, i, len(found)) for i, lifetimes in enumerate(found)]
@@ -256,7 +251,7 @@ class Trainer(BaseTrainer):
             value = mean_return + scale * torch.cat([
                 self._outputs(found.part(i))[2] for i in torch.arange(len(found.reward)).chunk(o.num_minibatches)
             ])  # fmt: skip
-        advantage = advantages(found.reward, value, o.gamma, o.gae_lambda)
+        advantage = lifetime_advantages(found.reward, value, o.gamma, o.gae_lambda)
         wanted = (advantage + value - mean_return) / scale
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         generator = torch.Generator().manual_seed((self.step * sources + source) % 2**62)
