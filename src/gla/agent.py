@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from gla.config.agents import Agent as AgentConfig
+from gla.config.agents import Agent
 from gla.encoding.making import encoding_of
 from gla.environments.spaces import EnvSpec
 from gla.files import ANEW, CorruptFile, Description, check, read_description, sha256
@@ -42,18 +42,18 @@ class Weights(Description):
 class AgentDescription(Description):
     """The content of agent.json."""
 
-    config: AgentConfig
+    config: Agent
     manifest: Summary
     training: Training
     weights: Weights
 
 
 @dataclass(frozen=True)
-class Agent:
+class TrainedAgent:
     """A trained agent: its model, its config, and the manifest summary it was trained on."""
 
     model: AgentModel
-    config: AgentConfig
+    config: Agent
     manifest: dict
 
     def within(self, spec: EnvSpec) -> tuple[Any, nn.Module]:
@@ -69,7 +69,7 @@ class Agent:
         return encoding, other.eval()
 
 
-def describe(config: AgentConfig, manifest: dict, weights: Path, training: dict) -> dict:
+def describe(config: Agent, manifest: dict, weights: Path, training: dict) -> dict:
     """Returns the content of agent.json: everything except the weights that is needed to act."""
     return {
         "config": config.model_dump(),
@@ -97,10 +97,10 @@ def read_described(folder: str | Path, anywhere: bool = False) -> dict[str, Any]
     return body
 
 
-def load(folder: str | Path, anywhere: bool = False) -> Agent:
+def load(folder: str | Path, anywhere: bool = False) -> TrainedAgent:
     """Loads an agent from its folder. Raises CorruptFile as ``read_described`` does, and if the weights do not fit the model."""
     body, path = read_described(folder, anywhere), Path(folder) / "weights.safetensors"
-    config = AgentConfig.model_validate(body["config"])
+    config = Agent.model_validate(body["config"])
     sizes = encoding_of(body["manifest"]).sizes
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -120,4 +120,4 @@ def load(folder: str | Path, anywhere: bool = False) -> Agent:
     except (safetensors.SafetensorError, RuntimeError, ValueError, TypeError, OverflowError) as error:
         said = " ".join(str(error).split())[:300]
         raise CorruptFile(f"{path}: does not hold this agent's weights ({said}); {ANEW}") from None
-    return Agent(model.eval(), config, body["manifest"])
+    return TrainedAgent(model.eval(), config, body["manifest"])

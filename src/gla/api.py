@@ -68,7 +68,7 @@ def env_id(env: EnvLike) -> str:
 
 
 @dataclass(frozen=True)
-class Agent(agent.Agent):
+class LoadedAgent(agent.TrainedAgent):
     """A trained agent that learns in context. Its weights never change."""
 
     name: str = "agent"
@@ -109,9 +109,9 @@ class Agent(agent.Agent):
             frames.append(rows.frame(name, label, condition))
         return pd.concat(frames, ignore_index=True)
 
-    def policy(self, env: gym.Env, **settings: Any) -> "Policy":
+    def policy(self, env: gym.Env, **settings: Any) -> "AgentPolicy":
         """Returns the agent's policy in one environment that the caller steps. settings: keys of an evaluation."""
-        return Policy(
+        return AgentPolicy(
             self,
             env,
             check(
@@ -121,7 +121,7 @@ class Agent(agent.Agent):
         )
 
 
-class Policy:
+class AgentPolicy:
     """One agent in one context. It sees only what the caller passes to it::
 
     policy = agent.policy(env)
@@ -134,7 +134,7 @@ class Policy:
             observation, _ = env.reset()  # the context goes on; policy.reset() empties it
     """
 
-    def __init__(self, agent: agent.Agent, env: gym.Env, evaluation: Evaluation):
+    def __init__(self, agent: agent.TrainedAgent, env: gym.Env, evaluation: Evaluation):
         check_supported(str(env), env)
         self.space, self.actions, self.agent, self.evaluation = (
             env.observation_space,
@@ -172,8 +172,8 @@ class Policy:
         self.acted = False
 
 
-def load(folder: str | Path) -> Agent:
+def load(folder: str | Path) -> LoadedAgent:
     """Loads an agent from its folder, which may have any name. Raises CorruptFile, which names the file that is missing or
     altered.
     """
-    return Agent(**vars(agent.load(folder, anywhere=True)), name=Path(folder).resolve().name)
+    return LoadedAgent(**vars(agent.load(folder, anywhere=True)), name=Path(folder).resolve().name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from gla.agent import AgentDescription
-from gla.config.agents import Agent as AgentConfig
+from gla.config.agents import Agent
 from gla.encoding.making import encoding_of
 from gla.files import CorruptFile, atomic, read_csv, read_description
 from gla.networks import network
@@ -59,7 +59,7 @@ def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts:
             if varies
             else "no projection: observations and actions are padded with zeros"
         )
-        optimiser, whole = config["training"], AgentConfig.model_validate(config)
+        optimiser, whole = config["training"], Agent.model_validate(config)
         context = whole.training.length(whole)
         return f"""---
 license: apache-2.0

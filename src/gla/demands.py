@@ -4,7 +4,6 @@ Estimates are in bytes, and count only data that are held at the same time in an
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from gla.conditions.roles import that_read
 from gla.config.agents import Agent
@@ -12,11 +11,11 @@ from gla.config.evaluations import Evaluation
 from gla.config.whole import Config
 from gla.encoding.tokens import Sizes
 from gla.learners.ppo import PPO
+from gla.preflight import Facts
 from gla.reference import STEPS
 from gla.sources.options import SourceOptions
 from gla.splits import tasks_of
 
-Facts = dict[str, Any]
 HIDDEN = PPO.model_fields["hidden"].default  # hidden units of online learners and references, which have no key for it
 PACKED = 25  # highest compression of histories, reached when a policy repeats one walk through nine states
 COUNTED = 8  # numbers of an observation, or of a distribution, that are counted; the rest of large one-hot vectors takes almost no space

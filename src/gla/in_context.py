@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gla.agent import Agent
+from gla.agent import TrainedAgent
 from gla.conditions.kinds import runner
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
@@ -14,7 +14,7 @@ from gla.encoding.tokens import Encoded, nothing, token
 from gla.environments.spaces import EnvSpec
 from gla.manifests import TEST, TRAIN
 from gla.policies import sample_action
-from gla.rollout import EpisodeRows, Steps, check_finite, environments_of, most_steps, run_all
+from gla.rollout import EpisodeRows, RecordedSteps, check_finite, environments_of, most_steps, run_all
 from gla.splits import seed_of
 
 
@@ -37,7 +37,7 @@ class InContext:
     encoding cannot hold the environment.
     """
 
-    def __init__(self, agent: Agent, spec: EnvSpec, evaluation: Evaluation, steps: int):
+    def __init__(self, agent: TrainedAgent, spec: EnvSpec, evaluation: Evaluation, steps: int):
         self.agent, self.spec, self.evaluation, self.steps, self.t = agent, spec, evaluation, steps, 0
         n = self.n = evaluation.seeds
         self.encoding, self.model = agent.within(spec)
@@ -108,12 +108,12 @@ class InContext:
 
 
 def run_agent(
-    agent: Agent,
+    agent: TrainedAgent,
     entry: Environment,
     evaluation: Evaluation,
     condition: str,
     label: str = "agent",
-    shown: Steps | None = None,
+    shown: RecordedSteps | None = None,
 ) -> EpisodeRows:
     """Runs the agent in context, with all seeds side by side, and returns the rows. condition: ``agent``, or one of its controls
     (gla.conditions), which also applies to the prompt. shown: the evaluation's prompt."""

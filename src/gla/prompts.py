@@ -6,25 +6,25 @@ import numpy as np
 
 from gla.config.evaluations import Evaluation
 from gla.options import ConfigError
-from gla.rollout import Steps
+from gla.rollout import RecordedSteps
 from gla.storage.reading import read
 
 
-def lived(files: Sequence[tuple[str, str]], seeds: int, tasks: int) -> Steps:
+def lived(files: Sequence[tuple[str, str]], seeds: int, tasks: int) -> RecordedSteps:
     """Returns a whole history for each test seed. Seed s has one with its own task s % tasks: that of lifetime s % n of the n
     lifetimes, where n is a multiple of the number of tasks. Seeds beyond n use the next copy of the environment in each
     round."""
     stores = [read(*pair, ("observation", "action", "reward", "terminated", "truncated")) for pair in files]
-    whole = Steps(*(
+    whole = RecordedSteps(*(
         np.concatenate([of(s) for s in stores])
         for of in (lambda s: s.observation, lambda s: s.action, lambda s: s.reward, lambda s: s.terminated | s.truncated)
     ))  # fmt: skip
     n = len(whole.reward) - len(whole.reward) % tasks or len(whole.reward)
     lifetime, stream = np.arange(seeds) % n, np.arange(seeds) // n % whole.reward.shape[1]
-    return Steps(*(x[lifetime, stream] for x in whole))
+    return RecordedSteps(*(x[lifetime, stream] for x in whole))
 
 
-def prompt(files: Sequence[tuple[str, str]], evaluation: Evaluation, tasks: int) -> Steps:
+def prompt(files: Sequence[tuple[str, str]], evaluation: Evaluation, tasks: int) -> RecordedSteps:
     """Returns the steps that each context is shown: those before the last end of an episode in the part of the histories that
     is asked for.
 
@@ -44,4 +44,4 @@ def prompt(files: Sequence[tuple[str, str]], evaluation: Evaluation, tasks: int)
                 f"{asked.steps} steps before it (expected fewer steps, or another part)"
             )
         index.append(np.arange(ends[-1] + 1 - asked.steps, ends[-1] + 1))
-    return Steps(*(np.stack([own[i] for own, i in zip(x, index, strict=True)]) for x in whole))
+    return RecordedSteps(*(np.stack([own[i] for own, i in zip(x, index, strict=True)]) for x in whole))

@@ -24,7 +24,7 @@ from gla.rows import COLUMNS
 from gla.splits import seed_of, tasks_of
 
 
-class Steps(NamedTuple):
+class RecordedSteps(NamedTuple):
     """Steps of S contexts: observation (S, T, d) float32, action (S, T) integers or (S, T, a), reward (S, T), done (S, T) bool."""
 
     observation: np.ndarray

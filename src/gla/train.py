@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save
 
 from gla.agent import describe
-from gla.config.agents import Agent as AgentConfig
+from gla.config.agents import Agent
 from gla.config.environments import Environment
 from gla.files import CorruptFile, atomic, check, exclusive, fingerprint, named, remove, write_json
 from gla.manifests import read_manifest
@@ -47,7 +47,7 @@ def _read_checkpoint(path: Path, own: Processes) -> dict[str, Any]:
 
 
 def train(
-    config: AgentConfig,
+    config: Agent,
     name: str,
     code: dict[str, str],
     table: str | Path,
@@ -74,7 +74,7 @@ def train(
 
 
 def _train(
-    config: AgentConfig,
+    config: Agent,
     name: str,
     code: dict[str, str],
     table: str | Path,

@@ -57,8 +57,8 @@ def video(
 ) -> None:
     """Films the first and the last of an agent's episodes (20 by default) from an empty context, side by side.
 
-    agent: a ``gla.api.Agent``. env, kwargs, settings: as in its ``learn``. Raises UnsupportedEnvironment if the environment
-    or the machine cannot render.
+    agent: a ``gla.api.LoadedAgent``. env, kwargs, settings: as in its ``learn``. Raises UnsupportedEnvironment
+    if the environment or the machine cannot render.
     """
     try:
         import imageio_ffmpeg  # noqa: F401  the codec, which imageio finds

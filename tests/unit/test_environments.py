@@ -7,9 +7,9 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from gla.agent import Agent, AgentModel
+from gla.agent import AgentModel, TrainedAgent
 from gla.checked import checked
-from gla.config.agents import Agent as AgentConfig
+from gla.config.agents import Agent
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.encoding import projected, tabular
@@ -233,8 +233,8 @@ def test_what_an_encoding_cannot_hold_is_refused_in_one_line(tmp_path, wide):
         UnsupportedEnvironment, match="100 observation dimensions .expected at most 99, the encoding's states"
     ):
         tabular.Encoding(tabular.Options(states=99, actions=30)).check(wide, spec)
-    config = AgentConfig(dataset="d", model=lstm.Options(layers=1, width=8))
-    agent = Agent(AgentModel(config, encoding.sizes), config, {"encoding": {"kind": "projected"}})
+    config = Agent(dataset="d", model=lstm.Options(layers=1, width=8))
+    agent = TrainedAgent(AgentModel(config, encoding.sizes), config, {"encoding": {"kind": "projected"}})
     with pytest.raises(UnsupportedEnvironment) as error:
         run_agent(agent, Environment(id=wide), Evaluation(environment=wide, seeds=2, env_steps=3), "agent")
     assert str(error.value) == said

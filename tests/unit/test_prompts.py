@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gla import prompts
-from gla.agent import Agent as Trained
+from gla.agent import TrainedAgent
 from gla.conditions.kinds import runner
 from gla.config.agents import Agent
 from gla.config.environments import Environment
@@ -56,7 +56,7 @@ def _agent(model="transformer"):
     network = AgentModel(config, encoding_of(manifest).sizes)
     for p in network.parameters():
         torch.nn.init.normal_(p, 0, 0.5)
-    return Trained(network.eval(), config, manifest)
+    return TrainedAgent(network.eval(), config, manifest)
 
 
 def test_each_seed_is_shown_a_lifetime_of_its_own_task(files, evaluation):

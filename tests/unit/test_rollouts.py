@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from gla import reference
-from gla.agent import Agent, AgentModel
+from gla.agent import AgentModel, TrainedAgent
 from gla.conditions import ppo_final
 from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import BASELINES, IN_CONTEXT
-from gla.config.agents import Agent as AgentConfig
+from gla.config.agents import Agent
 from gla.config.environments import Environment, Reference
 from gla.config.evaluations import Evaluation
 from gla.encoding import projected
@@ -44,8 +44,8 @@ def _fresh(model="transformer", encoding=ENCODED["projected"], **kwargs):
     """An agent that no data have seen: its outputs are 0."""
     options = MODELS.options(model)
     heads = {"heads": 2} if "heads" in options.model_fields else {}
-    config = AgentConfig(dataset="d", model=options(layers=2, width=16, **heads), **kwargs)
-    agent = Agent(None, config, {"encoding": encoding})
+    config = Agent(dataset="d", model=options(layers=2, width=16, **heads), **kwargs)
+    agent = TrainedAgent(None, config, {"encoding": encoding})
     torch.manual_seed(0)
     return dataclasses.replace(agent, model=AgentModel(config, encoding_of(agent.manifest).sizes).eval())
 

@@ -19,20 +19,20 @@ MOST_FILES = 64  # most files of an array without steps; with more lifetimes tha
 TYPES = ("float32", "int64", "bool")
 
 
-class Described(Description):
+class DescribedArray(Description):
     """The part of a digest about one array."""
 
     dtype: Literal[TYPES]
     axes: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=8)]
 
 
-class Source(Description):
+class DescribedSource(Description):
     """The part of a digest about the source."""
 
     kind: str
 
 
-class Environment(Description):
+class DescribedEnvironment(Description):
     """The part of a digest about the environment."""
 
     id: str
@@ -41,8 +41,8 @@ class Environment(Description):
 class Made(Description):
     """The parts of the config that decided a store."""
 
-    source: Source
-    environment: Environment
+    source: DescribedSource
+    environment: DescribedEnvironment
 
 
 class Digest(Description):
@@ -62,7 +62,7 @@ class Digest(Description):
     num_envs: PositiveInt
     states: NonNegativeInt = 0
     mean_return: list[list[float | None]]
-    arrays: dict[str, Described]
+    arrays: dict[str, DescribedArray]
     files: dict[str, str]
     content: str
 
