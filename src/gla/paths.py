@@ -10,9 +10,11 @@ from typing import Any
 
 from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import that_read
+from gla.config.environments import Environment
 from gla.figures.kinds import NAMING
 from gla.networks import network
 from gla.sources.kinds import SOURCES
+from gla.splits import tasks_key, tasks_of
 from gla.trainers.kinds import ACTING
 
 
@@ -116,8 +118,7 @@ class Paths:
         """Returns the tasks of an evaluation's split, at least one."""
         entry = self.config["evaluations"][evaluation]
         environment = self.config["environments"][entry["environment"]]
-        own = environment["tasks" if entry["split"] == "training" else f"{entry['split']}_tasks"]
-        return own or environment["tasks"] or [{}]
+        return tasks_of(Environment.model_construct(**environment), entry["split"])
 
     def evaluated_in(self, evaluation: str) -> dict[str, Any]:
         """Returns the part of its environment's entry that decides an evaluation's rollouts. Only the tasks of its split are
@@ -125,8 +126,8 @@ class Paths:
         """
         entry = self.config["evaluations"][evaluation]
         environment = self.config["environments"][entry["environment"]]
-        split = {"training": "tasks"}.get(entry["split"], f"{entry['split']}_tasks")
-        return {"name": entry["environment"]} | {k: environment[k] for k in ("id", "kwargs", "tasks", split)}
+        keys = "id", "kwargs", "tasks", tasks_key(entry["split"])
+        return {"name": entry["environment"]} | {k: environment[k] for k in keys}
 
     def settings(self, evaluation: str) -> dict[str, Any]:
         """Returns the part of an evaluation's entry that decides each of its rollouts."""
@@ -153,8 +154,7 @@ class Paths:
     def referred(self, environment: str, split: str) -> dict[str, Any]:
         """Returns the part of an environment's entry that decides its reference on a split."""
         entry = self.config["environments"][environment]
-        own = {"training": "tasks"}.get(split, f"{split}_tasks")
-        return {k: entry[k] for k in ("id", "kwargs", "tasks", "reference", own)}
+        return {k: entry[k] for k in ("id", "kwargs", "tasks", "reference", tasks_key(split))}
 
     def prompted(self, evaluation: str) -> list[str]:
         """Returns the sources that an evaluation's prompt shows: one, or none."""

@@ -10,12 +10,14 @@ from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 
 
+def tasks_key(split: str) -> str:
+    """Returns the key of an environment that holds the tasks of a split."""
+    return "tasks" if split == "training" else f"{split}_tasks"
+
+
 def tasks_of(environment: Environment, split: str) -> list[dict[str, Any]]:
     """Returns the keyword arguments of the tasks of a split, at least one."""
-    own = {"training": environment.tasks, "validation": environment.validation_tasks, "test": environment.test_tasks}[
-        split
-    ]
-    return own or environment.tasks or [{}]
+    return getattr(environment, tasks_key(split)) or environment.tasks or [{}]
 
 
 def seed_of(evaluation: Evaluation) -> int:

@@ -14,7 +14,7 @@ from gla.config.evaluations import Evaluation
 from gla.config.whole import NOUNS, Config
 from gla.options import key_shown, shown
 from gla.sources.kinds import SOURCES
-from gla.splits import tasks_of
+from gla.splits import tasks_key, tasks_of
 
 MOST_JOBS, LONGEST_NAME = 100_000, 100
 
@@ -91,7 +91,7 @@ def _splits(name: str, e: Any) -> Iterator[str]:
     for split in ("validation", "test"):
         for other in ("training", "validation"):
             # A split without tasks has those of training, which is checked for each evaluation of an agent.
-            if split == other or not getattr(e, f"{split}_tasks") or (other != "training" and not e.validation_tasks):
+            if split == other or not getattr(e, tasks_key(split)) or (other != "training" and not e.validation_tasks):
                 continue
             others = {_frozen(t) for t in tasks_of(e, other)}
             both = [t for t in tasks_of(e, split) if _frozen(t) in others]
@@ -121,7 +121,11 @@ def _dataset(c: Config, name: str, d: Any) -> Iterator[str]:
 def _agent(c: Config, name: str, a: Agent) -> Iterator[str]:
     yield from _known(c, f"agents.{name}.dataset", a.dataset, "datasets")
     histories = ("windows", a.windows), ("labels", a.labels), ("loss", a.loss)
-    for key, noun in (*histories[: 3 if a.training.reads else 0], ("model", a.model), ("training", a.training)):
+    for key, noun in (
+        *histories[: 3 if a.training.reads else 0],
+        ("model", a.model),
+        ("training", a.training),
+    ):
         for problem in noun.problems_of(a):
             yield f"agents.{name}.{key}.{problem}"
     if a.dataset not in c.datasets or not a.training.reads:
