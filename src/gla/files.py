@@ -12,7 +12,7 @@ import json
 import os
 import re
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,6 +131,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
                 _write_hashes(path, [new])
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def with_stores(digests: Iterable[str]) -> list[tuple[str, str]]:
+    """The store of histories that each digest describes, next to which it lies, and the digest."""
+    return [(f"{digest.removesuffix('.json')}/history.zarr", digest) for digest in digests]
 
 
 def hash_file(path: str | Path) -> Path:

@@ -10,7 +10,8 @@ import pytest
 
 import gla
 from gla import agent
-from gla.files import Busy, CorruptFile, atomic, check, hash_file, named, place, read_json, write_json
+from gla.files import Busy, CorruptFile, atomic, check, hash_file, named, place, read_json, with_stores, write_json
+from gla.paths import Paths
 from gla.rows import COLUMNS, read_evaluation, read_rows, write_rows
 from gla.storage.layout import read_digest
 from gla.verify import verify
@@ -25,6 +26,13 @@ from gla.verify import verify
 def test_a_place_is_what_the_path_says_below_the_results(tmp_path, monkeypatch, path, expected):
     monkeypatch.chdir(tmp_path)
     assert place(path) == expected
+
+
+def test_the_store_of_a_digest_is_where_the_paths_of_a_config_have_it():
+    entry = {"lifetimes": 5, "lifetimes_per_block": 2}
+    paths = Paths({"sources": {"a": entry, "b": entry}}, "s3/bucket/results.json")
+    stores, digests = paths.stores(["a", "b"]), paths.digests(["a", "b"])
+    assert with_stores(digests) == list(zip(stores, digests, strict=True)) and len(stores) == 6
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from gla import agent, in_context, rows
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.devices import device
+from gla.files import with_stores
 from gla.job import job
 from gla.networks import network
 
@@ -19,7 +20,7 @@ with job(snakemake.threads, snakemake.config["pathvars"]["results"]), device() a
     evaluation = Evaluation.model_validate({"environment": name, **snakemake.params.evaluation})
     shown = None
     if evaluation.prompt:  # by name, so that the code of prompts decides only what has one
-        stores = [(f"{digest.removesuffix('.json')}/history.zarr", digest) for digest in snakemake.input.digests]
+        stores = with_stores(snakemake.input.digests)
         shown = import_module("gla.prompts").prompt(stores, evaluation, len(entry.tasks) or 1)
     label = f"evaluate {w.evaluation} {w.agent} {w.condition}"
     found = in_context.run_agent(loaded, entry, evaluation, w.condition, label, shown)

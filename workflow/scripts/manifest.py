@@ -1,14 +1,14 @@
 """Digests of histories to a dataset's manifest."""
 
 from gla.config.datasets import Dataset
+from gla.files import with_stores
 from gla.job import job
 from gla.manifests import write_manifest
 
 with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
-    digests = list(snakemake.input.digests)
     write_manifest(
         Dataset.model_validate(snakemake.params.entry),
-        [(f"{digest.removesuffix('.json')}/history.zarr", digest) for digest in digests],
+        with_stores(snakemake.input.digests),
         snakemake.output.table,
         snakemake.output.summary,
     )
