@@ -12,6 +12,7 @@ from gla.files import CorruptFile, atomic, read_csv, read_description
 from gla.networks import network
 from gla.rows import read_rows
 from gla.statistics import mean_interval
+from gla.trainers.kinds import ACTING
 
 NAMES = ("agent", "evaluation", "split", "verdict")
 NUMBERS = (
@@ -60,7 +61,7 @@ def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts:
             else "no projection: observations and actions are padded with zeros"
         )
         optimiser, whole = config["training"], Agent.model_validate(config)
-        context = whole.training.length(whole)
+        context, acts = whole.training.length(whole), whole.training.kind in ACTING
         return f"""---
 license: apache-2.0
 library_name: gla
@@ -74,18 +75,16 @@ it acts, without any change of its weights. Whether it does is under Scores. To 
 `gla.load(FOLDER)`, or `gla learn --agent FOLDER --env ID`.
 
 ## Trained on
-{"Learning histories" if whole.training.reads else "Its own actions in the tasks of these histories"}, under {pool}:
+{"Its own actions in the tasks of these histories" if acts else "Learning histories"}, under {pool}:
 
 {sources}
 
-{optimiser["steps"]:,} steps of {optimiser["batch_size"]} {"windows" if whole.training.reads else "lifetimes"} of {
-            context:,} transitions, {training["tokens"]:,} in all, {_how(config) if whole.training.reads else ""}in {
+{optimiser["steps"]:,} steps of {optimiser["batch_size"]} {"lifetimes" if acts else "windows"} of {
+            context:,} transitions, {training["tokens"]:,} in all, {"" if acts else _how(config)}in {
             training["precision"]
         } with PyTorch
 {training["torch"]}. Held-out loss {training["validation_loss"]:.4g} {
-            "nats per step; the best constant output"
-            if whole.training.reads
-            else "(minus the reward of a step); acting at random"
+            "(minus the reward of a step); acting at random" if acts else "nats per step; the best constant output"
         } has {training["constant_loss"]:.4g}{"" if better else OVERFITTED}.
 
 ## Verdicts

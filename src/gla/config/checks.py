@@ -15,6 +15,7 @@ from gla.config.whole import NOUNS, Config
 from gla.options import key_shown, shown
 from gla.sources.kinds import SOURCES
 from gla.splits import tasks_key, tasks_of
+from gla.trainers.kinds import ACTING
 
 MOST_JOBS, LONGEST_NAME = 100_000, 100
 
@@ -122,13 +123,13 @@ def _agent(c: Config, name: str, a: Agent) -> Iterator[str]:
     yield from _known(c, f"agents.{name}.dataset", a.dataset, "datasets")
     histories = ("windows", a.windows), ("labels", a.labels), ("loss", a.loss)
     for key, noun in (
-        *histories[: 3 if a.training.reads else 0],
+        *histories[: 0 if a.training.kind in ACTING else 3],
         ("model", a.model),
         ("training", a.training),
     ):
         for problem in noun.problems_of(a):
             yield f"agents.{name}.{key}.{problem}"
-    if a.dataset not in c.datasets or not a.training.reads:
+    if a.dataset not in c.datasets or a.training.kind in ACTING:
         return
     dataset = c.datasets[a.dataset]
     labelled = a.labels.needs.get(a.loss.wants, frozenset().union(*a.labels.needs.values()))

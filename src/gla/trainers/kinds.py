@@ -9,4 +9,5 @@ TRAINERS = Kinds(
         "rl2": "gla.trainers.rl2",
     },
 )
-ACTING = ("rl2",)  # kinds that step the dataset's environments, so that the code of these decides the weights
+# Kinds that step the dataset's environments, whose code then decides the weights. They read no histories: they have no windows, labels or loss.
+ACTING = ("rl2",)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -26,9 +26,6 @@ class TrainerOptions(Options):
     """Largest norm of the gradient. A larger gradient is scaled down."""
     evaluate_every: Steps = 200
     """Number of steps between two measurements of the held-out loss, each with a checkpoint."""
-
-    reads: ClassVar[bool] = True
-    """Whether training reads histories, and so uses windows, labels and a loss."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """Yields a line for each reason why these options do not fit the agent's other options."""

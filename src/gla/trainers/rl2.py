@@ -70,8 +70,6 @@ class Options(TrainerOptions):
     value_coefficient: Weight = 0.5
     """Weight of the value's squared error."""
 
-    reads: ClassVar[bool] = False
-
     def problems_of(self, agent: Any) -> Iterator[str]:
         for noun in ("windows", "labels", "loss"):
             if getattr(agent, noun) != type(agent).model_fields[noun].default:
