@@ -54,6 +54,12 @@ def _tree(path: Path) -> ast.Module:
     return tree
 
 
+def documentation(module: str) -> str:
+    """The docstring of a module of this package. It is no code, so that another one makes nothing again."""
+    path = path_of(module)
+    return (ast.get_docstring(ast.parse(path.read_text())) if path else None) or ""
+
+
 def _imports(tree: ast.Module) -> list[str]:
     """Returns the modules of this package that are imported anywhere in a file."""
     found = set()

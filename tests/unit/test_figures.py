@@ -1,3 +1,4 @@
+import inspect
 import json
 
 import matplotlib.pyplot as plt
@@ -5,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gla.code import documentation
 from gla.figures import drawing, in_context, scaling, scores, sources, training
 from gla.figures.kinds import FIGURES
 from gla.files import CorruptFile, fingerprint
@@ -70,6 +72,12 @@ def _by_position(folder, name, losses):
     )
     frame.to_csv(path, index=False)
     return str(path)
+
+
+@pytest.mark.parametrize("kind", list(FIGURES))
+def test_a_kind_of_figure_says_what_it_shows(kind):
+    """In its docstring, which is its caption in the report."""
+    assert documentation(FIGURES.modules[kind]).strip() == inspect.getdoc(FIGURES[kind]).strip() != ""
 
 
 # Tables

@@ -1,5 +1,6 @@
 """What README.md and docs/extend.md say of extending, done: their own words are the input, and the files that they touch are counted."""
 
+import ast
 import json
 import re
 
@@ -59,10 +60,10 @@ def _config(folder):
     return raw
 
 
-def _make(folder, raw, target):
+def _make(folder, raw, target, *arguments):
     """One result under an edited smoke config."""
     (folder / "config/smoke.yaml").write_text(yaml.safe_dump(raw))
-    output, status = snakemake(folder, "--configfile", "config/smoke.yaml", "--cores", "2", target)
+    output, status = snakemake(folder, "--configfile", "config/smoke.yaml", "--cores", "2", *arguments, target)
     assert status == 0, output
 
 
@@ -102,7 +103,12 @@ def test_a_figure_is_added_by_one_file_its_line_and_its_entry(checkout):
     figure["panels"][0]["evaluation"] = "grid"
     raw["figures"] = {"lengths": figure}
     raw["evaluations"]["grid"] |= {"agents": ["grid_gap1"], "baselines": [], "episodes": 2}
-    _make(checkout, raw, "results/smoke/figures/lengths.png")
+    target = "results/smoke/figures/lengths.png"
+    _make(checkout, raw, target)
+    # Its caption in the report is the docstring of its file.
+    said = ast.get_docstring(ast.parse(_block("Add a figure", "python"))).partition("'")[0]
+    _make(checkout, raw, target, "--report", "report.html")
+    assert said == "Length of an agent" and said in (checkout / "report.html").read_text()
     assert _touched(before, checkout) == sorted(["config/smoke.yaml", *written])
     frame = pd.read_csv(checkout / "results/smoke/figures/lengths.csv")
     assert set(frame["condition"]) == {"agent", "rewards_hidden", "rewards_shuffled"} and (frame["mean"] == 10).all()

@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from snakemake.exceptions import WorkflowError
 
 from gla import checked
-from gla.code import Code, scan_scripts
+from gla.code import Code, documentation, scan_scripts
 from gla.config import file as config_file
+from gla.figures.kinds import FIGURES
 from gla.files import CorruptFile, check, writing
 from gla.networks import network
 from gla.options import ConfigError
@@ -39,6 +40,10 @@ if workflow.is_main_process:
     checked.warn(CHECKED)
 config.clear()
 config.update(CHECKED.config)
+# The captions of figures are the docstrings of their kinds' files. They decide no result, and so they are in no params.
+config["captions"] = {
+    kind: documentation(module) for kind, module in FIGURES.modules.items()
+}
 
 
 wildcard_constraints:

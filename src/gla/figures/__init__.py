@@ -13,5 +13,7 @@ The class variable ``inputs`` of the options decides the further arguments of ``
     inputs = "rollouts"       table(entry, rollouts, optimal, tasks, agents), each a list with an element for every panel: the paths of
                               its rollouts, the best possible return or None, the number of tasks, and facts about its agents by name
 
+The docstring at the top of the file says what such figures show, and is their caption in the report.
+
 A table that lacks one of COLUMNS is not drawn, nor is one with text in a column that is not in ``gla.figures.drawing.NAMES``.
 """

@@ -1,7 +1,8 @@
 """Memory or learning? Final return against the number of training projections (GPICL's phase diagram).
 
-An agent that has memorised its training is good with the projections that it was trained with and bad with others. One that learns is
-equally good with both.
+The curves show the return over the last fifth of the episodes by the number of projections that an agent was trained with: the mean
+and its 95 % interval over test seeds. An agent that has memorised its training is good with the projections that it was trained with and
+bad with others. One that learns is equally good with both.
 """
 
 from typing import Annotated, ClassVar, Literal

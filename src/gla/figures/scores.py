@@ -1,5 +1,7 @@
-"""Methods side by side: the return of the last episodes, on average and in each task, since a mean hides tasks that fail
-completely.
+"""Methods side by side: the return of the last episodes.
+
+The figure shows the return of the last episodes (as many as the entry's ``episodes``) by agent: the mean and its 95 % interval over test
+seeds and networks. Each point is one task, averaged over networks, since a mean may hide tasks that always fail.
 """
 
 from typing import Annotated, ClassVar, Literal

@@ -1,4 +1,4 @@
-"""Learning curves of the source agents: mean return by environment steps, over lifetimes."""
+"""Learning curves of the source agents: mean return by environment steps, with a 95 % interval over lifetimes."""
 
 from typing import Annotated, ClassVar, Literal
 

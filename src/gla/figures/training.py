@@ -1,4 +1,9 @@
-"""Did training learn anything? The loss by position in the context, compared with that of a constant predictor."""
+"""Did training learn anything? The loss by position in the context, compared with that of a constant predictor.
+
+The curves show the loss of the agent's predictions by position in the context, next to that of the best constant output. An agent that
+is no better than that on held-out lifetimes predicts nothing about learners that it was not trained on; it may have memorised what it
+does well. A lower loss does not mean a better learner.
+"""
 
 from typing import Annotated, ClassVar, Literal
 
