@@ -148,7 +148,7 @@ def normalised_score(
     for values in (last, random, best):
         rows, columns = resampled(values.shape, tasks, RESAMPLES, rng)
         drawn.append(values[rows[:, :, None], columns[:, None, :]])
-    scores = normalised(*drawn, tasks)
+    scores = normalised(drawn[0], drawn[1], drawn[2], tasks)
     scores = scores[np.isfinite(scores).all((1, 2))].reshape(-1, last.size)
     if not np.isfinite(score) or len(scores) <= (1 - LEVEL) * RESAMPLES:
         return float(score), np.nan, np.nan
