@@ -5,9 +5,10 @@ This module imports nothing of the package, so that each kind (``gla.kinds``) ca
 
 import math
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ConfigError(ValueError):
@@ -20,6 +21,20 @@ class Options(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    read_with: ClassVar[Mapping[str, tuple[str, Any]]] = {}
+    """Options that are read only where another one has the value that stands here. Elsewhere they may only be their defaults."""
+
+    @model_validator(mode="after")
+    def _read(self):
+        for name, (other, needed) in self.read_with.items():
+            value, found = getattr(self, name), getattr(self, other)
+            if found != needed and value != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} {shown(value)} with {other} {shown(found)}, where nothing reads it (expected {other} {shown(needed)}, "
+                    f"or no {name})"
+                )
+        return self
 
 
 # No run needs numbers beyond these bounds. They stop a typing error from becoming a run of a year, and keep numbers

@@ -5,6 +5,8 @@ import json
 import random
 import re
 import time
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,20 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gla.config import documentation
+from gla.config import documentation, reading
 from gla.config.environments import Environment
 from gla.config.reading import load, normalise
 from gla.config.whole import NOUNS
+from gla.encoding.kinds import ENCODINGS
+from gla.figures.kinds import FIGURES
+from gla.labels.kinds import LABELS
+from gla.losses.kinds import LOSSES
 from gla.models.kinds import MODELS
 from gla.options import ConfigError, Options
 from gla.paths import Paths
+from gla.sources.kinds import SOURCES
+from gla.trainers.kinds import TRAINERS
+from gla.windows.kinds import WINDOWS
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
@@ -602,61 +611,92 @@ def test_labels_of_later_policies_have_their_snapshots():
 # Kinds
 
 
+KINDS = [
+    (path, kinds, kind)
+    for path, kinds in (
+        (SOURCE, SOURCES),
+        ((*DATASET, "encoding"), ENCODINGS),
+        ((*AGENT, "windows"), WINDOWS),
+        ((*AGENT, "labels"), LABELS),
+        ((*AGENT, "loss"), LOSSES),
+        ((*AGENT, "model"), MODELS),
+        ((*AGENT, "training"), TRAINERS),
+        (("figures", "figure3"), FIGURES),
+    )
+    for kind in kinds
+]
+
+
+@pytest.mark.parametrize("path, kinds, kind", KINDS, ids=lambda x: x if isinstance(x, str) else "")
+def test_an_option_of_another_kind_is_refused_by_its_name(path, kinds, kind):
+    """Each that there is, of all kinds of every noun."""
+    options = {name: list(kinds.options(name).model_fields) for name in kinds}
+    foreign = sorted({option for own in options.values() for option in own} - set(options[kind]))
+    lines = _refused((path, {"kind": kind} | dict.fromkeys(foreign, 1)))
+    for option in foreign:
+        others = ", ".join(name for name in kinds if option in options[name])
+        assert (
+            f"{'.'.join(path)}.{option}: unknown key (value 1; expected no such key: it is an option of {others} and not of {kind!r}, "
+            f"which has {', '.join(options[kind])})"
+        ) in lines
+
+
+def test_every_registry_of_kinds_is_looked_at():
+    assert {id(kinds) for _, kinds, _ in KINDS} == {id(x) for x in (reading._ENTRIES | reading._FIELDS).values()}
+
+
+def test_an_option_of_another_kind_is_refused_where_no_kind_is_named():
+    (line,) = _refused(((*AGENT, "model"), {"channels": 2}))
+    assert line.startswith(
+        "agents.grid_gap1.model.channels: unknown key (value 2; expected no such key: it is an option of "
+    )
+    assert "of equivariant and not of 'transformer', which has layers, width, " in line
+
+
+# Options that nothing reads
+
+CONSECUTIVE, STATES = {"kind": "consecutive", "steps": 20}, {"kind": "tabular", "states": 9, "actions": 4}
+THOMPSON = {"environment": "grid", "kind": "thompson", "lifetimes": 4, "num_steps": 20}
+
+
 @pytest.mark.parametrize(
-    "path, value, key, others, kind",
+    "path, entry, option, value, reads",
     [
-        (
-            (*AGENT, "model"),
-            {"kind": "equivariant", "key_heads": 2},
-            "agents.grid_gap1.model.key_heads",
-            "transformer",
-            "equivariant",
-        ),
-        (
-            (*AGENT, "model"),
-            {"kind": "lstm", "window": 8},
-            "agents.grid_gap1.model.window",
-            "transformer, equivariant",
-            "lstm",
-        ),
-        ((*AGENT, "model"), {"channels": 2}, "agents.grid_gap1.model.channels", "equivariant", "transformer"),
-        (
-            (*AGENT, "windows"),
-            {"kind": "across_updates", "switch": False},
-            "agents.grid_gap1.windows.switch",
-            "rising_quality",
-            "across_updates",
-        ),
-        (
-            (*AGENT, "windows"),
-            {"kind": "rising_quality", "from_start": 0.5},
-            "agents.grid_gap1.windows.from_start",
-            "across_updates",
-            "rising_quality",
-        ),
-        (
-            (*AGENT, "loss"),
-            {"kind": "action_likelihood", "direction": "sum"},
-            "agents.grid_gap1.loss.direction",
-            "divergence",
-            "action_likelihood",
-        ),
-        (
-            (*DATASET, "encoding"),
-            {"kind": "projected", "states": 9},
-            "datasets.grid.encoding.states",
-            "tabular",
-            "projected",
-        ),
-        ((*SOURCE,), {"environment": "grid", "kind": "random", "clip": 0.2}, "sources.grid.clip", "ppo", "random"),
-        (("figures", "sources", "agents"), ["grid_gap1"], "figures.sources.agents", "training", "sources"),
-        (("figures", "training", "x"), "episode", "figures.training.x", "in_context", "training"),
+        ((*AGENT, "windows"), CONSECUTIVE, "stability", 0.5, {"by_improvement": True}),
+        ((*DATASET, "encoding"), STATES, "train", 64, {"permuted": True}),
+        ((*DATASET, "encoding"), STATES, "validation", 64, {"permuted": True}),
+        ((*DATASET, "encoding"), {"projections": "identity"}, "train", 64, {"projections": "gaussian"}),
+        ((*DATASET, "encoding"), {"projections": "identity"}, "validation", 64, {"projections": "gaussian"}),
+        (("sources", "arms"), THOMPSON, "deviation", 0.5, {"rewards": "gaussian"}),
     ],
 )
-def test_an_option_of_another_kind_is_refused_by_its_name(path, value, key, others, kind):
-    (line,) = _refused((path, value))
-    assert line.startswith(f"{key}: unknown key (value ")
-    assert f"expected no such key: it is an option of {others} and not of '{kind}', which has " in line
+def test_an_option_that_nothing_reads_is_refused(path, entry, option, value, reads):
+    """Its default is none that was chosen, and may stand anywhere."""
+    ((other, needed),) = reads.items()
+    (line,) = _refused((path, entry | {option: value}))
+    assert line.startswith(f"{'.'.join(path)}: {option} {value} with {other} ")
+    assert line.endswith(f", where nothing reads it (expected {other} {needed!r}, or no {option})")
+    for accepted in (entry, entry | {option: value} | reads):
+        raw = _smoke()
+        reduce(getitem, path[:-1], raw)[path[-1]] = accepted
+        normal = normalise(raw)
+        assert normalise(normal) == normal  # where every default is spelled out
+
+
+@pytest.mark.parametrize("loss", [kind for kind in LOSSES if LOSSES.options(kind).wants != "distribution"])
+def test_a_floor_that_no_loss_reads_is_refused(loss):
+    raw = _smoke()
+    raw["agents"]["grid_gap1"] |= {"loss": loss, "labels": {"log_std_floor": -3.0}}
+    load(raw)
+    raw["agents"]["grid_gap1"]["labels"]["log_std_floor"] = -2.0
+    with pytest.raises(ConfigError) as error:
+        load(raw)
+    assert str(error.value) == (
+        f"agents.grid_gap1.labels.log_std_floor: -2.0 for the loss {loss!r}, which reads no distribution "
+        "(expected a loss that does, or no log_std_floor)"
+    )
+    raw["agents"]["grid_gap1"]["loss"] = "divergence"
+    load(raw)
 
 
 def test_an_option_of_no_kind_is_refused_with_those_that_there_are():

@@ -43,6 +43,7 @@ class Options(Base):
     """Whether observations and rewards are standardised by their mean and deviation in the context so far."""
 
     sizes: ClassVar[Sizes] = Sizes(OBSERVATION, ACTION, 2 * ACTION)
+    read_with: ClassVar = {"train": ("projections", "gaussian"), "validation": ("projections", "gaussian")}
 
     def pool(self, training: bool) -> int:
         """Returns the number of frames to draw from, in training or for the held-out loss."""

@@ -5,7 +5,7 @@ and what an action does. A model whose outputs rotate with its inputs (``turns``
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ class Options(Base):
     """Number of such orders to train with."""
     validation: Pool = 1024
     """Number of such orders for the held-out loss. No model is trained with them."""
+
+    read_with: ClassVar = {"train": ("permuted", True), "validation": ("permuted", True)}
 
     @property
     def sizes(self) -> Sizes:

@@ -1,6 +1,7 @@
 """Labels: whose actions a model learns to predict.
 
-One file for each kind (``gla.labels.kinds``). It holds ``Options``, a subclass of ``gla.labels.options.LabelOptions``, and::
+One file for each kind (``gla.labels.kinds``). It holds ``Options``, a subclass of ``gla.labels.options.LabelOptions``, or of its
+``DistributionOptions`` where deviations have a floor, and::
 
     updates(drawn, last) -> (n, M)                      updates of the policies that give each chunk's labels; last: the source's last
     distribution(options, rows, drawn, raw)             means (or logits) and log-deviations, (n, T, a); raw: observations (n, T, d)

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gla.labels.options import LabelOptions
+from gla.labels.options import DistributionOptions
 from gla.options import ConfigError
 from gla.policies import Policy
 from gla.windows.chunks import ChunkOptions, Drawn
 from gla.windows.rows import Rows
 
 
-class Options(LabelOptions):
+class Options(DistributionOptions):
     """The action distribution of the policy ``windows.gap`` updates later, or of the last policy if there is no such update."""
 
     kind: Literal["later_policy"] = "later_policy"

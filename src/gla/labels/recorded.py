@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gla.labels.options import LabelOptions
+from gla.labels.options import DistributionOptions
 from gla.windows.chunks import Drawn
 from gla.windows.rows import Rows
 
 
-class Options(LabelOptions):
+class Options(DistributionOptions):
     """The source's own action distributions, or actions, as they were recorded."""
 
     kind: Literal["recorded"] = "recorded"

@@ -25,6 +25,7 @@ class Options(ActingOptions):
     """Standard deviation of normal rewards around their mean."""
 
     needs: ClassVar[str] = "arms"
+    read_with: ClassVar = {"deviation": ("rewards", "gaussian")}
 
 
 class Run(acting.Run):

@@ -29,6 +29,7 @@ class Options(Base):
     """Weight of steadiness relative to improvement."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    read_with: ClassVar = {"stability": ("by_improvement", True)}
 
     @property
     def length(self) -> int:
