@@ -35,14 +35,14 @@ class Checked(NamedTuple):
     """The findings about a config.
 
     config: normalised (``gla.config.reading.normalise``). facts: the facts about each
-    environment (``gla.preflight.all_facts``). contexts: bytes that an agent keeps in an evaluation, by evaluation and agent.
-    demands: a lower bound of the memory of each kind of job (``gla.demands.demands``). disk: a lower bound of the disk space
+    environment (``gla.preflight.all_facts``). jobs: a lower bound of the memory of each job, in bytes (``gla.demands.jobs``).
+    demands: the same by entries, with words for errors (``gla.demands.demands``). disk: a lower bound of the disk space
     of histories (``gla.demands.disk``). warnings: one line each. trees: the package's modules (``gla.code.scan``).
     """
 
     config: dict[str, Any]
     facts: dict[str, dict[str, Any]]
-    contexts: dict[str, dict[str, int]]
+    jobs: dict[str, int]
     demands: list[Any]
     disk: list[Any]
     warnings: list[str]
@@ -211,7 +211,8 @@ def _check(raw: dict[str, Any], memory: int | None, disk: float | None, cache: P
         for name, v in config.evaluations.items()
     }
     needed, stored = (list(map(list, own(config, facts))) for own in (demands.demands, demands.disk))
-    found = Checked(normalised, facts, contexts, needed, stored, list(_warnings(config, facts, contexts)), {})
+    warnings = list(_warnings(config, facts, contexts))
+    found = Checked(normalised, facts, demands.jobs(config, facts), needed, stored, warnings, {})
     problems += _no_room(found, memory, disk)
     for name, f in normalised["figures"].items():
         problems += drawable.problems(f"figures.{name}", f)

@@ -95,6 +95,28 @@ def rollout(evaluation: Evaluation, agent: Agent | None, config: Config, known: 
     return size + 4 * agent.model.parameters(_sizes(agent, config, [known])) + state(evaluation, agent, config, known)
 
 
+def jobs(config: Config, facts: dict[str, Facts]) -> dict[str, int]:
+    """Returns the bytes that each job takes, by its outputs: histories/SOURCE, manifests/DATASET, agents/AGENT, references/ENVIRONMENT/SPLIT, and
+    rollouts/EVALUATION/AGENT or rollouts/EVALUATION/baseline/CONDITION."""
+    found = {f"histories/{name}": collection(s, facts[s.environment]) for name, s in config.sources.items()}
+    for name, d in config.datasets.items():
+        streams = sum(config.sources[s].lifetimes * config.sources[s].num_envs for s in d.sources)
+        found[f"manifests/{name}"] = 400 * streams
+    found |= {f"agents/{name}": training(a, config, facts) for name, a in config.agents.items()}
+    for name, v in config.evaluations.items():
+        known, e = facts[v.environment], config.environments[v.environment]
+        found |= {f"rollouts/{name}/baseline/{b}": rollout(v, None, config, known) for b in v.baselines}
+        if "online_ppo" in v.baselines:
+            found[f"rollouts/{name}/baseline/online_ppo"] = population(v.seeds, 1, 1, HIDDEN, known)
+        if v.conditions:
+            found |= {f"rollouts/{name}/{a}": rollout(v, config.agents[a], config, known) for a in v.agents}
+        if set(v.baselines) & set(that_read("reference")):
+            runs = len(tasks_of(e, v.split)) * e.reference.runs
+            size = population(runs, e.reference.num_envs, STEPS, HIDDEN, known)
+            found[f"references/{v.environment}/{v.split}"] = size
+    return found
+
+
 def disk(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:
     """Yields the disk space of each source's histories and of all histories, in the form of ``demands``."""
     sizes = {name: histories(s, facts[s.environment]) for name, s in config.sources.items()}
@@ -108,38 +130,38 @@ def disk(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, in
 
 def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str, int, str]]:
     """Yields the demand of each kind of job: the entry, what needs the memory, how many bytes, and what would need less."""
+    found = jobs(config, facts)
     for name, s in config.sources.items():
         block = f"a block of {min(s.lifetimes, s.lifetimes_per_block)} lifetimes with {s.num_envs} copies of the environment, {s.steps} steps"
         hidden = f" and {s.hidden} hidden units" if isinstance(s, PPO) else ""
         less = "fewer lifetimes_per_block, num_envs or num_steps" + (", or a smaller hidden" if hidden else "")
-        yield f"sources.{name}", f"{block}{hidden}", collection(s, facts[s.environment]), less
+        yield f"sources.{name}", f"{block}{hidden}", found[f"histories/{name}"], less
     for name, d in config.datasets.items():
         rows = sum(config.sources[s].lifetimes * config.sources[s].num_envs for s in d.sources)
         yield (
             f"datasets.{name}",
             f"a manifest of {rows} streams",
-            400 * rows,
+            found[f"manifests/{name}"],
             "fewer lifetimes or num_envs of its sources",
         )
     for name, a in config.agents.items():
         window = f"a step of {a.training.at_once} windows of {a.training.length(a)} tokens"
         yield (
-            f"agents.{name}", f"{window} through {a.model.layers} layers of width {a.model.width}", training(a, config, facts),
+            f"agents.{name}", f"{window} through {a.model.layers} layers of width {a.model.width}", found[f"agents/{name}"],
             "a smaller training.batch_size, window or model",
         )  # fmt: skip
     for name, v in config.evaluations.items():
-        known = facts[v.environment]
         what, less = (
             f"a rollout of {v.seeds} seeds with a context of {v.context_length}",
             "fewer seeds or episodes, or a smaller context_length or model",
         )
-        agents = [config.agents[a] for a in v.agents] if v.conditions else []
-        yield f"evaluations.{name}", what, max(rollout(v, a, config, known) for a in (None, *agents)), less
+        agents = [found[f"rollouts/{name}/{a}"] for a in v.agents] if v.conditions else []
+        yield f"evaluations.{name}", what, max([rollout(v, None, config, facts[v.environment]), *agents]), less
         if "online_ppo" in v.baselines:
             yield (
                 f"evaluations.{name}",
                 f"online_ppo in {v.seeds} seeds",
-                population(v.seeds, 1, 1, HIDDEN, known),
+                found[f"rollouts/{name}/baseline/online_ppo"],
                 "fewer seeds",
             )
         if set(v.baselines) & set(that_read("reference")):
@@ -149,6 +171,6 @@ def demands(config: Config, facts: dict[str, Facts]) -> Iterator[tuple[str, str,
             yield (
                 f"environments.{v.environment}.reference",
                 what,
-                population(runs, copies, STEPS, HIDDEN, known),
+                found[f"references/{v.environment}/{v.split}"],
                 "fewer runs or num_envs",
             )

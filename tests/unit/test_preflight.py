@@ -624,6 +624,22 @@ def test_what_cannot_fit_into_memory_is_refused(cache, edits, memory, line):
     checked.checked(raw, checked.MOST_MEMORY, cache, math.inf)  # another machine's
 
 
+def test_what_each_job_takes_is_known(cache):
+    """By what it makes: of an agent's networks once, and of each split that is referred to."""
+    raw = _edited()
+    paths, found = Paths(normalise(raw), "in"), checked.checked(raw, cache=cache).jobs
+    rollouts = [path for v in raw["evaluations"] for path in paths.rollouts(v)]
+    made = {path.removesuffix(".parquet") for path in rollouts if "/baseline/" in path}
+    made |= {str(Path(path).parent) for path in rollouts if "/baseline/" not in path and ".1/" not in path}
+    made |= {
+        f"in/{noun}/{name}"
+        for noun, of in (("histories", "sources"), ("manifests", "datasets"), ("agents", "agents"))
+        for name in raw[of]
+    }
+    made |= {path.removesuffix(".json") for path in paths.references() if path.endswith(".json")}
+    assert {f"in/{job}" for job in found} == made and all(type(size) is int and size > 0 for size in found.values())
+
+
 def test_memory_is_this_machines_unless_jobs_run_elsewhere(cache, monkeypatch):
     raw = _edited((("agents", "grid_gap1", "training", "batch_size"), 10**5))
     of = checked.psutil.virtual_memory()

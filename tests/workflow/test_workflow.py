@@ -916,6 +916,66 @@ def test_memory_is_asked_for_where_jobs_run(checkout):
     assert snakemake(checkout, "--jobs", "4", *arguments)[1] == 0
 
 
+def _asked_mb(folder, edit=None):
+    """Memory that jobs ask for, in MB, by rule and wildcards, in a dry run of an edited smoke config whose jobs run elsewhere."""
+    raw = yaml.safe_load(yaml.dump(yaml.safe_load((folder / "config/smoke.yaml").read_text()), Dumper=_NoAliases))
+    raw["pathvars"]["results"] = "results/asked"  # where there is nothing yet
+    if edit:
+        edit(raw)
+    (folder / "asked.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    output, status = snakemake(folder, "--configfile", "asked.yaml", "--dry-run", "--jobs", "4", "all")
+    assert status == 0, output
+    found = {}
+    for rule, body in re.findall(r"^rule (\w+):\n((?: {4}.*\n)+)", output, re.MULTILINE):
+        wildcards = re.search(r"^ {4}wildcards: (.*)$", body, re.MULTILINE)
+        values = [w.split("=")[1] for w in wildcards[1].split(", ")] if wildcards else []
+        if asked := re.search(r"\bmem_mb=(\d+)", body):
+            found[" ".join([rule, *values])] = int(asked[1])
+    return found
+
+
+def test_a_larger_job_asks_for_more_memory(checkout):
+    def edit(raw):
+        raw["agents"]["grid_gap1"]["model"] = {"kind": "transformer", "layers": 100, "width": 10_000, "heads": 2}
+        raw["sources"]["grid"] |= {"num_envs": 2000, "num_steps": 10_000}
+        raw["environments"]["pendulum"]["reference"] = {"runs": 1000, "num_envs": 1000}
+
+    usual, asked = _asked_mb(checkout), _asked_mb(checkout, edit)
+    least = {
+        "collect": 4000,
+        "manifest": 4000,
+        "refer": 4000,
+        "train": 8000,
+        "evaluate_agent": 8000,
+        "evaluate_baseline": 8000,
+    }
+    assert {job.split()[0] for job in usual} == set(least)
+    assert all(0 <= mb - least[job.split()[0]] < 10 for job, mb in usual.items())
+    assert asked["train grid_gap1"] == asked["train grid_gap1.1"] > 160_000  # of each network
+    assert asked["collect grid 0-1"] > 9_000 and asked["refer pendulum test"] > 20_000
+    assert asked["evaluate_agent grid grid_gap1 agent"] > 40_000  # the weights alone
+    others = (
+        "train projected_max",
+        "collect pendulum 0-1",
+        "refer grid test",
+        "evaluate_agent grid projected_max agent",
+    )
+    assert all(asked[job] == usual[job] for job in others)
+
+
+def test_a_recurrent_models_rollout_asks_for_less_memory_than_a_transformers(checkout):
+    """Its contexts do not grow."""
+
+    def many_seeds(kind, **more):
+        def edit(raw):
+            raw["agents"]["grid_gap1"]["model"] = {"kind": kind, "layers": 8, "width": 512, **more}
+            raw["evaluations"]["grid"]["seeds"] = 4000
+
+        return _asked_mb(checkout, edit)["evaluate_agent grid grid_gap1 agent"]
+
+    assert many_seeds("lstm") == 8000 < many_seeds("transformer", heads=8)
+
+
 def test_the_default_config_can_be_scheduled(checkout):
     output, status = snakemake(checkout, "--dry-run", "--quiet", "all")
     assert status == 0, output

@@ -23,7 +23,7 @@ rule collect:
         "../../envs/gla.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=lambda w: needed_mb(f"histories/{w.source}"),
     params:
         source=lambda w: without(
             config["sources"][w.source], "lifetimes", "lifetimes_per_block"

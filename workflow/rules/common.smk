@@ -74,6 +74,13 @@ def own_code(environment):
     ]
 
 
+def needed_mb(job, usual=4000):
+    """Memory that a job asks for: what is usual; or, where that is more, what the check of the config found that it surely takes
+    (gla.demands.jobs), with room for the rest. Where a GPU holds a part of it, a profile can ask for less.
+    """
+    return max(usual, 4000 + CHECKED.jobs.get(job, 0) // 10**6)
+
+
 # Held until the process ends: Snakemake removes outputs before their jobs, which could see that somebody writes them, begin.
 _held = ExitStack()
 atexit.register(_held.close)

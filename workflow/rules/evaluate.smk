@@ -14,13 +14,6 @@ def evaluated_own_code(wildcards):
     return own_code(config["evaluations"][wildcards.evaluation]["environment"])
 
 
-def rollout_mb(wildcards):
-    """What a rollout needs: more where the agent's contexts do not fit into what is usual."""
-    agent = network(wildcards.agent)[0]
-    kept = CHECKED.contexts[wildcards.evaluation].get(agent, 0)
-    return max(8000, 4000 + kept // 10**6)
-
-
 rule evaluate_agent:
     input:
         agent="<results>/agents/{agent}/agent.json",
@@ -37,7 +30,9 @@ rule evaluate_agent:
         "../../envs/gla.yaml"
     threads: 1
     resources:
-        mem_mb=rollout_mb,
+        mem_mb=lambda w: needed_mb(
+            f"rollouts/{w.evaluation}/{network(w.agent)[0]}", 8000
+        ),
     params:
         evaluation=lambda w: paths.settings(w.evaluation),
         environment=lambda w: paths.evaluated_in(w.evaluation),
@@ -71,7 +66,7 @@ rule refer:
         "../../envs/gla.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=lambda w: needed_mb(f"references/{w.environment}/{w.split}"),
     params:
         entry=lambda w: paths.referred(w.environment, w.split),
         code=lambda w: code.reference(config["environments"][w.environment]),
@@ -100,7 +95,9 @@ rule evaluate_baseline:
         "../../envs/gla.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=lambda w: needed_mb(
+            f"rollouts/{w.evaluation}/baseline/{w.condition}", 8000
+        ),
     params:
         evaluation=lambda w: paths.settings(w.evaluation),
         environment=lambda w: paths.evaluated_in(w.evaluation),

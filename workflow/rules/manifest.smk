@@ -17,6 +17,8 @@ rule manifest:
     priority: 3
     conda:
         "../../envs/gla.yaml"
+    resources:
+        mem_mb=lambda w: needed_mb(f"manifests/{w.dataset}"),
     params:
         entry=lambda w: config["datasets"][w.dataset],
         code=lambda w: code.manifest(config["datasets"][w.dataset]),

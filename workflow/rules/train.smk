@@ -36,7 +36,7 @@ rule train:
     resources:
         # One process for each, which runs without one; profiles may ask for more, or for none.
         gpu=1,
-        mem_mb=8000,
+        mem_mb=lambda w: needed_mb(f"agents/{network(w.agent)[0]}", 8000),
     params:
         entry=lambda w: paths.training(w.agent),
         environments=lambda w: [paths.acts_in(e) for e in paths.trained_in(w.agent)],
