@@ -7,16 +7,19 @@
 ``gla learn`` does the same from a shell.
 """
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pandas as pd
+import torch
 
-from gla import agent
+from gla import agent, devices
 from gla.conditions.kinds import runner
 from gla.conditions.roles import IN_CONTEXT, of_role, usual
 from gla.config.environments import Environment
@@ -80,6 +83,7 @@ class LoadedAgent(agent.TrainedAgent):
         seeds: int = 16,
         conditions: Sequence[str] = tuple(usual(IN_CONTEXT)),
         kwargs: dict[str, Any] | None = None,
+        device: str | torch.device | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
         """Lets the agent learn, and returns tidy rows, one for each condition, seed and episode (columns: gla.rows.COLUMNS).
@@ -87,7 +91,8 @@ class LoadedAgent(agent.TrainedAgent):
         env: an id, an environment, or a function that makes one (see ``env_id``). episodes: number of episodes in
         each seed, 20 unless ``env_steps`` is given. conditions: conditions of an evaluation, ``random`` or ``zero_action``;
         by default the agent and the two controls that tell whether it learns from rewards.
-        kwargs: keyword arguments for ``gymnasium.make``. settings: any further key of an evaluation (config/README.md).
+        kwargs: keyword arguments for ``gymnasium.make``. device: the device of the model, by default a GPU that no other
+        job of this user works on, or the CPU if there is none. settings: any further key of an evaluation (config/README.md).
         Raises ConfigError and UnsupportedEnvironment, each in one sentence.
         """
         if episodes is None and settings.get("env_steps") is None:
@@ -100,13 +105,16 @@ class LoadedAgent(agent.TrainedAgent):
             {"environment": label, "episodes": episodes, "seeds": seeds, "conditions": own} | settings,
         )
         frames = []
-        for condition in conditions:
-            progress = f"learn {label} {condition}"
-            if condition in SIMPLE:
-                (rows,), name = runner(condition).run(entry, evaluation, progress, []), "baseline"
-            else:
-                rows, name = run_agent(self, entry, evaluation, condition, progress), self.name
-            frames.append(rows.frame(name, label, condition))
+        with nullcontext(torch.device(device)) if device else devices.device() as where:
+            # A copy, since policies of this agent keep what they saw where its model is.
+            there = replace(self, model=copy.deepcopy(self.model).to(where))
+            for condition in conditions:
+                progress = f"learn {label} {condition}"
+                if condition in SIMPLE:
+                    (rows,), name = runner(condition).run(entry, evaluation, progress, []), "baseline"
+                else:
+                    rows, name = run_agent(there, entry, evaluation, condition, progress), self.name
+                frames.append(rows.frame(name, label, condition))
         return pd.concat(frames, ignore_index=True)
 
     def policy(self, env: gym.Env, **settings: Any) -> "AgentPolicy":

@@ -1,9 +1,13 @@
+import contextlib
+
 import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import gla
+from gla import api, devices
 from gla.environments.spaces import UnsupportedEnvironment
 from gla.files import CorruptFile
 from gla.options import ConfigError
@@ -111,7 +115,7 @@ def crossing():
 )
 def test_stepping_by_hand_is_what_learn_does(agent, name):
     episodes, seed, limit = 3, 7, 20
-    rows = agent.learn(name, episodes=episodes, seeds=1, kwargs=SHORT, seed=seed, conditions=["agent"])
+    rows = agent.learn(name, episodes=episodes, seeds=1, kwargs=SHORT, seed=seed, conditions=["agent"], device="cpu")
     if name.startswith("dm_control"):
         import shimmy
 
@@ -131,6 +135,30 @@ def test_stepping_by_hand_is_what_learn_does(agent, name):
             observation, _ = env.reset()
             returns.append(0.0)
     np.testing.assert_allclose(returns[:episodes], rows["episode_return"])
+
+
+def _where(agent):
+    return next(agent.model.parameters()).device
+
+
+@pytest.mark.parametrize("named", [{}, {"device": "meta"}, {"device": torch.device("meta")}])
+def test_a_rollout_is_on_the_device_that_is_free_or_named(agent, monkeypatch, named):
+    """And the agent, whose policies may have begun, stays where it was."""
+    used, run_agent = [], api.run_agent
+    monkeypatch.setattr(api, "run_agent", lambda there, *rest: used.append(_where(there)) or run_agent(agent, *rest))
+    monkeypatch.setattr(devices, "device", lambda: contextlib.nullcontext(torch.device("cpu" if named else "meta")))
+    frame = agent.learn("InvertedPendulum-v5", episodes=1, seeds=2, kwargs=SHORT, **named)
+    assert used == [torch.device("meta")] and _where(agent) == torch.device("cpu") and len(frame) == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_rollout_on_a_gpu_is_that_on_the_cpu(agent):
+    frames = [
+        agent.learn("dm_control/cartpole-balance-v0", episodes=2, seeds=4, kwargs=SHORT, device=device)
+        for device in ("cpu", "cuda")
+    ]
+    pd.testing.assert_frame_equal(*frames, rtol=1e-3)
 
 
 def test_a_policy_sees_what_it_is_handed_and_nothing_else(agent):

@@ -1,5 +1,6 @@
 """The command, in this process where its status and words are looked at, and in its own where imports or a terminal are."""
 
+import contextlib
 import os
 import pty
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from gla import cli
 from gla.sources import random
@@ -58,6 +60,20 @@ def test_learn_prints_draws_and_writes(agent_folder, tmp_path, capsys):
     zero = frame[frame["condition"] == "zero_action"]
     line = next(x for x in out.splitlines() if "zero_action" in x)
     assert f"{zero.loc[zero['episode'] == 0, 'episode_return'].mean():.4g} [" in line
+
+
+def test_learn_is_on_the_device_that_is_free(agent_folder, monkeypatch, capsys):
+    asked = []
+
+    @contextlib.contextmanager
+    def device():
+        asked.append("begin")
+        yield torch.device("cpu")
+        asked.append("end")
+
+    monkeypatch.setattr("gla.devices.device", device)
+    assert _run(capsys, "learn", "--agent", agent_folder, "--env", "InvertedPendulum-v5", *SHORT)[0] == 0
+    assert asked == ["begin", "end"]
 
 
 def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_path, monkeypatch, capsys):
