@@ -1,6 +1,6 @@
-"""PPO as many write it: one lifetime, a stack of wrappers on every environment, autograd and torch.nn.
+"""PPO as it is commonly written: one lifetime, a stack of wrappers on every environment, autograd and torch.nn.
 
-After the recipe of CleanRL's ppo_continuous_action.py (Huang et al., 2022), as something to compare with.
+It follows CleanRL's ppo_continuous_action.py (Huang et al., 2022), and serves as a peer in benchmarks.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class Agent(nn.Module):
 
 
 def learner(env_id: str, streams: int, steps: int, epochs: int = 10, minibatches: int = 32) -> Callable[[], int]:
-    """What collects for one update and learns from it, and returns how many steps that were."""
+    """Returns a function that collects the data of one update, learns from them, and returns the number of steps."""
     gym.logger.min_level = gym.logger.ERROR
     envs = gym.vector.SyncVectorEnv([_environment(env_id)] * streams, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
     agent = Agent(int(np.prod(envs.single_observation_space.shape)), int(np.prod(envs.single_action_space.shape)))

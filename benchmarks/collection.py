@@ -1,9 +1,9 @@
-"""How fast are histories collected, compared with the usual alternatives?
+"""How fast are histories collected, compared with the alternatives that a user has?
 
-All have the same hyper-parameters (CleanRL's: 10 epochs of 32 minibatches, 8 streams of 128 steps, 64-64 tanh
-networks) and all cores: ours one block of lifetimes a core, as jobs of the workflow, the others one lifetime a
-core. What counts is environment steps per second over all lifetimes, learning included. Writes rows of
-docs/benchmarks.csv, and how rates grow with lifetimes and streams into docs/benchmarks_growth.csv.
+All have the same hyper-parameters (CleanRL's: 10 epochs of 32 minibatches, 8 streams of 128 steps, 64-64 tanh networks) and
+all cores. Ours runs one block of lifetimes per core, like jobs of the workflow; the others run one lifetime per core. The
+measure is environment steps per second over all lifetimes, including learning. Writes rows of docs/benchmarks.csv, and how
+rates grow with lifetimes and streams into docs/benchmarks_growth.csv.
 
     python benchmarks/collection.py [--rows reacher cheetah ant cartpole growth] [--rounds 3] [--seconds 5]
 """
@@ -28,7 +28,7 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def ours(env_id: str, backend: str, lifetimes: int = LIFETIMES, streams: int = STREAMS) -> Callable[[], int]:
-    """What collects for one update and learns from it, and returns how many steps that were."""
+    """Returns a function that collects the data of one update, learns from them, and returns the number of steps."""
     ppo = PPO(num_updates=FOREVER, num_steps=STEPS)
     population = Population(ppo, env_id, {}, [], range(lifetimes), streams, seed=0, backend=backend)
 
@@ -58,7 +58,7 @@ def cleanrl(env_id: str) -> Callable[[], int]:
 
 
 def stable_baselines3(env_id: str, processes: bool) -> Callable[[], int]:
-    """Its PPO with the same settings; ``processes``: each environment in one of its own."""
+    """The PPO of Stable-Baselines3 with the same settings. ``processes``: whether each environment has its own process."""
     from stable_baselines3 import PPO as SB3
     from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
@@ -92,7 +92,7 @@ def _serve(pipe, factory: Callable[..., Callable[[], int]], arguments: tuple) ->
 
 
 class Contender:
-    """One process a core that waits for its turn, warm; a call measures their rates together."""
+    """One warm process per core that waits for its turn. A call measures the rates of all of them together."""
 
     def __init__(self, seconds: float, factory: Callable[..., Callable[[], int]], *arguments, cores: int = CORES):
         self.seconds, context = seconds, multiprocessing.get_context("spawn")
@@ -184,7 +184,7 @@ def cartpole(rounds: int, seconds: float) -> None:
 
 
 def growth(rounds: int, seconds: float) -> None:
-    """Rates on one core, so that what grows is what shares it."""
+    """Measures rates on one core, which all lifetimes and streams share."""
     sizes = {("lifetimes", n): (n, STREAMS) for n in (1, 2, 4, 8, 16, 32)} | {
         ("streams", n): (8, n) for n in (1, 2, 4, 8, 16)
     }

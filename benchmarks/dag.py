@@ -28,7 +28,7 @@ def main() -> None:
         config.write_text(Path(folder, "config/smoke.yaml").read_text())
 
         def snakemake() -> tuple[float, str]:
-            """Seconds, and what it said."""
+            """Runs Snakemake, and returns the seconds that it took and its output."""
             command = [sys.executable, "-m", "snakemake", "--configfile", config.name, "--cores", "2", "all"]
             start = time.perf_counter()
             done = subprocess.run(

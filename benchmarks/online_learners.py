@@ -1,4 +1,4 @@
-"""Which settings do the online learners have? Chosen here, on environments that agents are trained on, and nowhere else.
+"""Chooses the settings of the online learners, on environments that agents are trained on.
 
 Every combination of a few values is run for a thousand steps, 32 seeds, in four training environments: a hidden goal in a
 grid and in the plane, and random control of two sizes. In each the last fifth of the episodes counts, of all thousand steps and of the
@@ -47,7 +47,7 @@ GRIDS = {
 
 
 def own(learner: str) -> str:
-    """The settings that the code has."""
+    """Returns the settings in the code."""
     if learner == "online_ppo":
         ppo = small_batches.settings()
         values = {"learning_rate": ppo.learning_rate, "update_epochs": ppo.update_epochs, "gamma": ppo.gamma}
@@ -65,12 +65,14 @@ def _text(settings: dict) -> str:
 
 
 def _last(frame: pd.DataFrame, steps: int) -> float:
-    """Mean return over the last fifth of the episodes that ended within some steps."""
+    """Returns the mean return over the last fifth of the episodes that ended within some steps."""
     return float(np.nanmean(fifths(frame[frame["env_steps"] <= steps], SEEDS)[1]))
 
 
 def returns() -> pd.DataFrame:
-    """A row for each environment, number of steps, learner and setting: the mean return over the last fifth of the episodes."""
+    """Returns a row with the mean return over the last fifth of the episodes for each environment, number of steps, learner
+    and setting.
+    """
     evaluation = Evaluation(environment="", seeds=SEEDS, env_steps=max(STEPS), seed=SEED, split="training")
     rows = []
     for name, entry in ENVIRONMENTS.items():
@@ -88,7 +90,7 @@ def returns() -> pd.DataFrame:
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row for each learner and setting with its score in each environment, and the means over those with discrete actions,
+    """Returns a row for each learner and setting with its score in each environment, and the means over those with discrete actions,
     over those with continuous ones, and over all; best first."""
     where = ["environment", "steps"]
     calm = frame[frame["learner"].isin(CALM)].groupby(where)["last"].max().rename("calm")

@@ -30,7 +30,7 @@ STREAMS, STEPS = 8, 128
 
 
 def ours(env_id: str, updates: int, lifetimes: int) -> list[list[tuple[int, float]]]:
-    """For each lifetime (update, return) of every finished episode."""
+    """Returns, for each lifetime, (update, return) of every finished episode."""
     ppo = PPO(num_updates=updates, num_steps=STEPS)
     population, tracker = (
         Population(ppo, env_id, {}, [], range(lifetimes), STREAMS, seed=2),
@@ -48,7 +48,7 @@ def ours(env_id: str, updates: int, lifetimes: int) -> list[list[tuple[int, floa
 
 
 def theirs(env_id: str, updates: int, lifetimes: int) -> list[list[tuple[int, float]]]:
-    """The same from Stable-Baselines3."""
+    """Returns the same from Stable-Baselines3."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
     from stable_baselines3 import PPO as SB3
     from stable_baselines3.common.callbacks import BaseCallback
@@ -82,7 +82,7 @@ def theirs(env_id: str, updates: int, lifetimes: int) -> list[list[tuple[int, fl
 
 
 def fifth(episodes: list[tuple[int, float]], updates: int, last: bool) -> float:
-    """Mean return of the episodes that ended in the first or last fifth of the updates."""
+    """Returns the mean return of the episodes that ended in the first or last fifth of the updates."""
     return float(np.mean([x for u, x in episodes if (u >= 0.8 * updates if last else u < 0.2 * updates)]))
 
 

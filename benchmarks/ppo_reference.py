@@ -31,7 +31,7 @@ PUBLISHED = {
 
 
 def run(env_id: str, steps: int, lifetimes: int, streams: int = 8, batch: int = 2048) -> pd.Series:
-    """Mean return of each update, averaged over the last 5 % of them, by lifetime."""
+    """Returns the mean return of each update, averaged over the last 5 % of the updates, for each lifetime."""
     updates = steps // batch
     ppo = PPO(num_updates=updates, num_steps=batch // streams)
     population = Population(ppo, env_id, {}, [], range(lifetimes), streams, seed=1)

@@ -1,9 +1,9 @@
 """Reading: random windows of 1,024 steps from histories that do not fit into memory, compared with the same from memory.
 
-A store of random histories, 240 bytes a step, is mapped from files as training does where histories do not fit
-(gla.windows). Before each draw all of its pages are dropped from this process and from the page cache, outside of the
-clock, so that every draw finds none of it in memory: as with a store that is far larger. The bytes that the disk gave
-are counted, and a run in which it gave fewer than the windows hold is refused. Writes rows of docs/benchmarks.csv.
+A store of random histories, 240 bytes a step, is mapped from files as training does where histories do not fit (gla.windows).
+Before each draw all of its pages are dropped from this process and from the page cache, outside of the measured time, so that
+no draw finds any of it in memory, as with a far larger store. The bytes that were read from the disk are counted, and a run
+with fewer bytes than the windows hold is refused. Writes rows of docs/benchmarks.csv.
 
     python benchmarks/reading.py [--lifetimes 16]
 """
@@ -38,7 +38,7 @@ ROUNDS = 7
 
 
 def write_store(folder: Path, lifetimes: int) -> tuple[str, str]:
-    """A dataset over one store of random numbers: table and summary."""
+    """Writes a dataset with one store of random numbers, and returns table and summary."""
     store, digest, rng = folder / "h.zarr", folder / "d.json", np.random.default_rng(0)
     group = zarr.open_group(store, mode="w", zarr_format=3)
     # Recorded labels ask for no policy, so that one unit is enough.

@@ -1,6 +1,6 @@
-"""docs/benchmarks.md and docs/benchmarks_growth.png, from docs/benchmarks.csv and docs/benchmarks_growth.csv.
+"""Writes docs/benchmarks.md and docs/benchmarks_growth.png from docs/benchmarks.csv and docs/benchmarks_growth.csv.
 
-Only what lies between the two markers of the page is written; the rest is prose.
+Only the part between the two markers of the page is written. The rest is prose.
 
     python benchmarks/report.py
 """
@@ -20,7 +20,7 @@ BEGIN, END = "<!-- begin: written by benchmarks/report.py -->", "<!-- end -->"
 
 
 def figure(growth: pd.DataFrame) -> plt.Figure:
-    """An axis for each thing that grows: rates by size."""
+    """Draws rates by size, with a pair of axes for each quantity that grows."""
     names = list(dict.fromkeys(growth["what"]))
     columns = min(2, len(names))
     drawn, axes = plt.subplots(
@@ -45,7 +45,7 @@ def figure(growth: pd.DataFrame) -> plt.Figure:
 
 
 def _side(row: pd.Series, name: str) -> str:
-    """A median and the lowest and highest of its rounds."""
+    """Returns the median and the lowest and highest rate of all rounds as text."""
     if pd.isna(row[name]):
         return "-"
     low, high = row[f"{name}_low"], row[f"{name}_high"]
@@ -53,7 +53,7 @@ def _side(row: pd.Series, name: str) -> str:
 
 
 def table(rows: pd.DataFrame) -> str:
-    """The rows as Markdown, and a sentence that names those that miss their bar."""
+    """Returns the rows as Markdown, and a sentence that names those that miss their bar."""
     lines = ["| row | ours | peer | unit | ratio | bar | reached | the peer is |", "|---|---|---|---|---|---|---|---|"]
     for _, row in rows.iterrows():
         met = {"True": "yes", "False": "**no**", "nan": ""}.get(str(row["met"]), row["met"])

@@ -1,9 +1,9 @@
 """Rollouts: one step of 64 streams with a window of 4,096 tokens, cached, compared with encoding the whole window again.
 
-The peer takes minutes a step for 64 streams, so it encodes four of them; streams do not touch each other, and rates are
-steps of one stream per second. Whether a step costs the same later on is measured by setting the cache's position:
-four windows on it does what it does after 16,384 steps. No step allocates a cache: a test in tests/unit/test_models.py
-asserts that. Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
+The peer takes minutes per step for 64 streams, so it encodes only four; streams are independent, and rates are steps of one
+stream per second. Whether later steps cost the same is measured by setting the position of the cache: after four windows it
+works as after 16,384 steps. No step allocates a cache: a test in tests/unit/test_models.py asserts that. Writes rows of
+docs/benchmarks.csv and docs/benchmarks_growth.csv.
 
     python benchmarks/rollouts.py
 """
@@ -23,7 +23,7 @@ ROUNDS = 3
 
 
 def build(**options) -> transformer.SequenceModel:
-    """The model that is measured. options: further ones."""
+    """Returns the model that is measured. options: further options of the model."""
     return transformer.SequenceModel(transformer.Options(layers=4, width=128, heads=4, **options), SIZES).eval()
 
 

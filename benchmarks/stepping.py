@@ -1,6 +1,8 @@
-"""Stepping tabular worlds: thousands side by side as arrays, compared with Gymnasium's vector environment.
+"""Stepping tabular worlds: thousands side by side as arrays, compared with Gymnasium's vector environment, which steps them
+one at a time.
 
-Steps per second of one process, uniform actions, episodes' ends and resets included. Writes rows of docs/benchmarks.csv.
+The measure is steps per second of one process with uniform actions, including ends of episodes and resets. Writes rows of
+docs/benchmarks.csv.
 
     python benchmarks/stepping.py
 """
@@ -20,7 +22,7 @@ WORLDS = ("gla/DarkRoom-v0", "gla/DarkKeyToDoor-v0", "gla/Bandit-v0", "gla/Tabul
 
 
 def rate(envs, copies: int, actions: int):
-    """A contender: steps per second of all copies."""
+    """Returns a contender that measures the steps per second of all copies."""
     rng = np.random.default_rng(0)
     envs.reset()
     drawn = rng.integers(0, actions, (64, copies))

@@ -1,4 +1,4 @@
-"""How benchmarks measure, and the committed tables that they write."""
+"""Functions with which benchmarks measure, and write the committed tables."""
 
 import platform
 from collections.abc import Callable
@@ -29,7 +29,7 @@ COLUMNS = [
 
 
 def put_row(path: Path, row: dict, *keys: str) -> None:
-    """Replace the row that has ``row[key]`` for each of the keys in a CSV, or add it, and print it."""
+    """Replaces the row of a CSV that has ``row[key]`` for each of the keys, or adds it, and prints it."""
     keys = keys or ("environment",)
     old = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(row))
     same = (old[list(keys)] == [row[key] for key in keys]).all(axis=1)
@@ -40,10 +40,10 @@ def put_row(path: Path, row: dict, *keys: str) -> None:
 
 
 def interleaved(rounds: int, **contenders: Callable[[], float]) -> dict[str, np.ndarray]:
-    """What each contender measured, in turns, so that a noisy machine disturbs all of them alike.
+    """Runs all contenders in turns, so that noise on the machine disturbs all of them alike, and returns what each measured.
 
-    A contender does its work once and returns its rate (or whatever is compared); the first round
-    warms caches up and is left out.
+    A contender does its work once and returns its rate, or another number that is compared. The first round warms caches up
+    and is left out.
     """
     values: dict[str, list[float]] = {name: [] for name in contenders}
     for i in range(rounds + 1):
@@ -57,7 +57,7 @@ def interleaved(rounds: int, **contenders: Callable[[], float]) -> dict[str, np.
 def put_ratio(
     row: str, unit: str, ours: np.ndarray, peer: np.ndarray, against: str, bar: float | None, less: bool = False
 ) -> None:
-    """A row of docs/benchmarks.csv: medians and extremes of two series, their ratio ours / peer (peer / ours where
+    """Writes a row of docs/benchmarks.csv: medians and extremes of two series, their ratio ours / peer (peer / ours if
     ``less`` is better), and whether it reaches the bar (None: no bar)."""
     ratio = float(np.median(peer / ours if less else ours / peer))
     put_row(
@@ -75,7 +75,7 @@ def put_ratio(
 
 
 def put_missing(row: str, unit: str, against: str, bar: float, why: str) -> None:
-    """A row of docs/benchmarks.csv that this machine cannot measure; one that another machine measured stays."""
+    """Writes a row of docs/benchmarks.csv that this machine cannot measure. A row that another machine measured stays."""
     path = DOCS / "benchmarks.csv"
     if path.exists() and (pd.read_csv(path)["row"] == row).any():
         print(f"{row}: {why}; the row stays as it is", flush=True)
@@ -86,13 +86,13 @@ def put_missing(row: str, unit: str, against: str, bar: float, why: str) -> None
 
 
 def put_growth(what: str, size: int, rate: float, unit: str) -> None:
-    """A row of docs/benchmarks_growth.csv: the rate at one size of what grows."""
+    """Writes a row of docs/benchmarks_growth.csv: the rate at one size of the quantity that grows."""
     row = {"what": what, "size": size, "rate": f"{rate:.4g}", "unit": unit}
     put_row(DOCS / "benchmarks_growth.csv", row, "what", "size")
 
 
 def machine() -> str:
-    """The processor and the versions that rates depend on, in one line."""
+    """Returns, in one line, the processor and the versions that rates depend on."""
     model = next(
         (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x),
         platform.machine(),

@@ -1,10 +1,10 @@
-"""Training, compared with a plain loop that is given its batches, on the CPU and, where there is one, on a GPU.
+"""Training, compared with a plain loop that gets ready-made batches, on the CPU and, if there is one, on a GPU.
 
 Ours is the trainer as `train` runs it: histories on disk, windows drawn and projected for each step, the model, both
-predictors, the optimisers and the metrics. The peer is what a nanoGPT-like script does: a float32 decoder of the same
-width, depth and context (learned positions, LayerNorm), one random batch made before the clock starts, AdamW. The peer of the equivariant
-model is the same trainer and model, told all 64 and 16 numbers of a projection instead of coordinates in its span.
-Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
+predictors, the optimisers and the metrics. The peer works like a nanoGPT-like script: a float32 decoder of the same width,
+depth and context (learned positions, LayerNorm), one random batch made before the clock starts, AdamW. The peer of the
+equivariant model is the same trainer and model, given all 64 and 16 numbers of a projection instead of coordinates in its
+span. Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
 
     python benchmarks/training.py
 """
@@ -76,7 +76,7 @@ class Plain:
 
 
 def dataset(folder: Path) -> tuple[str, str]:
-    """Histories of Reacher-v4 under dense projections: table and summary."""
+    """Collects histories of Reacher-v4 under dense projections, and returns table and summary."""
     source = ppo.Options(
         environment="reacher",
         lifetimes=4,
@@ -114,7 +114,7 @@ class Ours:
 
 
 def rate(work, tokens: int, times: int = 1):
-    """A contender: tokens per second."""
+    """Returns a contender that measures tokens per second."""
 
     def measure() -> float:
         start = time.perf_counter()
@@ -153,7 +153,7 @@ def on_cpu(manifest) -> None:
 
 
 def in_span(manifest) -> None:
-    """On one thread, as a job of the workflow has it."""
+    """Measures on one thread, like a job of the workflow."""
     context, batch, threads = 320, 32, torch.get_num_threads()
     torch.set_num_threads(1)
     with processes("cpu") as own:

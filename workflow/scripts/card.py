@@ -1,4 +1,4 @@
-"""An agent's description and rollouts to its model card."""
+"""Writes an agent's model card from its description and rollouts."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One block of lifetimes to its store and digest."""
+"""Collects one block of lifetimes, and writes its store and digest."""
 
 from gla.config.environments import Environment
 from gla.config.sources import Source

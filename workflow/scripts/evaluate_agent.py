@@ -1,4 +1,4 @@
-"""An agent's folder to its rollouts in one environment under one condition."""
+"""Runs an agent in one environment under one condition, and writes its rollouts."""
 
 from importlib import import_module
 from pathlib import Path

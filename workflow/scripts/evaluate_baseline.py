@@ -1,4 +1,4 @@
-"""A baseline's rollouts in one environment."""
+"""Runs a baseline in one environment, and writes its rollouts."""
 
 from gla import rollout, rows
 from gla.config.environments import Environment

@@ -1,4 +1,4 @@
-"""Digests of histories to a dataset's manifest."""
+"""Writes a dataset's manifest from the digests of its histories."""
 
 from gla.config.datasets import Dataset
 from gla.files import with_stores

@@ -1,4 +1,4 @@
-"""A figure's table to its PDF and PNG."""
+"""Draws a figure's table as PDF and PNG."""
 
 from gla.config.figures import Figure
 from gla.figures.drawing import plot

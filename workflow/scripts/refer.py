@@ -1,4 +1,4 @@
-"""An environment's tasks to the policies that its scores are measured against."""
+"""Trains the policies that scores on an environment's tasks are measured against."""
 
 from gla import reference
 from gla.config.environments import Environment

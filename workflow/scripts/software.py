@@ -1,4 +1,4 @@
-"""Versions of the software as a table."""
+"""Writes the versions of the software into a table."""
 
 import csv
 

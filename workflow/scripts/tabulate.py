@@ -1,4 +1,4 @@
-"""What a figure draws, as one table."""
+"""Writes the numbers that a figure draws into one table."""
 
 from gla.config.figures import Figure
 from gla.figures.drawing import tabulate

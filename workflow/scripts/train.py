@@ -1,4 +1,4 @@
-"""A manifest to a trained agent's folder."""
+"""Trains an agent on a manifest, and writes its folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rollouts to the table that says which agents learn from reward."""
+"""Writes the table that says which agents learn from reward, from all rollouts."""
 
 from gla import verdicts
 from gla.job import job
