@@ -58,7 +58,7 @@ def snakemake(folder: Path, *arguments: str) -> tuple[str, int]:
 
 
 def _call(client: str, folder: str, output: str, arguments: list[str]) -> None:
-    """In a process of its own, which it ends. Modules are found in the folder's src, and in the folder."""
+    """Runs in a separate process, and ends it. Modules are found in the folder's src, and in the folder."""
     signal.alarm(LIMIT)
     status = 1
     with contextlib.suppress(BaseException), open(output, "w") as file:
@@ -92,7 +92,7 @@ def _job(connection: socket.socket) -> tuple[str, dict[str, str], list[str]]:
 
 
 def _do(folder: str, environment: dict[str, str], arguments: list[str]) -> None:
-    """As ``python SCRIPT`` does, in the process that this is called in, which then ends as any other does."""
+    """Runs a script like ``python SCRIPT``, but in the current process, which then ends normally."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -227,7 +227,7 @@ class Lie:
             rows.write_rows(found.frame("agent", "lying", "agent"), "rollouts/lying/agent/agent.parquet")
 
     def named(self) -> list[str]:
-        """What the error must name."""
+        """Returns the texts that the error must contain."""
         if self.stage == "preflight":
             return ["environments.lying.", {"made": "", "first reset": "first "}.get(self.when, "step 0")]
         if self.when == "made":

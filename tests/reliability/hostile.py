@@ -1,7 +1,7 @@
-"""Files that mean harm, or lie where they do not belong, beside those of ``injections.HOSTILE``.
+"""Files that mean harm, or lie where they do not belong, in addition to those of ``injections.HOSTILE``.
 
-Each case says what makes the file, who reads it, and what the one line of the error must name. Whoever forges a file
-forges its hashes as well: all of these fit.
+Each case says what makes the file, who reads it, and what the one line of the error must name. Their hashes are forged as
+well, and all of them fit.
 """
 
 import json

@@ -254,13 +254,13 @@ class Tree:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hashes and whatever was left lying about included, but for TensorBoard's logs."""
+    """Returns every file below a folder, including hashes and files that were left behind, except TensorBoard's logs."""
     paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and "tensorboard" not in p.parts]
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths}
 
 
 def problems(folder: Path) -> list[str]:
-    """What ``verify`` says, without its progress."""
+    """Returns the lines of ``verify``, without its progress."""
     with contextlib.redirect_stderr(io.StringIO()):
         return verify(folder)
 
@@ -558,7 +558,7 @@ class WrongNumber:
             original = batches.Windows.batch
 
             def batch(windows, index, size, *curriculum):
-                """What a store that someone else wrote may hold."""
+                """Returns data such as a store from another program may hold."""
                 found = original(windows, index, size, *curriculum)
                 if index == 9 and windows.split == "train":
                     changed = found.target[0] if self.where == "target" else getattr(found, self.where)
@@ -603,14 +603,14 @@ def wrong_numbers(tree: Tree, folder: Path, count: int = len(NUMBERS)) -> Outcom
 
 
 class Owned:
-    """What a pickle that runs a command looks like."""
+    """An object whose pickle runs a command."""
 
     def __reduce__(self):
         return os.system, ("touch owned",)
 
 
 def _rehash(path: Path) -> None:
-    """Whoever writes a hostile file can write its hash as well."""
+    """Writes the hash of a hostile file, as its author could."""
     files.hash_file(path).write_text(f"{files.sha256(path)}  {path.name}\n")
 
 
@@ -771,7 +771,7 @@ SECONDS, MEGABYTES = 1.0, 500
 
 
 class Limited:
-    """``work`` with no more memory than ``MEGABYTES`` beside what the process has; says how long it computed."""
+    """Runs ``work`` with at most ``MEGABYTES`` of memory more than the process has, and says how long it computed."""
 
     def __init__(self, make: Callable[[], None], work: Callable[[], None]):
         self.make, self.work = make, work

@@ -110,7 +110,7 @@ PartitionName=gpu Nodes=ALL
 
 
 def _records():
-    """What SLURM knows of every job, in their order: (id, rule, state, partition, GPUs, nodes)."""
+    """Returns SLURM's records of all jobs, in order: (id, rule, state, partition, GPUs, nodes)."""
     columns = "JobID:|,Comment:|,State:|,Partition:|,tres-per-job:|,NumNodes:"
     lines = _run("squeue", "--states=all", "--noheader", "--sort=i", f"--Format={columns}").splitlines()
     return [[i, re.sub("^rule_|_wildcards.*$", "", k), *rest] for i, k, *rest in (x.split("|") for x in lines)]

@@ -220,7 +220,7 @@ def work():
 
 
 def _terminal(code):
-    """What a program writes to a terminal."""
+    """Runs a program, and returns what it writes to a terminal."""
     leader, follower = pty.openpty()
     done = subprocess.Popen([sys.executable, "-c", PROGRESS + code], stderr=follower)
     os.close(follower)

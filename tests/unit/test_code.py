@@ -108,7 +108,7 @@ def _of_every_kind(trees):
 
 
 def test_every_module_decides_some_result_or_is_known_to_decide_none(trees):
-    """And so does every script of the workflow, and the style of figures."""
+    """The same holds for every script of the workflow, and for the style of figures."""
     covered = {name for found in _of_every_kind(trees) for name in found if name in trees}
     neutral = {name for name in trees if code.neutral(name)}
     assert covered | neutral | APART == trees.keys()
@@ -117,7 +117,7 @@ def test_every_module_decides_some_result_or_is_known_to_decide_none(trees):
 
 
 def test_entries_of_the_config_hold_options_and_their_checks_alone(trees):
-    """No edit of them makes anything again, and so whatever else decides a result has to stand elsewhere."""
+    """Editing them reruns nothing, so that all other code that decides a result has to be elsewhere."""
     used = {
         name
         for found in _of_every_kind(trees)

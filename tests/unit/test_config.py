@@ -105,7 +105,7 @@ def test_whole_numbers_are_numbers():
 
 @pytest.mark.parametrize("kind", list(MODELS))
 def test_a_name_stands_for_the_kind_with_its_defaults(kind):
-    """Of every noun that comes in kinds; and of one that is not named, the first is meant."""
+    """This holds for every noun that comes in kinds. If no kind is named, the first is meant."""
     raw, spelled = _smoke(), _smoke()
     raw["agents"]["grid_gap1"] |= {
         "model": kind,
@@ -393,7 +393,7 @@ def test_names_that_cannot_be_paths_are_refused(kind, name):
 
 @pytest.mark.parametrize("kind", NOUNS)
 def test_names_that_files_cannot_have_are_refused(kind):
-    """Of an evaluation, one of its agents and a condition one name of a file is made, of 255 characters at most."""
+    """The names of an evaluation, of one of its agents and of a condition make up one file name of at most 255 characters."""
     first, (longest, longer) = next(iter(_smoke()[kind].values())), ("x" * 100, "x" * 101)
     raw = _smoke()
     raw[kind][longest] = first
@@ -577,7 +577,7 @@ def test_tasks_of_training_are_no_test_and_sources_are_asked_for_where_they_are_
 
 
 def test_the_same_task_under_another_name_is_no_test_either():
-    """It is the id and the arguments that an agent was trained on, whatever the environment is called."""
+    """The id and the arguments tell which task an agent was trained on, and not the name of the environment."""
     raw = _smoke()
     raw["environments"]["other"] = {"id": "gla/GridWorld-v0", "tasks": [{"goal": [0, 2]}, {"goal": [2, 1]}]}
     raw["evaluations"]["other"] = {"environment": "other", "agents": ["grid_gap1"], "episodes": 1}
@@ -763,7 +763,7 @@ def test_actions_are_labels_whatever_their_source():
 
 
 def test_a_model_is_asked_for_what_it_can_predict():
-    """Before any job begins: an equivariant model predicts nothing."""
+    """An equivariant model has no head for predictions. This is checked before any job begins."""
     raw = _smoke()
     raw["datasets"]["grid"]["encoding"] = {"kind": "tabular", "states": 9, "actions": 4}
     load(raw)
@@ -821,7 +821,7 @@ def test_a_config_that_nests_too_deep_is_refused():
 
 
 def test_a_few_lines_that_stand_for_billions_of_values_are_refused():
-    """What YAML's aliases can do: a list of nine times the list before, ten times over."""
+    """YAML's aliases allow a list that holds the list before it nine times, and so on for ten lists."""
     text = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 11))
     (line,) = _refused(((*GRID, "kwargs"), yaml.safe_load(text)))
     assert line.startswith("environments.grid.kwargs: more than 200000 values")
@@ -880,7 +880,7 @@ _PLAIN = st.recursive(
 )  # fmt: skip
 @settings(max_examples=100, deadline=None)
 def test_a_normalised_config_survives_yaml_and_is_normal(names, kwargs, updates, gap, rate, seeds, style):
-    """What Snakemake compares is the same after any number of trips through a file."""
+    """The text that Snakemake compares is the same after any number of trips through a file."""
     raw = {
         "environments": {n: {"id": "x", "kwargs": kwargs} for n in names},
         "sources": {n: {"environment": n, "num_updates": updates, "learning_rate": rate} for n in names},

@@ -1,4 +1,4 @@
-"""What YAML lets pass in silence, or ends in a traceback with, is a line with the file and the line in it."""
+"""Mistakes that YAML accepts silently, or that would end in a traceback, give one line with the file and the line number."""
 
 from pathlib import Path
 

@@ -89,7 +89,7 @@ def test_action_matrices_are_orthonormal_and_so_undone_by_their_transpose(a, see
 
 
 def test_action_matrices_point_everywhere():
-    """Uniform on the sphere: every coordinate has mean 0 and variance 1/16, whatever QR's signs are."""
+    """Uniform on the sphere: every coordinate has mean 0 and variance 1/16, for all signs of QR."""
     columns = np.stack([projection(seed, 1, 4)[1] for seed in range(2000)])
     np.testing.assert_allclose(columns.mean(0), 0, atol=0.03)
     np.testing.assert_allclose(columns.var(0), 1 / 16, rtol=0.2)
@@ -277,7 +277,7 @@ def test_a_standardiser_that_forgets_goes_on_as_a_fresh_one_and_the_other_rows_a
 @example(b=3, t=33, d=OBSERVATION, a=ACTION, seed=0, standardise=True, discrete=False, projections="identity")
 @settings(max_examples=80, deadline=None)
 def test_a_window_is_encoded_as_its_steps(b, t, d, a, seed, standardise, discrete, projections):
-    """What a model meets in a rollout is what it was trained on: to the bit, but where numbers are added up, whose order is BLAS's."""
+    """Tokens in a rollout are those of training: identical bits, except for sums, whose order BLAS decides."""
     encoding = _projected(standardise=standardise, projections=projections)
     frames = encoding.frames(seed + np.arange(b), b, _spec(d, a, discrete))
     observation, reward = _normal(b, t, d, seed=seed) + 10, _normal(b, t, seed=seed + 1)

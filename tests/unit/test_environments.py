@@ -299,7 +299,7 @@ def test_point_mass_pays_the_distance_to_its_goal():
 
 
 def _swim(env, *actions):
-    """What is seen after these moves, and what they paid."""
+    """Returns the observation after these moves, and their rewards."""
     taken = [env.step(action) for action in actions]
     return taken[-1][0], [reward for _, reward, *_ in taken], [ended for *_, ended, _, _ in taken]
 
@@ -404,7 +404,7 @@ def test_linear_control_is_linear_and_its_task_decides_it():
 
 
 class _Panic(BaseException):
-    """As pyo3 raises what Rust code panics with."""
+    """Like the exception that pyo3 raises when Rust code panics."""
 
 
 class _Mute(Exception):

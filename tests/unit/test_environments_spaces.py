@@ -88,7 +88,7 @@ def test_gymnasiums_worlds_of_integers_can_be_made(env_id, size, states):
     ],
 )
 def test_boxes_are_read_alike_wherever_they_stand(space, shows):
-    """As lists, as other types of numbers, and beyond their bounds, as rounding makes them."""
+    """Observations may be lists, other number types, or beyond their bounds because of rounding."""
     assert _toy(observation=space, shows=shows).reset(seed=0)[0].tolist() == [0.5, 1.5, 0, 1, 0]
 
 

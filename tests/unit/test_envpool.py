@@ -164,7 +164,7 @@ def test_tasks_are_mapped_to_their_environments():
 
 
 def test_a_step_that_does_not_return_is_told_and_given_up():
-    """In C++, where no interruption is heeded."""
+    """The step runs in C++, which ignores interruptions."""
     code = """if True:
         import numpy as np
         from gla import watchdog

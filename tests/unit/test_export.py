@@ -71,7 +71,7 @@ def test_a_dataset_that_exists_and_a_name_that_cannot_be_are_refused(exported):
 
 
 def test_histories_of_uniform_actions_are_exported_too(tmp_path):
-    """Of an environment whose observations are integers; they were made one-hot."""
+    """The observations of this environment are integers, which were made one-hot."""
     source = random.Options(environment="lake", lifetimes=2, num_envs=2, num_steps=40)
     store = str(tmp_path / "history.zarr")
     collect(source, Environment(id="FrozenLake-v1"), "lake", range(2), store, str(tmp_path / "digest.json"))

@@ -1,4 +1,4 @@
-"""How the process of a job ends, whatever an environment has left in it."""
+"""How the process of a job ends, even if an environment has left threads in it."""
 
 import subprocess
 import sys

@@ -152,7 +152,7 @@ def _log_prob(output, batch, action, a, encoding=ENCODING):
 @given(a=SIZES, seed=SEEDS, discrete=st.booleans(), scale=st.sampled_from([0.1, 1.0, 10.0]))
 @settings(max_examples=80, deadline=None)
 def test_the_likelihood_of_an_action_is_that_of_torch_and_so_is_its_gradient(a, seed, discrete, scale):
-    """With up to 16 actions, of which the rest are padded."""
+    """There are up to 16 actions, and the others are padding."""
     batch, action = _acted(a, discrete, seed)
     batch, action = _double(batch), action if discrete else action.double()
     output = (scale * _normal(2, 3, 2 * ACTION, seed=seed + 1)).double().requires_grad_()
@@ -293,7 +293,7 @@ def test_losses_of_any_output_are_finite_and_so_are_their_gradients(kind, discre
 
 
 def test_prediction_is_of_the_next_step_and_stops_where_a_chunk_ends():
-    """A head whose output is known, beside the sum that its docstring describes."""
+    """The error of a head with known output is compared with the sum that its docstring describes."""
     sizes = projected.Options().sizes
     observation, action, reward = _normal(2, 5, 64, seed=0), _normal(2, 5, 16, seed=1), _normal(2, 5, seed=2)
     end = torch.zeros(2, 5, dtype=torch.bool)

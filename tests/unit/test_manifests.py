@@ -73,7 +73,7 @@ def test_no_lifetime_and_no_projection_is_in_two_splits(tmp_path_factory, blocks
 
 
 def test_contexts_that_are_all_alike_have_one_frame_each(tmp_path):
-    """A row names a range of seeds whatever the encoding is; what is seen through it is the same in both splits."""
+    """A row names a range of seeds for every encoding, and the frame is the same in both splits."""
     frame, summary = read_manifest(
         *_manifest(tmp_path, [_digest(tmp_path, "e", "e", 4)], encoding=tabular.Options(states=4, actions=2))
     )

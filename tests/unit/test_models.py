@@ -100,7 +100,7 @@ def test_no_output_of_a_window_of_attention_depends_on_a_later_token(kind, t, cu
 @pytest.mark.parametrize("kind", MODEL_KINDS)
 @torch.no_grad()
 def test_an_output_does_depend_on_every_earlier_token(kind):
-    """Of its window of attention, where it has one."""
+    """If a model has a window of attention, this holds inside of the window."""
     reach = 4 if kind in ATTEND else 8
     model, x = _model(kind, 1, **({"window": 4} if kind in ATTEND else {})), _tokens(1, 8)
     for j in range(8):
@@ -250,7 +250,7 @@ def test_the_bytes_of_a_state_are_those_of_the_tensors_that_it_holds(
 @pytest.mark.parametrize("kind", MODEL_KINDS)
 @torch.inference_mode()
 def test_a_state_grows_by_nothing(kind):
-    """Whatever it is shown, and after contexts are emptied, too."""
+    """This holds for all inputs, and also after contexts are emptied."""
     model, x = _model(kind), _tokens(2, 12)
     state, options = model.initial_state(2, 5), model.options
     for i in range(12):
@@ -398,7 +398,7 @@ def test_an_equivariant_model_turns_with_its_observations_and_actions(seed, laye
 @settings(max_examples=15, deadline=None)
 @torch.no_grad()
 def test_an_equivariant_model_is_the_same_function_of_coordinates_in_the_span_of_a_frame(discrete, d, a, more, seed):
-    """Whatever else contexts of the same batch have room for."""
+    """This holds even if other contexts of the same batch have more dimensions."""
     whole = projected.Encoding(projected.Options())
     narrow = whole.spanned([(d, a), (min(64, d + more[0]), min(16, a + more[1]))])
     wide = _model("equivariant", seed=seed)

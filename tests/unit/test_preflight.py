@@ -398,7 +398,9 @@ print(json.dumps([found, [m for m in ("torch", "gymnasium", "mujoco", "pandas", 
 
 
 def _asked(raw, cache, *never, memory=24 * 2**30, folder=None):
-    """What is found of a config, and which modules were imported, in a process of its own. never: it must not be checked again."""
+    """Returns the findings about a config, and the modules that were imported, from a separate process. never: the config must not be
+    checked again.
+    """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder or ""), *sys.path])}
     command = [sys.executable, "-c", PROBE, json.dumps(raw), str(cache), str(memory), *never]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -527,7 +529,7 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_refused_before_they_a
 
 
 def _warned(capsys, cache, *edits):
-    """What is printed of a config, which is the same when it is asked again."""
+    """Returns the warnings about a config, which are the same the second time."""
     for _ in range(2):
         checked.warn(checked.checked(_edited(*edits), cache=cache))
         yield capsys.readouterr().err
@@ -683,7 +685,7 @@ def test_a_population_takes_no_less_than_was_said(name):
                                    {"kind": "equivariant", "heads": 4, "channels": 8}, {"kind": "lstm"},
                                    {"kind": "gated_delta", "heads": 4}])  # fmt: skip
 def test_a_training_step_takes_no_less_than_was_said(sizes):
-    """Of what the backward pass keeps, nothing is counted twice."""
+    """No part of what the backward pass keeps is counted twice."""
     from gla.agent import AgentModel
 
     entry = Agent(
@@ -782,7 +784,7 @@ def test_histories_take_no_less_than_was_said(grid_store, grid_source, pendulum_
 
 @pytest.mark.parametrize("states", [9, 200])
 def test_the_history_that_is_packed_best_takes_no_less_than_was_said(tmp_path, states):
-    """Of a policy that walks the same way through one-hot states for ever, and never changes."""
+    """It is the history of a policy that repeats the same walk through one-hot states for ever, and never changes."""
     from gla.environments.spaces import EnvSpec
     from gla.sources import ppo
     from gla.storage.layout import create

@@ -1,4 +1,4 @@
-"""What contexts are shown before an agent acts, and the histories that it is from."""
+"""The steps that contexts are shown before an agent acts, and the histories that they come from."""
 
 import numpy as np
 import pytest

@@ -90,8 +90,9 @@ def test_all_methods_of_the_page_are_tried():
 
 
 def test_a_decision_pretrained_transformer_learns_the_posterior_of_a_two_armed_bandit(tmp_path):
-    """By enumeration: of two equally likely tasks, arms that pay with 0.9 and 0.1 or with 0.1 and 0.9, how likely is the first after
-    these pulls? Lee et al. (2023, Section 3) show that the best prediction of the optimal action is this posterior."""
+    """The posterior is computed by enumeration: of two equally likely tasks, arms that pay with 0.9 and 0.1 or with 0.1 and
+    0.9, how likely is the first after these pulls? Lee et al. (2023, Section 3) show that the best prediction of the optimal
+    action is this posterior."""
     means = [[0.9, 0.1], [0.1, 0.9]]
     raw = {
         "environments": {"b": {"id": "gla/Bandit-v0", "kwargs": {"arms": 2}, "tasks": [{"means": m} for m in means]}},

@@ -104,7 +104,7 @@ def test_a_rollout_is_the_forward_pass_of_its_own_tokens(model, entry, length):
 @pytest.mark.parametrize("condition", IN_CONTEXT)
 @pytest.mark.parametrize("model, encoding, name", FRESH)
 def test_a_fresh_agent_acts_in_contexts_of_every_kind(model, encoding, name, condition):
-    """Its outputs are 0 whatever it is shown, and so its actions are those of no context at all."""
+    """Its outputs are always 0, so that its actions do not depend on the context."""
     agent = _fresh(model, ENCODED[encoding])
     frame, tokens, outputs = _recorded(agent, ENTRIES[name], _settings(name), condition)
     sizes = _within(agent, ENTRIES[name])[0].sizes

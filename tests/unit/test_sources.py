@@ -70,7 +70,7 @@ def test_a_store_of_uniform_actions_holds_transitions_alone(stores, name):
 
 
 def test_transitions_are_the_environments_own(stores):
-    """Each stream of the grid beside a grid that is walked by its actions; lifetime k has task k % 2."""
+    """Each stream of the grid is compared with a grid that is stepped with the same actions. Lifetime k has task k % 2."""
     h = read(*stores["grid"])
     for k in range(4):
         for e in range(2):
@@ -197,7 +197,7 @@ def _act(kind, environment, lifetimes=range(1), **options):
 
 
 def test_q_learning_reaches_the_values_of_value_iteration():
-    """In a deterministic world, all actions at random and a step size of 1: Watkins' fixed point, Q = r + gamma max Q'."""
+    """In a deterministic world, with random actions and a step size of 1, it reaches Watkins' fixed point, Q = r + gamma max Q'."""
     room = Environment(id="gla/DarkRoomEnds-v0", kwargs={"goal": [0, 0], "size": 3, "start": "random"})
     _, run = _act("q_learning", room, num_updates=1, num_steps=4000, learning_rate=1.0, epsilon=[1.0, 1.0], gamma=0.8)
     t, values = run.envs.tables[0], np.zeros(9)

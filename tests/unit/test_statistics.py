@@ -87,7 +87,7 @@ def test_the_bootstrap_agrees_with_scipys(statistic):
 
 
 def test_the_bootstrap_resamples_within_tasks():
-    """What tasks differ by is in every resample alike; a plain bootstrap would count it as uncertainty."""
+    """Differences between tasks are the same in every resample. A plain bootstrap would count them as uncertainty."""
     values = np.tile([0.0, 100.0], 10) + np.random.default_rng(0).normal(0, 0.1, 20)
     stratified, plain = (bootstrap_interval(values, lambda x: x.mean(-1), tasks) for tasks in (2, 1))
     assert stratified.high - stratified.low < 0.2 and plain.high - plain.low > 20

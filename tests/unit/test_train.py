@@ -135,7 +135,7 @@ def test_the_folder_is_what_is_documented(undisturbed, manifest):
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if not LOSSES.options(loss)().slow])
 def test_the_losses_that_are_written_are_those_of_the_agent_that_was_written(tmp_path, manifest, loss):
-    """by_position.csv, beside what the loaded agent says of the first batches of each split."""
+    """by_position.csv is compared with the losses of the loaded agent on the first batches of each split."""
     labels = "later_policy" if "distribution" in LOSSES.options(loss)().wants else "recorded"
     config = _with(Agent(**TINY.model_dump() | {"loss": loss, "labels": labels}), batch_size=16)
     _train(config, manifest, tmp_path)
@@ -508,7 +508,7 @@ def _random(folder, entry, encoding):
 
 @pytest.mark.parametrize("kind", ["transformer", "lstm", "gated_delta"])
 def test_actions_of_a_source_without_distributions_are_learned_from_and_acted_on(tmp_path, kind):
-    """There is nothing to learn but that all 20 actions are as likely; the 12 that the encoding holds beside them are none."""
+    """The agent can only learn that all 20 actions are equally likely, and that the other 12 in the encoding do not exist."""
     paths = _random(tmp_path, RING, tabular.Options(states=310, actions=32))
     facts = _learn(
         paths,

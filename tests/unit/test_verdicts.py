@@ -38,7 +38,7 @@ def _paths(tmp_path, frames, name="e"):
 
 
 def _judged(frames, networks=1, seeds=16, conditions=("agent", HIDDEN, SHUFFLED), tasks=1, baselines=()):
-    """The row of an agent by what was asked for, whatever the frames hold."""
+    """Returns the row of an agent for these conditions, even if the frames hold others."""
     one = {
         "name": "e",
         "tasks": tasks,
@@ -59,7 +59,7 @@ def _table(tmp_path, frames, tasks=1, references=(), seeds=16, split="test"):
 
 
 def _run(frames):
-    """What a config says was run, had it asked for what the frames hold."""
+    """Returns the entry of a config that asks for exactly the conditions in the frames."""
     own = pd.concat([f for f in frames if (f["agent"] != "baseline").all()])
     baselines = [c for f in frames for c in f.loc[f["agent"] == "baseline", "condition"].unique()]
     return {
@@ -180,7 +180,7 @@ def test_gains_are_paired_by_seed(tmp_path):
 
 
 def test_networks_that_disagree_do_not_learn_from_reward(tmp_path):
-    """Of five networks two learn: in each alone it is certain, and of the next network nothing is known."""
+    """Two of five networks learn, and each of them certainly does, but nothing is known of a further network."""
     frames = [_frame("a", c, _curve(0, end if c == "agent" else 0.1), network)
               for network, end in enumerate((8, 0.1, 0.1, 8, 0.1)) for c in ("agent", HIDDEN)]  # fmt: skip
     row = _table(tmp_path, frames).iloc[0]

@@ -1,4 +1,4 @@
-"""What verify says of files whose neighbours are left, of unreadable ones, and that its orders lead to an end."""
+"""The lines of verify for missing and unreadable files, and a check that following its advice comes to an end."""
 
 import os
 import re
@@ -97,7 +97,7 @@ def _obey():
     ],
 )
 def test_what_no_config_names_any_more_can_be_done_away_with(results, written):
-    """Nothing makes it anew, and whoever obeys is left with a folder of which nothing is said."""
+    """Nothing makes it again. After the advice is followed, verify finds nothing wrong with the folder."""
     _write(*written)
     (results / written[0]).write_text("damaged")
     assert any(line.startswith(f"results/{written[0]}: altered or cut off") for line in verify("results"))

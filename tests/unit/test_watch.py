@@ -42,7 +42,7 @@ def test_rows_of_ragged_episodes_are_drawn_by_steps(tmp_path):
 
 @pytest.mark.parametrize("env", ["gla/GridWorld-v0", "Hopper-v5", "dm_control/cartpole-swingup-v0"])
 def test_a_video_has_the_first_and_the_last_episode_side_by_side(agent_folder, tmp_path, env):
-    """In a process of its own: what MuJoCo renders with is settled when it is imported."""
+    """This runs in a separate process, since MuJoCo chooses its renderer when it is imported."""
     imageio = pytest.importorskip("imageio.v3")
     path = tmp_path / "out.mp4"
     command = ["learn", "--agent", agent_folder, "--env", env, "--kwargs", "{max_episode_steps: 6}", "--episodes", "2"]

@@ -1,4 +1,4 @@
-"""What is said of a call that does not return, and what ends it."""
+"""How a call that does not return is reported, and how it is ended."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ class _Call(watchdog.Wait):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Short waits, in a process that heeds interruptions, whoever started it, and that goes on."""
+    """Makes waits short, in a process that reacts to interruptions and goes on."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(watchdog, "ends", False)
     monkeypatch.setattr(watchdog, "EVERY", 0.02)

@@ -145,7 +145,7 @@ def test_contexts_of_rising_quality_are_mostly_poor_until_a_random_chunk(loaded)
 
 
 def test_chunks_after_the_switch_are_a_gap_ahead(loaded):
-    """With a single chunk, half of the windows are switched: draws plus the gap beside plain draws."""
+    """With a single chunk, half of the windows are switched. Their draws are the plain draws plus the gap."""
     update, target, _ = _draw(_rising(loaded, gap=2, chunks=1), 40000, np.random.default_rng(0))
     plain = np.array([sum(1 / (c + 1) for c in range(u, 6)) / 6 for u in range(6)])
     ahead = np.array([0, 0, *plain[:3], plain[3:].sum()])
@@ -212,7 +212,7 @@ def test_every_episode_of_an_update_is_drawn(loaded):
 @pytest.mark.parametrize("kind", CHUNKED)
 @pytest.mark.parametrize("labels", POLICIES)
 def test_rows_and_targets_are_the_histories(request, loaded, monkeypatch, name, split, kind, labels):
-    """Everything in a batch, beside the histories as they are read back."""
+    """Everything in a batch is compared with the histories as they are read back."""
     h = read(*request.getfixturevalue(f"{name}_store"))
     t, p, last = STEPS[name], 5, UPDATES[name] - 1
     ahead = name == "pendulum" and labels == "later_policy"  # of its policies not all are kept, but the last is
@@ -362,7 +362,7 @@ def _histories(folder, returns, tasks):
 
 
 def test_histories_are_weighed_by_how_much_and_how_steadily_they_improve(tmp_path):
-    """Of one task: rising, up and down, falling, and one that is held out; R is 4."""
+    """The histories of one task are rising, up and down, falling, and held out. R is 4."""
     rows = _histories(tmp_path / "one", [[0, 2, 4], [4, 0, 4], [4, 2, 0], [0, 0, 0]], 1)
     # Improvement (2 + 4) / 8, (8/3 + 4) / 8 and (2 + 4) / 8; steadiness 1, 1 - 2 / 4 and 1 - 2 / 4.
     value = np.array([0.75 + 1, 20 / 24 + 0.5, 0.75 + 0.5])
@@ -394,7 +394,7 @@ def test_what_comes_soon_is_added_up_to_the_episodes_end_or_the_horizon():
 
 
 def test_random_actions_tell_which_are_best_where_rewards_are_near(tmp_path):
-    """In a small room whose goal is a step or two away: the labels are those of the oracle, or as good."""
+    """In a small room whose goal is a step or two away, the labels are those of the oracle or equally good ones."""
     entry = Environment(id="gla/DarkRoom-v0", kwargs={"size": 3, "goal": [1, 2], "start": "random"})
     source = noisy_oracle.Options(environment="e", lifetimes=4, num_steps=4000, epsilon=[1.0, 1.0])
     paths, _ = _written(tmp_path, entry, source, tabular.Options(states=9, actions=5))

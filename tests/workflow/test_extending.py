@@ -1,4 +1,6 @@
-"""What README.md and docs/extend.md say of extending, done: their own words are the input, and the files that they touch are counted."""
+"""Follows the instructions in README.md and docs/extend.md for extending. The text itself is the input, and the files that it
+touches are counted.
+"""
 
 import ast
 import json

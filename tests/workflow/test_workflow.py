@@ -322,7 +322,7 @@ def test_a_comment_in_the_config_schedules_nothing(smoke):
 
 
 def test_touching_every_file_schedules_nothing(smoke):
-    """Of the package, the workflow with its scripts, the config, and what was made."""
+    """These are the files of the package, the workflow with its scripts, the config, and all results."""
     for part in ("src", "workflow", "config", "results"):
         for path in sorted((smoke / part).rglob("*")):
             if path.is_file():
@@ -382,7 +382,7 @@ def test_a_changed_module_schedules_exactly_the_stages_whose_numbers_it_decides(
 
 
 def test_comments_docstrings_and_formatting_schedule_nothing(smoke):
-    """In every file of the package, and in every script, at once."""
+    """They are changed in every file of the package and in every script at once."""
     texts = {
         path: path.read_text() for part in ("src/gla", "workflow/scripts") for path in (smoke / part).rglob("*.py")
     }
@@ -601,7 +601,7 @@ def test_what_was_made_is_whole(smoke):
 
 
 def _content(folder):
-    """What was made, less what no run repeats: logs, benchmarks and Snakemake's stamps."""
+    """Returns the results, without files that differ in every run: logs, benchmarks and Snakemake's stamps."""
     left_out = {"tensorboard", "benchmarks", ".snakemake_timestamp"}
     files = [p for p in sorted((folder / "results").rglob("*")) if p.is_file() and not left_out & set(p.parts)]
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
@@ -651,7 +651,7 @@ def test_a_repair_that_a_message_orders_gives_the_same_bytes(smoke, name):
 
 @pytest.mark.parametrize("name", [pytest.param("histories/grid/0-1/history.zarr", marks=pytest.mark.slow), *KINDS])
 def test_what_is_deleted_is_made_anew(smoke, name):
-    """With its hash, so that nothing is left to tell of it but what lies beside it."""
+    """The hash is deleted too, so that only the files next to it show that it is missing."""
     before, path = _content(smoke), smoke / "results/smoke" / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     path.with_name(f".{path.name}.sha256").unlink(missing_ok=True)
@@ -677,7 +677,7 @@ def test_a_damaged_store_stops_training_with_an_order_that_works(smoke):
 
 
 def test_of_two_runs_on_one_folder_of_results_the_second_leaves_everything_alone(smoke, tmp_path):
-    """From two checkouts, which know nothing of each other's locks."""
+    """The runs are from two checkouts, which do not see each other's locks."""
     copied(tmp_path, smoke)
     (tmp_path / "results").symlink_to(smoke / "results")
     before = _content(smoke)
@@ -692,7 +692,7 @@ def test_of_two_runs_on_one_folder_of_results_the_second_leaves_everything_alone
 
 @pytest.mark.parametrize("option", ["--delete-all-output", "--delete-temp-output", "--delete-all"])
 def test_nothing_is_deleted_while_a_run_writes_there(smoke, tmp_path, option):
-    """From another checkout, also where the option is shortened."""
+    """The other run is from another checkout. The option may be shortened."""
     copied(tmp_path, smoke)
     (tmp_path / "results").symlink_to(smoke / "results")
     before = _content(smoke)
@@ -783,7 +783,7 @@ def test_networks_of_an_agent_are_told_apart_by_their_training_seed_and_shown_to
 
 @pytest.mark.slow
 def test_the_report_opens_and_shows_every_figure(smoke):
-    """In a headless Chromium, without a network: every figure is drawn, explained, and nothing goes wrong."""
+    """In a headless Chromium, without a network, every figure is drawn and explained, and there are no errors."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (browser and driver):
         pytest.skip("no chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")

@@ -1,4 +1,4 @@
-"""As projected, but of observations the signs alone."""
+"""Like projected, but with only the signs of observations."""
 
 from typing import Literal
 
