@@ -108,7 +108,7 @@ def scan_scripts(folder: str | Path) -> dict[str, list[Any]]:
 
 
 def neutral(module: str) -> bool:
-    """Whether a module decides no number."""
+    """Returns whether a module decides no number."""
     return module in NEUTRAL or module.startswith("gla.config.") or module.endswith(".kinds")
 
 

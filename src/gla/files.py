@@ -35,7 +35,7 @@ ANEW = "delete it, and Snakemake makes it again"  # by ``snakemake all``
 
 
 class CorruptFile(ValueError):
-    """A file that is missing, cut off or altered; names the file and what was expected."""
+    """A file is missing, cut off or altered. The error names the file and what was expected."""
 
 
 class Busy(OSError):

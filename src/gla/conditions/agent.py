@@ -1,4 +1,4 @@
-"""The agent as it is: it is told what its actions earned."""
+"""The agent as it is: it is told the rewards of its actions."""
 
 import numpy as np
 

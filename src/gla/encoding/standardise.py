@@ -15,7 +15,7 @@ class Standardiser:
         self.n = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: (B, T, d), the next steps of each context."""
+        """Standardises x (B, T, d), the next steps of each context."""
         raw = x.double()
         if self.n is None:
             self.n = torch.zeros(len(x), 1, 1, dtype=torch.float64, device=x.device)

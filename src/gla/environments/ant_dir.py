@@ -8,8 +8,8 @@ from gymnasium.envs.mujoco.ant_v4 import AntEnv
 class AntDir(AntEnv):
     """Ant-v4 with its forward reward multiplied by ``direction`` (+1 forward, -1 backward).
 
-    The direction is not observed. Everything else, the healthy reward and the control cost
-    included, is Ant-v4's. Raises ValueError for another direction.
+    The direction is not observed. Everything else, including the healthy reward and the control cost, is as in Ant-v4. Raises
+    ValueError for another direction.
     """
 
     def __init__(self, direction: int = 1, **kwargs: Any):

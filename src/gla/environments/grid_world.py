@@ -11,7 +11,7 @@ LARGEST = 100  # cells along each side
 
 
 class GridWorld(gym.Env):
-    """Walk to the goal; reaching it pays 1 and puts the agent back on the start.
+    """Walk to the goal. Reaching it pays 1 and puts the agent back on the start.
 
     Observation: one-hot position, (size * size,) float32. Action: one of the four MOVES; a move
     into a wall leaves the agent where it is. The goal is not observed. Episodes end at the time
