@@ -321,3 +321,13 @@ def test_published_provenance_is_of_what_the_config_names(path):
     known = {*raw["environments"], *raw["sources"], *raw["agents"]}
     found = json.loads((path.parent / "provenance.json").read_text())
     assert found and all(any(name.startswith(f"{k}-") or name.startswith(f"{k}.") for k in known) for name in found)
+
+
+def test_the_agents_of_the_first_figure_and_of_figure_4_have_five_networks():
+    """One network is one sample, and these are what the pages rest on."""
+    for name, agents in (
+        ("extended", ("grid_hidden", "point_mass")),
+        ("ant", ("ant_forward", "ant_backward", "ant_both")),
+    ):
+        table = pd.read_csv(RESULTS / name / "verdicts.csv")
+        assert set(agents) <= set(table["agent"]) and (table[table["agent"].isin(agents)]["training_seeds"] == 5).all()
