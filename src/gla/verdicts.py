@@ -59,8 +59,15 @@ def _matrix(frame: pd.DataFrame, seeds: int, statistic, networks: int | None = N
     """Returns (R, seeds): a statistic of each seed's returns in order, NaN if it finished no episode. networks: R; by default
     the number of networks in the frame."""
     result = np.full((networks or int(frame["training_seed"].max() if len(frame) else 0) + 1, seeds), np.nan)
-    for (network, seed), own in frame.sort_values("episode").groupby(["training_seed", "seed"]):
-        result[network, seed] = statistic(own["episode_return"].to_numpy())
+    ordered = frame[["training_seed", "seed", "episode", "episode_return"]].sort_values(
+        ["training_seed", "seed", "episode"]
+    )
+    network, seed, returns = (ordered[column].to_numpy() for column in ("training_seed", "seed", "episode_return"))
+    begins = np.flatnonzero((np.diff(network, prepend=-1) != 0) | (np.diff(seed, prepend=-1) != 0))
+    for begin, own in zip(
+        begins, np.split(returns, begins[1:]), strict=False
+    ):  # without rows there is one part, and none begins
+        result[network[begin], seed[begin]] = statistic(own)
     return result
 
 
