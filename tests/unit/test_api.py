@@ -73,7 +73,7 @@ def test_an_environment_and_a_function_are_the_same_as_their_id(agent):
 
 
 def test_a_dm_control_task_and_a_class_of_the_users_own(agent):
-    assert len(agent.learn("dm_control/cartpole-balance-v0", episodes=1, seeds=2, kwargs=SHORT)) == 2
+    assert len(agent.learn("dm_control/cartpole-balance-v0", episodes=1, seeds=2, kwargs=SHORT)) == 2 * 3
     frame = agent.learn(Corridor, env_steps=60, seeds=2, kwargs={"length": 2})
     assert len(frame) > 4 and set(frame["environment"]) == {"Corridor-v0"}
 
@@ -147,7 +147,7 @@ def test_a_rollout_is_on_the_device_that_is_free_or_named(agent, monkeypatch, na
     used, run_agent = [], api.run_agent
     monkeypatch.setattr(api, "run_agent", lambda there, *rest: used.append(_where(there)) or run_agent(agent, *rest))
     monkeypatch.setattr(devices, "device", lambda: contextlib.nullcontext(torch.device("cpu" if named else "meta")))
-    frame = agent.learn("InvertedPendulum-v5", episodes=1, seeds=2, kwargs=SHORT, **named)
+    frame = agent.learn("InvertedPendulum-v5", episodes=1, seeds=2, kwargs=SHORT, conditions=["agent"], **named)
     assert used == [torch.device("meta")] and _where(agent) == torch.device("cpu") and len(frame) == 2
 
 

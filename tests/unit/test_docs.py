@@ -138,7 +138,7 @@ def test_python_in_the_pages_runs(page, agent_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec("\n".join(blocks), names)
-    assert len(names["frame"]) == 20 * 16 and names["policy"]
+    assert len(names["frame"]) == 20 * 16 * 3 and names["policy"]
 
 
 def test_the_site_builds_without_a_warning(tmp_path):

@@ -47,7 +47,7 @@ def _agent(model="transformer"):
     options = {"kind": model, "layers": 2, "width": 16} | ({"heads": 2} if model == "transformer" else {})
     config = Agent.model_validate(CONFIG["agents"]["ad"] | {"model": options})
     manifest = {
-        "encoding": CONFIG["datasets"]["room"]["encoding"] | {"permuted": False, "train": 1, "validation": 1},
+        "encoding": CONFIG["datasets"]["room"]["encoding"] | {"permuted": False},
         "sources": {"room": {"observation_size": 9, "action_size": 5}},
     }
     from gla.encoding.making import encoding_of
