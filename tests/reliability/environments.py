@@ -202,7 +202,7 @@ class Lie:
         self.stage, self.when, self.lie = stage, when, lie
 
     def __call__(self) -> None:
-        os.environ["GLA_STEP_SECONDS"] = "1" if "hangs" in self.lie or self.lie in HANGS else "60"
+        os.environ["GLA_STEP_SECONDS"] = "2" if "hangs" in self.lie or self.lie in HANGS else "60"
         gym.register("Lying-v0", Lying, max_episode_steps=10)
         tasks = [{}, {"lie": self.lie, "at": 0 if self.stage == "preflight" else AT}]
         given = {"id": "Lying-v0", "kwargs": {"parts": self.when == "parts"}, "tasks": tasks}
