@@ -1,5 +1,6 @@
 """Statistics of learning curves."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -152,20 +153,32 @@ def resampled(
 
 
 def bootstrap_interval(
-    values: np.ndarray, statistic, tasks: int = 1, confidence: float = 0.95, resamples: int = 5000, seed: int = 0
+    values: Sequence[np.ndarray],
+    statistic,
+    tasks: int = 1,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Interval:
-    """Returns a statistic and its percentile bootstrap interval over training and test seeds. See ``resampled``.
+    """Returns a statistic of several samples and its percentile bootstrap interval over training and test seeds.
 
-    values: (S,), or (R, S) of R networks in the same S test seeds. statistic: maps (..., n) to (...). The result is NaN if a
-    value is NaN.
+    values: (S,), or (R, S) of R networks or runs in the same S test seeds. The samples are drawn independently (see ``resampled``).
+    statistic: takes as many arrays as there are values, (..., R, S) each, and returns (...). The interval is NaN if the statistic is,
+    or if it is NaN in as many resamples as lie beyond one of the bounds.
     """
-    values = np.atleast_2d(np.asarray(values, dtype=float))
-    if not values.size or not np.isfinite(values).all():
+    values = [np.atleast_2d(np.asarray(v, dtype=float)) for v in values]
+    if not all(v.size for v in values):
         return Interval(np.nan, np.nan, np.nan)
-    rows, columns = resampled(values.shape, tasks, resamples, np.random.default_rng(seed))
-    drawn = values[rows[:, :, None], columns[:, None, :]].reshape(resamples, -1)
-    low, high = np.quantile(statistic(drawn), [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Interval(float(statistic(values.reshape(-1))), float(low), float(high))
+    found, rng, drawn, tail = float(statistic(*values)), np.random.default_rng(seed), [], 0.5 - confidence / 2
+    for v in values:
+        rows, columns = resampled(v.shape, tasks, resamples, rng)
+        drawn.append(v[rows[:, :, None], columns[:, None, :]])
+    again = statistic(*drawn)
+    again = again[np.isfinite(again)]
+    if not np.isfinite(found) or len(again) <= (1 - tail) * resamples:
+        return Interval(found, np.nan, np.nan)
+    low, high = np.quantile(again, [tail, 1 - tail])
+    return Interval(found, float(low), float(high))
 
 
 def seeds_interval(values: np.ndarray, tasks: int = 1) -> Interval:

@@ -38,13 +38,12 @@ from gla.conditions.roles import of_role
 from gla.files import atomic, read_description
 from gla.references import Curve
 from gla.rows import read_evaluation
-from gla.statistics import crossed_mean, crossed_test, holm, iqm, resampled, seeds_interval
+from gla.statistics import Interval, bootstrap_interval, crossed_mean, crossed_test, holm, iqm, seeds_interval
 
 CONTROLS, ABLATIONS, CALM, ONLINE = of_role("control"), of_role("ablation"), of_role("calm"), of_role("online")
 LEARNING = (*ONLINE, *of_role("history"))  # baselines that change as they act
 ENDS = (*of_role("reference"), *of_role("source"))  # the baseline with a score of 1 is the first of these that was run
 LEVEL = 0.025
-RESAMPLES = 2000
 COLUMNS = (
     "agent", "environment", "evaluation", "split", "verdict", "verdict_v1", "p_value", "p_holm", "first_episode", "first", "last",
     "last_low", "last_high", "gain", "gain_low", "gain_high", "control_gain", "control_last", "controls_harmed", "excess_low",
@@ -142,48 +141,35 @@ def normalised(last: np.ndarray, random: np.ndarray, best: np.ndarray, tasks: in
     return (last - low[..., None, task]) / span[..., None, task]
 
 
-def normalised_score(
-    last: np.ndarray, random: np.ndarray, best: np.ndarray, tasks: int, seed: int = 0
-) -> tuple[float, float, float]:
-    """The interquartile mean of ``normalised`` returns, and its bootstrap interval (Agarwal et al., 2021).
+def normalised_score(last: np.ndarray, random: np.ndarray, best: np.ndarray, tasks: int) -> Interval:
+    """Returns the interquartile mean of ``normalised`` returns, and its bootstrap interval (Agarwal et al., 2021).
 
-    All three are resampled (``gla.statistics.resampled``), so that the interval holds the references' uncertainty. NaN where a seed
-    finished no episode; an interval is NaN where a reference is above random actions in no more than 39 of 40 resamples.
+    All three are resampled, so that the interval includes the uncertainty of the references. NaN if a seed finished no episode, or if a
+    reference is not above random actions in a task.
     """
-    score = iqm(normalised(last, random, best, tasks).reshape(-1))
-    rng, drawn = np.random.default_rng(seed), []
-    for values in (last, random, best):
-        rows, columns = resampled(values.shape, tasks, RESAMPLES, rng)
-        drawn.append(values[rows[:, :, None], columns[:, None, :]])
-    scores = normalised(drawn[0], drawn[1], drawn[2], tasks)
-    scores = scores[np.isfinite(scores).all((1, 2))].reshape(-1, last.size)
-    if not np.isfinite(score) or len(scores) <= (1 - LEVEL) * RESAMPLES:
-        return float(score), np.nan, np.nan
-    return float(score), *np.quantile(iqm(scores), [LEVEL, 1 - LEVEL])
+
+    def score(last: np.ndarray, random: np.ndarray, best: np.ndarray) -> np.ndarray:
+        scores = normalised(last, random, best, tasks)
+        scores = scores.reshape(*scores.shape[:-2], -1)
+        return np.where(np.isfinite(scores).all(-1), iqm(scores), np.nan)
+
+    return bootstrap_interval([last, random, best], score, tasks)
 
 
-def score_above_calm(
-    last: np.ndarray, calm: list[np.ndarray], best: np.ndarray, tasks: int, seed: int = 0
-) -> tuple[float, float, float]:
+def score_above_calm(last: np.ndarray, calm: list[np.ndarray], best: np.ndarray, tasks: int) -> Interval:
     """Returns (x - calm) / (reference - calm) of mean returns, and its bootstrap interval. calm is the better of random and
     zero action.
 
     last, best: (R, S) of the agent and of the reference's runs, or (1, S) of the end of the source if there is no reference.
-    calm: (1, S) each. The runs and seeds of all of them are resampled (``gla.statistics.resampled``). The score is NaN if the
-    reference is not above calm; the interval is NaN if this is so in more than one resample of forty.
+    calm: (1, S) each. The runs and seeds of all of them are resampled. The score is NaN if the reference is not above calm.
     """
+
+    def score(*returns: np.ndarray) -> np.ndarray:
+        x, low, high = (np.nanmean(v, (-2, -1)) for v in returns)
+        return (x - low) / np.where(high > low, high - low, np.nan)
+
     better = max((x for x in calm if np.isfinite(x).any()), key=np.nanmean)
-    values = _above(better, [last, better, best], tasks)
-    x, low, high = (float(np.nanmean(v)) for v in values)
-    if not high > low:
-        return np.nan, np.nan, np.nan
-    means = _resampled_means(values, tasks, seed)
-    spans = means[2] - means[1]
-    bounds = (np.nan, np.nan)
-    if (spans > 0).mean() > 1 - LEVEL:
-        scores = (means[0] - means[1])[spans > 0] / spans[spans > 0]
-        bounds = tuple(np.quantile(scores, [LEVEL, 1 - LEVEL]))
-    return (x - low) / (high - low), *bounds
+    return bootstrap_interval(_above(better, [last, better, best], tasks), score, tasks)
 
 
 def data_efficiency(frame: pd.DataFrame, last: float, references: list[str]) -> float:
@@ -269,15 +255,6 @@ def _above(zero: np.ndarray, values: list[np.ndarray], tasks: int) -> list[np.nd
     the difficulty of its task. Values are NaN in a seed that any network or run lacks."""
     offset = np.array([np.nanmean(zero[:, k::tasks]) for k in range(tasks)])
     return [np.where(np.isfinite(v).all(0), v - offset[np.arange(v.shape[1]) % tasks], np.nan) for v in values]
-
-
-def _resampled_means(values: list[np.ndarray], tasks: int, seed: int = 0) -> list[np.ndarray]:
-    """Returns the means of bootstrap resamples of each array, (RESAMPLES,), drawn independently."""
-    rng, means = np.random.default_rng(seed), []
-    for v in values:
-        rows, columns = resampled(v.shape, tasks, RESAMPLES, rng)
-        means.append(np.nanmean(v[rows[:, :, None], columns[:, None, :]], (1, 2)))
-    return means
 
 
 def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]:

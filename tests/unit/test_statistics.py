@@ -73,25 +73,30 @@ def test_the_interquartile_mean_leaves_out_the_outer_quarters():
     np.testing.assert_allclose(iqm(np.arange(16.0).reshape(2, 8)), [3.5, 11.5])
 
 
+def _flat(statistic):
+    """A statistic of (..., n) as one of (..., R, S)."""
+    return lambda x: statistic(x.reshape(*x.shape[:-2], -1))
+
+
 @pytest.mark.parametrize("statistic", [iqm, lambda x: x.mean(-1)], ids=["iqm", "mean"])
 def test_the_bootstrap_agrees_with_scipys(statistic):
     values = np.random.default_rng(3).exponential(2.0, 40)
-    found = bootstrap_interval(values, statistic, resamples=20000)
+    found = bootstrap_interval([values], _flat(statistic), resamples=20000)
     reference = stats.bootstrap(
         (values,), lambda x, axis: statistic(np.moveaxis(x, axis, -1)), n_resamples=20000, method="percentile", rng=1
     ).confidence_interval
     width = reference.high - reference.low
     assert found.mean == pytest.approx(statistic(values))
     assert found[1:] == pytest.approx((reference.low, reference.high), abs=0.04 * width)
-    assert bootstrap_interval(values, statistic) == bootstrap_interval(values, statistic)
+    assert bootstrap_interval([values], _flat(statistic)) == bootstrap_interval([values], _flat(statistic))
 
 
 def test_the_bootstrap_resamples_within_tasks():
     """Differences between tasks are the same in every resample. A plain bootstrap would count them as uncertainty."""
     values = np.tile([0.0, 100.0], 10) + np.random.default_rng(0).normal(0, 0.1, 20)
-    stratified, plain = (bootstrap_interval(values, lambda x: x.mean(-1), tasks) for tasks in (2, 1))
+    stratified, plain = (bootstrap_interval([values], lambda x: x.mean((-2, -1)), tasks) for tasks in (2, 1))
     assert stratified.high - stratified.low < 0.2 and plain.high - plain.low > 20
-    assert np.isnan(bootstrap_interval(np.array([1.0, np.nan]), iqm)).all()
+    assert np.isnan(bootstrap_interval([np.array([1.0, np.nan])], _flat(iqm))).all()
 
 
 def test_the_interquartile_mean_is_rliables():
@@ -207,5 +212,5 @@ def test_networks_widen_the_interval():
 def test_a_task_with_one_seed_is_no_stratum():
     """Resampled within tasks of one seed, nothing would vary."""
     values = np.random.default_rng(0).standard_normal((1, 8))
-    found = bootstrap_interval(values, lambda x: x.mean(-1), tasks=8)
+    found = bootstrap_interval([values], lambda x: x.mean((-2, -1)), tasks=8)
     assert found.high - found.low > 0.5
