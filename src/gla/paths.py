@@ -10,11 +10,10 @@ from typing import Any
 
 from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import that_read
-from gla.config.environments import Environment
 from gla.figures.kinds import NAMING
 from gla.networks import network
 from gla.sources.kinds import SOURCES
-from gla.splits import tasks_key, tasks_of
+from gla.splits import tasks_in, tasks_key
 from gla.trainers.kinds import ACTING
 
 
@@ -118,7 +117,7 @@ class Paths:
         """Returns the tasks of an evaluation's split, at least one."""
         entry = self.config["evaluations"][evaluation]
         environment = self.config["environments"][entry["environment"]]
-        return tasks_of(Environment.model_construct(**environment), entry["split"])
+        return tasks_in(environment, entry["split"])
 
     def evaluated_in(self, evaluation: str) -> dict[str, Any]:
         """Returns the part of its environment's entry that decides an evaluation's rollouts. Only the tasks of its split are

@@ -4,10 +4,12 @@ Both decide results. They are therefore here, and not in the entries of the conf
 (``gla.code``).
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from gla.config.environments import Environment
-from gla.config.evaluations import Evaluation
+if TYPE_CHECKING:  # Snakemake's processes import this module, and need no models of the config
+    from gla.config.environments import Environment
+    from gla.config.evaluations import Evaluation
 
 
 def tasks_key(split: str) -> str:
@@ -15,11 +17,16 @@ def tasks_key(split: str) -> str:
     return "tasks" if split == "training" else f"{split}_tasks"
 
 
-def tasks_of(environment: Environment, split: str) -> list[dict[str, Any]]:
-    """Returns the keyword arguments of the tasks of a split, at least one."""
-    return getattr(environment, tasks_key(split)) or environment.tasks or [{}]
+def tasks_in(entry: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
+    """Returns the keyword arguments of the tasks of a split, at least one. entry: the environment's, normalised."""
+    return entry[tasks_key(split)] or entry["tasks"] or [{}]
 
 
-def seed_of(evaluation: Evaluation) -> int:
+def tasks_of(environment: "Environment", split: str) -> list[dict[str, Any]]:
+    """Returns the same of an environment."""
+    return tasks_in(vars(environment), split)
+
+
+def seed_of(evaluation: "Evaluation") -> int:
     """Returns the seed that everything random is drawn from. Validation has other seeds than test."""
     return evaluation.seed + (2**20 if evaluation.split == "validation" else 0)

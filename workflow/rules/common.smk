@@ -40,10 +40,11 @@ if workflow.is_main_process:
     checked.warn(CHECKED)
 config.clear()
 config.update(CHECKED.config)
-# The captions of figures are the docstrings of their kinds' files. They decide no result, and so they are in no params.
-config["captions"] = {
-    kind: documentation(module) for kind, module in FIGURES.modules.items()
-}
+if workflow.is_main_process:
+    # The captions of figures are the docstrings of their kinds' files. They decide no result, and so they are in no params.
+    config["captions"] = {
+        kind: documentation(module) for kind, module in FIGURES.modules.items()
+    }
 
 
 wildcard_constraints:
