@@ -60,26 +60,28 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
             expected = "none, or rgb_array: jobs have no display, and gla learn --video makes films"
             raise ConfigError(f"{where}: render_mode {kwargs['render_mode']!r} (expected {expected})")
         said = f"environment {entry.id!r} with {kwargs}" if kwargs else f"environment {entry.id!r}"
+        named = f"{blamed}: {said}"  # with the key, since a process that has to be ended can say nothing more
         try:
-            envs = VectorEnv(entry.id, [kwargs], 0, [said])
+            envs = VectorEnv(entry.id, [kwargs], 0, [named])
         except UnsupportedEnvironment as error:
             raised = error.__context__  # the original error, if Gymnasium or the environment's code raised one
+            text = str(error).removeprefix(f"{blamed}: ")
             if isinstance(raised, TypeError | ValueError):
-                raise ConfigError(f"{where}: {error} (expected keyword arguments that it takes)") from None
+                raise ConfigError(f"{where}: {text} (expected keyword arguments that it takes)") from None
             key = f"environments.{name}.id" if isinstance(raised, gym.error.Error | None) else where
-            raise ConfigError(f"{key}: {error}") from None
+            raise ConfigError(f"{key}: {text}") from None
         spec, limit = envs.spec, time_limit(envs.envs[0])
         try:
             seen = {"first observation": envs.reset()}
             step = envs.step(np.zeros(1, np.int64) if spec.discrete else np.zeros((1, spec.action_size), np.float32))
         except UnsupportedEnvironment as error:
-            raise ConfigError(f"{blamed}: {error}") from None
+            raise ConfigError(str(error)) from None
         envs.close()
         for what, value in (
             seen | {"observation of step 0": step.observation, "reward of step 0": step.reward}
         ).items():
             if not np.isfinite(value).all():
-                raise ConfigError(f"{blamed}: {said}: {what} {value[0].tolist()} (expected finite numbers)")
+                raise ConfigError(f"{named}: {what} {value[0].tolist()} (expected finite numbers)")
         if key := next((key for key, backend in backends.items() if backend == "envpool"), None):
             from gla.environments.envpool import settings
 

@@ -72,6 +72,34 @@ def test_a_job_that_heeds_no_interruption_is_ended_with_one_line():
     )
 
 
+def test_a_check_that_heeds_no_interruption_names_the_key_of_the_config(tmp_path):
+    """As in a script that starts the workflow with ``&``, where the shell has interruptions ignored."""
+    code = f"""if True:
+        import signal, time
+        import gymnasium as gym
+        from gla import preflight, watchdog
+        from gla.config.whole import Config
+        watchdog.ends, watchdog.EVERY = True, 0.02
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        class Sleeping(gym.Env):
+            observation_space = action_space = gym.spaces.Box(-1, 1, (2,))
+            reset = lambda self, **_: time.sleep(30)
+        gym.register("Sleeping-v0", Sleeping)
+        environments = dict(sleeping=dict(id="Sleeping-v0"))
+        preflight.all_facts(Config(environments=environments), {str(tmp_path / "cache.json")!r})"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"GLA_STEP_SECONDS": "0.5"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    said = "environments.sleeping.id: environment 'Sleeping-v0', first reset: nothing was returned for 0.5 s"
+    assert done.stderr == f"error: {said} (expected an answer within GLA_STEP_SECONDS)\n"
+
+
 @pytest.mark.parametrize("value", ["", "soon", "0", "-1", "nan"])
 def test_a_limit_that_is_none_is_named(monkeypatch, value):
     monkeypatch.setenv("GLA_STEP_SECONDS", value)
