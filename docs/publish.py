@@ -7,6 +7,10 @@ store's single files and its learning curves are left out, since the content's h
 
     python docs/publish.py config/config.yaml docs/results
 
+With ``--add`` it takes from the published set what the run lacks, such as the networks that were trained before others were added:
+
+    python docs/publish.py --add config/ad.yaml docs/results/ad
+
 Without a config it makes what rests on the published returns again, by the code as it is now: verdicts, and figures of returns.
 
     python docs/publish.py docs/results
@@ -16,6 +20,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,44 +42,97 @@ LONG = ("files", "mean_return", "arrays", "lifetimes")  # of a store's digest, a
 
 def provenance(described: list[Path]) -> dict[str, Any]:
     """What is kept of digests, networks and references, by FOLDER-FILE; of references their learning curves too, which verdicts use."""
-    bodies = {f"{path.parent.name}-{path.stem}": json.loads(path.read_text()) for path in described}
+    bodies = {_named(path): json.loads(path.read_text()) for path in described}
     return {
         name: {key: value for key, value in body.items() if "files" not in body or key not in LONG}
         for name, body in bodies.items()
     }
 
 
-def publish(config: Path, folder: Path) -> None:
-    """Write a set into ``folder``, in the place of what stood there."""
+def publish(config: Path, folder: Path, add: bool = False) -> None:
+    """Write a set into ``folder``, in the place of what stood there. add: what the run lacks is taken from what stood there."""
     paths = Paths(normalise(file.read(config)))
-    results = Path(paths.results)
-    shown = [results / f"figures/{name}.{ending}" for name in paths.config["figures"] for ending in ("png", "csv")]
+    results, endings = Path(paths.results), ("png", "csv")
+    shown = [results / f"figures/{name}.{ending}" for name in paths.config["figures"] for ending in endings]
     networks = [network for agent in paths.config["agents"] for network in paths.networks(agent)]
     references = {path for one in paths.judged() for path in one["references"]}
     described = [
-        *paths.digests(paths.config["sources"]),
-        *(f"{paths.agent(n)}/agent.json" for n in networks),
-        *sorted(references),
+        Path(path)
+        for path in (
+            *paths.digests(paths.config["sources"]),
+            *(f"{paths.agent(n)}/agent.json" for n in networks),
+            *sorted(references),
+        )
     ]
     rollouts = [(one["name"], path) for one in paths.judged() for path in one["rollouts"]]
-    needed = (*shown, results / "tables/verdicts.csv", *map(Path, described), *(Path(path) for _, path in rollouts))
-    missing = [path for path in needed if not path.exists()]
+    bodies, returns = _earlier(folder, paths) if add else ({}, {})
+    remade = [path for path in shown if add and _of_returns(paths, path.stem)]
+    missing = [path for path in described if not path.exists() and _named(path) not in bodies]
+    missing += [Path(path) for _, path in rollouts if not Path(path).exists() and path not in returns]
+    missing += [
+        path
+        for path in shown
+        if path not in remade and not path.exists() and not (add and (folder / path.name).exists())
+    ]
+    missing += [path for path in [results / "tables/verdicts.csv"] if not add and not path.exists()]
     if missing:  # before anything of the old set goes
         raise SystemExit(f"{missing[0]}: missing (expected a finished run of {config})")
-    table = pd.concat([read_rows(path).assign(evaluation=name) for name, path in rollouts], ignore_index=True)
+    table = pd.concat(
+        [
+            (read_rows(path) if Path(path).exists() else returns[path]).assign(evaluation=name)
+            for name, path in rollouts
+        ],
+        ignore_index=True,
+    )
+    known = {name: body for name, body in bodies.items() if name in set(map(_named, described))}
+    known |= provenance([path for path in described if path.exists()])
+    kept = {path.name for path in shown if not path.exists() and path not in remade}
     for old in folder.glob("*.*"):
-        old.unlink()
+        if old.name not in kept:
+            old.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     for path in (*shown, results / "tables/verdicts.csv", config):
-        shutil.copy(path, folder)
-    made = provenance([Path(path) for path in described])
+        if path.exists():
+            shutil.copy(path, folder)
     lines = ",\n".join(
-        f"{json.dumps(name)}: {json.dumps(body)}" for name, body in made.items()
+        f"{json.dumps(name)}: {json.dumps(known[name])}" for name in map(_named, described)
     )  # one for each, so that a diff names it
     (folder / "provenance.json").write_text(f"{{\n{lines}\n}}\n")
     table.astype(dict.fromkeys(NAMES, "category")).to_parquet(
         folder / "rollouts.parquet", index=False, compression="zstd"
     )
+    if add:
+        again(folder)
+
+
+def _named(path: Path) -> str:
+    """The name in ``provenance.json`` of what a file describes."""
+    return f"{path.parent.name}-{path.stem}"
+
+
+def _of_returns(paths: Paths, figure: str) -> bool:
+    return made(Figure, paths.config["figures"][figure]).inputs == "rollouts"
+
+
+# What may differ between two configs whose results are put together.
+GROWS = {"agents": ("seeds",), "evaluations": ("agents", "conditions", "baselines")}
+
+
+def _earlier(folder: Path, paths: Paths) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """A published set's provenance, and its returns by the paths that they have in a run of another config, whose entries must be the
+    same.
+    """
+    before, table = _published(folder)
+    for noun in ("environments", "sources", "datasets", "agents", "evaluations"):
+        for name, entry in before[noun].items():
+            now = paths.config[noun].get(name, entry)
+            for key in sorted(entry.keys() | now.keys() - set(GROWS.get(noun, ()))):
+                if key not in GROWS.get(noun, ()) and entry.get(key) != now.get(key):
+                    said = (
+                        f"{noun}.{name}.{key}: {now.get(key)!r} (expected {entry.get(key)!r}, as published in {folder})"
+                    )
+                    raise SystemExit(said)
+    return json.loads((folder / "provenance.json").read_text()), dict(_by_path(paths, table))
 
 
 def _published(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -99,7 +157,7 @@ def judged(folder: Path) -> pd.DataFrame:
     known, evaluations = json.loads((folder / "provenance.json").read_text()), []
     with tempfile.TemporaryDirectory() as scratch:
         for one in Paths(config).judged():
-            names = [f"{Path(r).parent.name}-{Path(r).stem}" for r in one["references"]]
+            names = [_named(Path(r)) for r in one["references"]]
             curves = [_described(known[name], Path(scratch) / f"{name}.json") for name in names]
             own = rollouts[rollouts["evaluation"] == one["name"]].drop(columns="evaluation")
             evaluations.append((one | {"references": curves}, own))
@@ -111,20 +169,27 @@ def _file(paths: Paths, evaluation: str, agent: str, seed: int, condition: str) 
     return paths.rollout(evaluation, agent if agent == "baseline" else paths.networks(agent)[seed], condition)
 
 
+def _by_path(paths: Paths, rollouts: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Published returns, by where a run has them."""
+    columns = ("evaluation", "agent", "training_seed", "condition")
+    names = paths.config["agents"].keys() | {"baseline"}
+    rollouts = rollouts[rollouts["agent"].isin(names) & rollouts["evaluation"].isin(paths.config["evaluations"].keys())]
+    files = [_file(paths, *row) for row in zip(*map(rollouts.get, columns), strict=True)]
+    for path, own in rollouts.groupby(files):
+        yield path, own.drop(columns="evaluation").reset_index(drop=True)
+
+
 def tabled(folder: Path, to: Path) -> list[tuple[Any, Path]]:
     """Write the table of each published figure of returns into ``to``. Returns the figures' entries and the tables."""
     config, rollouts = _published(folder)
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         paths = Paths(config, scratch)
-        columns = ("evaluation", "agent", "training_seed", "condition")
-        for path, own in rollouts.groupby(
-            [_file(paths, *row) for row in zip(*map(rollouts.get, columns), strict=True)]
-        ):
+        for path, own in _by_path(paths, rollouts):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_rows(own.drop(columns="evaluation"), path)
+            write_rows(own, path)
         for name, entry in paths.config["figures"].items():
-            if made(Figure, entry).inputs == "rollouts":
+            if _of_returns(paths, name):
                 inputs = gather(paths.panels(name), paths.drawn(name)["rollouts"])
                 tabulate(made(Figure, paths.tabled(name)), inputs, to / f"{name}.csv")
                 found.append((made(Figure, entry), to / f"{name}.csv"))
@@ -143,6 +208,6 @@ def again(folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        publish(Path(sys.argv[1]), Path(sys.argv[2]))
+        publish(*map(Path, sys.argv[-2:]), add=sys.argv[1] == "--add")
     else:
         again(Path(sys.argv[1]))

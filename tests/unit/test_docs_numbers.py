@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 import publish  # noqa: E402
 import render  # noqa: E402
+
+from gla.rows import write_rows  # noqa: E402
 
 # What is no prose, and so may hold any number: (pattern, why).
 NO_PROSE = (
@@ -331,3 +334,54 @@ def test_the_agents_of_the_first_figure_and_of_figure_4_have_five_networks():
     ):
         table = pd.read_csv(RESULTS / name / "verdicts.csv")
         assert set(agents) <= set(table["agent"]) and (table[table["agent"].isin(agents)]["training_seeds"] == 5).all()
+
+
+def _published_copy(tmp_path, edit=lambda raw: None):
+    """A published set's copy, and its config with results that no run has written."""
+    folder, config = tmp_path / "set", tmp_path / "one_task.yaml"
+    shutil.copytree(RESULTS / "one_task", folder)
+    raw = yaml.safe_load((folder / "one_task.yaml").read_text())
+    raw["pathvars"] = {"results": str(tmp_path / "results")}
+    edit(raw)
+    config.write_text(yaml.safe_dump(raw))
+    return config, folder
+
+
+def test_what_a_run_lacks_is_taken_from_the_published_set(tmp_path):
+    config, folder = _published_copy(tmp_path)
+    publish.publish(config, folder, add=True)
+    for name in ("verdicts.csv", "provenance.json", "figure3.csv", "training.csv", "training.png"):
+        before, now = ((f / name) for f in (RESULTS / "one_task", folder))
+        if name in ("verdicts.csv", "figure3.csv"):
+            pd.testing.assert_frame_equal(pd.read_csv(now), pd.read_csv(before), rtol=1e-4)
+        elif name == "provenance.json":
+            assert json.loads(now.read_text()) == json.loads(before.read_text())
+        else:
+            assert now.read_bytes() == before.read_bytes()
+
+
+def test_another_network_joins_those_that_are_published(tmp_path):
+    config, folder = _published_copy(tmp_path, lambda raw: raw["agents"]["reacher"].update(seeds=2))
+    with pytest.raises(SystemExit, match=r"agents/reacher\.1/agent\.json: missing"):
+        publish.publish(config, folder, add=True)
+    assert (folder / "rollouts.parquet").read_bytes() == (RESULTS / "one_task/rollouts.parquet").read_bytes()
+    table = pd.read_parquet(folder / "rollouts.parquet")
+    results, own = tmp_path / "results", table[table["agent"].astype(str) == "reacher"]
+    (results / "agents/reacher.1").mkdir(parents=True)
+    (results / "agents/reacher.1/agent.json").write_text('{"another": "network"}')
+    for condition, rows in own.groupby("condition", observed=True):
+        rows = rows.astype(dict.fromkeys(publish.NAMES, str)).drop(columns="evaluation").assign(training_seed=1)
+        path = results / f"rollouts/reacher/reacher.1/{condition}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_rows(rows, path)
+    publish.publish(config, folder, add=True)
+    found = pd.read_csv(folder / "verdicts.csv").set_index("agent")["training_seeds"]
+    assert found["reacher"] == 2 and found["grid_gap1"] == 1
+    assert json.loads((folder / "provenance.json").read_text())["reacher.1-agent"] == {"another": "network"}
+    assert yaml.safe_load((folder / "one_task.yaml").read_text())["agents"]["reacher"]["seeds"] == 2
+
+
+def test_results_of_other_settings_are_not_put_together(tmp_path):
+    config, folder = _published_copy(tmp_path, lambda raw: raw["evaluations"]["grid"].update(seed=4))
+    with pytest.raises(SystemExit, match=r"evaluations\.grid\.seed: 4 \(expected 3, as published in "):
+        publish.publish(config, folder, add=True)
