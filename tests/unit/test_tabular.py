@@ -20,7 +20,7 @@ from gla.environments.vector import VectorEnv, stepped
 WORLDS = [
     name
     for name, own in ENVIRONMENTS.items()
-    if own.module in ("gla.environments.dark_room", "gla.environments.bandit")
+    if own.module in ("gla.environments.dark_room", "gla.environments.bandit", "gla.environments.anymdp")
 ]
 STAY = 4
 

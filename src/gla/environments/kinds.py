@@ -28,6 +28,11 @@ ENVIRONMENTS = {
     "gla/Watermaze-v0": Own("gla.environments.watermaze", "Watermaze", 50),
     "gla/Bandit-v0": Own("gla.environments.bandit", "Bandit", 1),
     "gla/TabularMDP-v0": Own("gla.environments.bandit", "TabularMDP", 10),
+    "gla/CliffWalking-v0": Own("gla.environments.toy_text", "CliffWalking", 200),
+    "gla/FrozenLake-v0": Own("gla.environments.toy_text", "FrozenLake", 100),
+    "gla/DiscretePendulum-v0": Own("gla.environments.toy_text", "DiscretePendulum", 200),
+    "gla/AnyMDP-v0": Own("gla.environments.anymdp", "AnyMDP", 1000),
+    "gla/Garnet-v0": Own("gla.environments.anymdp", "Garnet", 1000),
 }
 
 BACKENDS = Kinds("backend", {"gymnasium": "gla.environments.vector", "envpool": "gla.environments.envpool"})

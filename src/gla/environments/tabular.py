@@ -18,6 +18,7 @@ OF_GYMNASIUM = (
     "render_mode",
     "disable_env_checker",
 )  # keyword arguments of gymnasium.make, not of the environment
+NEVER = np.iinfo(np.int64).max  # steps until a time limit that does not exist
 MOST_ENTRIES = 2**27  # most entries of all tables that are stepped side by side
 
 
@@ -25,9 +26,10 @@ class Tables(NamedTuple):
     """A Markov decision process with S states and A actions, where at most K states can follow an action.
 
     successor: (S, A, K) int, the states that can follow. probability: (S, A, K), which sum to 1 over K. reward: (S, A, K),
-    the mean rewards. deviation: standard deviation of the normal noise on every reward. start: (S,), probabilities of the
-    first state. terminal: (S,) bool, whether entering the state ends the episode. seen: (S,) int, the observation of each
-    state, from 0 to observations - 1.
+    the mean rewards. deviation: standard deviation of the normal noise on rewards, one number or (S, A, K). start: (S,),
+    probabilities of the first state. terminal: (S,) bool, whether entering the state ends the episode. seen: (S,) int, the
+    observation of each state, from 0 to observations - 1. horizon: steps after which an episode of this task ends; None: the
+    environment's time limit alone.
     """
 
     successor: np.ndarray
@@ -37,7 +39,8 @@ class Tables(NamedTuple):
     terminal: np.ndarray
     seen: np.ndarray
     observations: int
-    deviation: float = 0.0
+    deviation: float | np.ndarray = 0.0
+    horizon: int | None = None
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -73,23 +76,24 @@ class TabularEnv(gym.Env):
     metadata: ClassVar = {"render_modes": []}
 
     def __init__(self, tables: Tables):
-        self.tables, self.state = tables, 0
+        self.tables, self.state, self.steps, self._noisy = tables, 0, 0, bool(np.any(tables.deviation))
         self.observation_space = gym.spaces.Discrete(tables.observations)
         self.action_space = gym.spaces.Discrete(tables.sizes[1])
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
-        self.state = int(self.np_random.choice(len(self.tables.start), p=self.tables.start))
+        self.state, self.steps = int(self.np_random.choice(len(self.tables.start), p=self.tables.start)), 0
         return int(self.tables.seen[self.state]), {}
 
     def step(self, action: int):
         t, before = self.tables, (self.state, int(action))
         chosen = 0 if t.sizes[2] == 1 else int(self.np_random.choice(t.sizes[2], p=t.probability[before]))
         reward = float(t.reward[before][chosen])
-        if t.deviation:
-            reward += t.deviation * float(self.np_random.standard_normal())
-        self.state = int(t.successor[before][chosen])
-        return int(t.seen[self.state]), reward, bool(t.terminal[self.state]), False, {}
+        if self._noisy:
+            deviation = t.deviation if isinstance(t.deviation, float) else t.deviation[before][chosen]
+            reward += float(deviation * self.np_random.standard_normal())
+        self.state, self.steps = int(t.successor[before][chosen]), self.steps + 1
+        return int(t.seen[self.state]), reward, bool(t.terminal[self.state]), self.steps == t.horizon, {}
 
     @classmethod
     def vector(cls, env_id: str, kwargs: list[dict[str, Any]], seed: int) -> "TabularVector":
@@ -98,6 +102,7 @@ class TabularEnv(gym.Env):
 
     def optimal_return(self, steps: int) -> float:
         """Returns the highest expected return of an episode of at most this many steps, for a policy that knows the task."""
+        steps = min(steps, self.tables.horizon or steps)
         return float(self.tables.start @ self.tables.optimal_values(steps)[-1])
 
 
@@ -106,7 +111,7 @@ class TabularVector:
 
     Observations are one-hot. All random numbers come from one generator, so that the events in one copy depend on the number
     of copies. ``state``: (N,), the current states; ``entered``: (N,), the states after the last step, before any reset;
-    ``left``: (N,), remaining steps until the time limit; ``states``: the largest number of states of a task.
+    ``left``: (N,), remaining steps until the time limit, which is ``limit``, (N,); ``states``: the largest number of states of a task.
     """
 
     def __init__(self, kind: type[TabularEnv], env_id: str, kwargs: list[dict[str, Any]], seed: int):
@@ -130,7 +135,8 @@ class TabularVector:
             raise UnsupportedEnvironment(
                 f"environment {env_id!r}: tasks of different sizes (expected as many observations and actions in all)"
             )
-        self.limit = time_limit(self.envs[0])
+        limit = time_limit(self.envs[0]) or NEVER
+        self.limit = np.array([min(limit, t.horizon or NEVER) for t in self.tables])[self.task]
         self.spec = EnvSpec(one.observations, one.sizes[1], True, None, None, one.observations)
         self.rng = np.random.default_rng(seed)
         self._stack()
@@ -146,12 +152,15 @@ class TabularVector:
         self._successor = np.zeros((n, s, a, k), np.int32)
         self._cumulative, self._reward = np.ones((n, s, a, k)), np.zeros((n, s, a, k))
         self._start, self._terminal, self._seen = np.ones((n, s)), np.zeros((n, s), bool), np.zeros((n, s), np.int32)
-        self._deviation = np.array([t.deviation for t in self.tables])
-        self._noisy = bool(self._deviation.any())
+        # Noise is one number for each task, unless a task has one for each transition.
+        one = all(np.ndim(t.deviation) == 0 for t in self.tables)
+        self._deviation = np.zeros((n, 1, 1, 1) if one else (n, s, a, k))
+        self._noisy = any(np.any(t.deviation) for t in self.tables)
         for i, t in enumerate(self.tables):
             rows, _, own = t.sizes
             self._successor[i, :rows, :, :own], self._reward[i, :rows, :, :own] = t.successor, t.reward
             self._cumulative[i, :rows, :, :own] = np.cumsum(t.probability, -1)
+            self._deviation[i, :rows, :, :own] = t.deviation
             self._start[i, :rows], self._terminal[i, :rows], self._seen[i, :rows] = (
                 np.cumsum(t.start),
                 t.terminal,
@@ -183,7 +192,7 @@ class TabularVector:
     def reset(self) -> np.ndarray:
         """Returns the first observations, (N, d) float32."""
         self.state = self._first(self.task)
-        self.left = np.full(len(self), np.iinfo(np.int64).max if self.limit is None else self.limit)
+        self.left = self.limit.copy()
         return self._observation(self.state)
 
     def step(self, actions: np.ndarray) -> VectorStep:
@@ -195,7 +204,8 @@ class TabularVector:
             chosen = (self._cumulative[where] <= self.rng.random((len(self), 1))).sum(1)
         reward = self._reward[(*where, chosen)]
         if self._noisy:
-            reward = reward + self._deviation[self.task] * self.rng.standard_normal(len(self))
+            known = (self.task, 0, 0, 0) if self._deviation[0].size == 1 else (*where, chosen)
+            reward = reward + self._deviation[known] * self.rng.standard_normal(len(self))
         state = self._successor[(*where, chosen)]
         self.entered, self.left = state.copy(), self.left - 1
         terminated = self._terminal[self.task, state]
@@ -205,7 +215,7 @@ class TabularVector:
         if len(over):
             final[over] = self._one_hot[self._seen[self.task[over], state[over]]]
             state[over] = self._first(self.task[over])
-            self.left[over] = self.limit if self.limit is not None else np.iinfo(np.int64).max
+            self.left[over] = self.limit[over]
         self.state = state
         return VectorStep(self._observation(state), reward, terminated, truncated, final)
 

@@ -34,7 +34,7 @@ class Run(acting.Run):
     """See gla.sources.acting. ``plans``: the optimal actions of each table, by remaining steps and state."""
 
     def begin(self) -> None:
-        tables, limit = self.envs.tables, self.envs.limit
+        tables, limit = self.envs.tables, int(self.envs.limit.max())
         self.plans = np.zeros((len(tables), limit, self.envs.states), np.int64)
         for plan, own in zip(self.plans, tables, strict=True):
             plan[:, : own.sizes[0]] = own.optimal_actions(limit, self.options.gamma)
