@@ -4,8 +4,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from gla.environments.anymdp import AnyMDP, Garnet, values
-from gla.environments.tabular import TabularVector
+from gla.environments.anymdp import AnyMDP, Garnet
+from gla.environments.tabular import TabularVector, values
 from gla.environments.toy_text import CliffWalking, DiscretePendulum, FrozenLake
 
 TASKS = [AnyMDP(task) for task in range(40)] + [AnyMDP(task, 64, fewest=16) for task in range(10)]
@@ -57,6 +57,15 @@ def test_values_are_those_of_plain_iteration(greedy):
         reduce = (lambda q: q.max(1)) if greedy else (lambda q: q.mean(1))
         found = reduce(values(probability, reward, terminal, 0.95, greedy))
         np.testing.assert_allclose(found, _iterated(probability, reward, terminal, 0.95, reduce), rtol=1e-6, atol=1e-6)
+
+
+def test_values_of_many_tasks_are_those_of_each():
+    worlds = TASKS[:10]
+    probability, reward = (np.stack(x) for x in zip(*(w.tables.dense() for w in worlds), strict=True))
+    terminal = np.stack([w.tables.terminal for w in worlds])
+    together = values(probability, reward, terminal, 0.9)
+    for one, *own in zip(together, probability, reward, terminal, strict=True):
+        np.testing.assert_allclose(one, values(*own, 0.9))
 
 
 def test_far_states_are_exponentially_rare_under_random_actions():

@@ -9,7 +9,7 @@ from gla.config.environments import Environment
 from gla.files import read_json
 from gla.options import ConfigError
 from gla.policies import NumericalError
-from gla.sources import ppo, random
+from gla.sources import behaviours, ppo, random
 from gla.sources.kinds import SOURCES
 from gla.storage.collecting import collect
 from gla.storage.reading import read, verify
@@ -177,7 +177,7 @@ def test_what_a_source_provides_is_what_it_writes():
 
 
 def test_kinds_are_a_list_of_names_and_an_unknown_one_is_named():
-    assert list(SOURCES) == ["ppo", "random", "q_learning", "noisy_oracle", "ucb", "thompson"]
+    assert list(SOURCES) == ["ppo", "random", "q_learning", "noisy_oracle", "behaviours", "ucb", "thompson"]
     with pytest.raises(ConfigError, match="sources.kind: 'sac' .expected one of ppo, random"):
         SOURCES["sac"]
 
@@ -277,6 +277,7 @@ def test_an_oracle_reaches_the_optimum_and_labels_random_steps():
         ("q_learning", {"discrete": False, "states": 0}, "Discrete"),
         ("ucb", {"discrete": True, "states": 9}, "bandit"),
         ("noisy_oracle", {"discrete": True, "states": 9}, "tabular"),
+        ("behaviours", {"discrete": True, "states": 9}, "tabular"),
     ],
 )
 def test_sources_are_refused_where_they_cannot_act(kind, facts, said):
@@ -286,10 +287,67 @@ def test_sources_are_refused_where_they_cannot_act(kind, facts, said):
     assert not list(random.Options(environment="e").problems_in("e", {"tables": False, "time_limit": 1} | facts))
 
 
-@pytest.mark.parametrize("kind", ["q_learning", "noisy_oracle", "ucb", "thompson"])
+def _behaving(kind, monkeypatch, updates=6, **options):
+    """Steps in 32 random worlds of one kind of behaviour alone, (updates, N, steps) each, and what ran them."""
+    monkeypatch.setattr(behaviours, "BEHAVIOURS", (behaviours.Behaviour(*kind),))
+    options = behaviours.Options(environment="e", num_updates=updates, num_steps=300, lifetimes=32, **options)
+    run = behaviours.Run(
+        options, Environment(id="gla/AnyMDP-v0", tasks=[{"task": i} for i in range(32)]), range(32), "e"
+    )
+    steps = list(run.updates())
+    return {
+        name: np.stack([one[name].reshape(32, -1, *one[name].shape[3:]) for one in steps]) for name in steps[0]
+    }, run
+
+
+def test_a_mixture_says_who_acted_and_what_an_oracle_would_have_done():
+    entry = Environment(id="gla/AnyMDP-v0", tasks=[{"task": i} for i in range(8)])
+    values, run = _act("behaviours", entry, range(64), num_updates=1, num_steps=1500)
+    tags = np.bincount(values["behaviour"].ravel(), minlength=7) / values["behaviour"].size
+    assert (tags > 0).all() and tags[behaviours.RANDOM] > 0.2 and len(tags) == 7
+    state = values["observation"].argmax(-1) if values["observation"].ndim > 3 else values["observation"]
+    for i in range(64):
+        table, task = run.envs.tables[run.envs.task[i]], run.envs.task[i]
+        place = np.argsort(table.seen)[
+            np.searchsorted(np.sort(table.seen), state[i, 0])
+        ]  # the state of each observation
+        best = run.reference[task, place].max(-1)
+        chosen = np.take_along_axis(run.reference[task, place], values["optimal_action"][i, 0][:, None], -1)[:, 0]
+        np.testing.assert_allclose(chosen, best)
+        for oracle in range(4):
+            here = values["behaviour"][i, 0] == oracle
+            q = run.oracles[oracle, task, place[here]]
+            taken = np.take_along_axis(q, values["action"][i, 0][here][:, None], -1)[:, 0]
+            np.testing.assert_allclose(taken, q.max(-1))
+
+
+def test_learners_of_a_mixture_learn_and_the_model_based_one_reaches_the_oracle(monkeypatch):
+    monkeypatch.setattr(behaviours, "NOISELESS", 1.0)
+    paid = {
+        kind: _behaving((kind, 1.0, 3), monkeypatch)[0]["reward"].mean(-1)
+        for kind in ("random", "model", "q", "oracle")
+    }
+    low, high = paid["random"].mean(0), paid["oracle"].mean(0)
+    share = {kind: np.median((paid[kind] - low) / (high - low), 1) for kind in ("model", "q")}
+    assert share["model"][-1] > 0.9 and share["model"][-1] > share["model"][0] + 0.2
+    assert 0.1 < share["q"][-1] < share["model"][-1]
+
+
+def test_behaviours_change_at_the_ends_of_episodes_and_steady_ones_never(monkeypatch):
+    monkeypatch.setattr(behaviours, "NOISELESS", 1.0)
+    found = {}
+    for steady in (0.0, 1.0):
+        entry = Environment(id="gla/AnyMDP-v0", tasks=[{"task": i} for i in range(8)])
+        values, _ = _act("behaviours", entry, range(64), num_steps=1500, steady=steady, switch=1.0)
+        oracle = values["behaviour"][:, 0] < 4
+        found[steady] = [len(set(own[here])) for own, here in zip(values["behaviour"][:, 0], oracle, strict=True)]
+    assert np.mean(found[0.0]) > 2 and max(found[1.0]) <= 1
+
+
+@pytest.mark.parametrize("kind", ["q_learning", "noisy_oracle", "behaviours", "ucb", "thompson"])
 def test_stores_of_learners_are_the_same_twice(tmp_path, kind):
     entry = Environment(id="gla/Bandit-v0" if kind in ("ucb", "thompson") else "gla/DarkRoom-v0", tasks=[{"task": 1}])
-    if kind == "noisy_oracle" or kind == "q_learning":
+    if kind in ("noisy_oracle", "q_learning", "behaviours"):
         entry = entry.model_copy(update={"kwargs": {"size": 3}})
     found = []
     for i in range(2):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gla.environments.tabular import Tables, TabularEnv
+from gla.environments.tabular import Tables, TabularEnv, values
 
 FEWEST, MOST = 8, 128  # states
 MOST_ACTIONS = 64
@@ -24,7 +24,7 @@ LEAST_IMPURITY, LEAST_ENTROPY = (
 ATTEMPTS = 10_000  # draws of a task, of which one in two to one in fifty is accepted
 
 
-class Drawn(NamedTuple):
+class World(NamedTuple):
     """A task before its states are renumbered: probability, reward and deviation, (n, actions, n), start and terminal, (n,)."""
 
     probability: np.ndarray
@@ -36,24 +36,6 @@ class Drawn(NamedTuple):
 
 def positive(x):
     return np.maximum(x, 0.0)
-
-
-def values(
-    probability: np.ndarray, reward: np.ndarray, terminal: np.ndarray, discount: float, greedy: bool = True
-) -> np.ndarray:
-    """Returns the values of states and actions, (n, actions), of the best policy (by policy iteration), or of random actions.
-
-    probability: (n, actions, n). reward: (n, actions), expected rewards. Nothing follows a terminal state.
-    """
-    n, a = reward.shape
-    policy, follows, best = np.full((n, a), 1 / a), discount * probability * ~terminal, None
-    while True:
-        v = np.linalg.solve(np.eye(n) - np.einsum("sa,sat->st", policy, follows), (policy * reward).sum(1))
-        q = reward + follows @ v
-        if not greedy or (best is not None and (q.max(1) <= q[np.arange(n), best] + 1e-9 * (1 + np.abs(v))).all()):
-            return q
-        best = q.argmax(1)
-        policy = np.eye(a)[best]
 
 
 def _transitions(rng: np.random.Generator, n: int, actions: int, terminal: np.ndarray) -> np.ndarray:
@@ -117,7 +99,7 @@ def _pitfalls(rng: np.random.Generator, start: np.ndarray) -> np.ndarray:
             return found
 
 
-def _attempt(rng: np.random.Generator, n: int, actions: int) -> Drawn | None:
+def _attempt(rng: np.random.Generator, n: int, actions: int) -> World | None:
     """Draws a task. Returns None if its terminal rewards could not be made to fit."""
     start = _start(rng, n)
     pit, goal = _pitfalls(rng, start), bool(rng.random() < 0.3)
@@ -144,7 +126,7 @@ def _attempt(rng: np.random.Generator, n: int, actions: int) -> Drawn | None:
         rise = v[start > 0].max() - v[last] + rng.uniform(2, 5)
         if fall <= 0 and rise <= 0:
             deviation = np.sqrt(noise**2 + jitter[..., None] ** 2)
-            return Drawn(probability, own + end, np.broadcast_to(deviation, own.shape), start, terminal)
+            return World(probability, own + end, np.broadcast_to(deviation, own.shape), start, terminal)
         if fall > 0:
             end[pit] -= fall + rng.uniform(1, 10)
         if rise > 0:
@@ -152,7 +134,7 @@ def _attempt(rng: np.random.Generator, n: int, actions: int) -> Drawn | None:
     return None
 
 
-def worth_learning(drawn: Drawn, horizon: int) -> bool:
+def worth_learning(drawn: World, horizon: int) -> bool:
     """Whether the best policy gains enough over random actions, and visits enough states."""
     n = len(drawn.start)
     discount, reward = 2 ** (-1 / n), (drawn.probability * drawn.reward).sum(-1)

@@ -47,6 +47,13 @@ class Tables(NamedTuple):
         """S, A and K."""
         return self.successor.shape
 
+    def dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the probabilities of all successors, (S, A, S), and the expected rewards, (S, A)."""
+        found = np.zeros((*self.sizes[:2], self.sizes[0]))
+        s, a, _ = np.indices(self.sizes)
+        np.add.at(found, (s, a, self.successor), self.probability)
+        return found, (self.probability * self.reward).sum(-1)
+
     def expected(self, value: np.ndarray, discount: float = 1.0) -> np.ndarray:
         """Returns, for each state and action, (S, A), the mean reward plus the discounted value of the next state. value: (S,)."""
         return (self.probability * (self.reward + discount * (value * ~self.terminal)[self.successor])).sum(-1)
@@ -66,6 +73,34 @@ class Tables(NamedTuple):
         expected = np.stack([self.expected(v, discount) for v in values])
         best = expected.max(-1, keepdims=True)
         return (expected >= best - 1e-9 * (1 + np.abs(best))).argmax(-1)
+
+
+def values(
+    probability: np.ndarray, reward: np.ndarray, terminal: np.ndarray, discount: float, greedy: bool = True
+) -> np.ndarray:
+    """Returns the discounted returns of states and actions, (..., S, A), under the best policy (by policy iteration) or, if not greedy,
+    under random actions; of one task or of many at once.
+
+    probability: (..., S, A, S). reward: (..., S, A), expected rewards. terminal: (..., S) bool; nothing follows a terminal state.
+    """
+    states, actions = reward.shape[-2:]
+    follows = discount * probability * ~terminal[..., None, None, :]
+    policy, best, one = np.full(reward.shape, 1 / actions), None, np.eye(actions)
+    while True:
+        led = np.eye(states) - np.einsum("...sa,...sat->...st", policy, follows)
+        v = np.linalg.solve(led, (policy * reward).sum(-1)[..., None])[..., 0]
+        q = reward + np.einsum("...sat,...t->...sa", follows, v)
+        if not greedy:
+            return q
+        if best is not None:
+            kept = np.take_along_axis(q, best[..., None], -1)[..., 0]
+            better = q.max(-1) > kept + 1e-9 * (1 + np.abs(kept))
+            if not better.any():
+                return q
+            best = np.where(better, q.argmax(-1), best)
+        else:
+            best = q.argmax(-1)
+        policy = one[best]
 
 
 class TabularEnv(gym.Env):

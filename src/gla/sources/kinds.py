@@ -9,6 +9,7 @@ SOURCES = Kinds(
         "random": "gla.sources.random",
         "q_learning": "gla.sources.q_learning",
         "noisy_oracle": "gla.sources.noisy_oracle",
+        "behaviours": "gla.sources.behaviours",
         "ucb": "gla.sources.ucb",
         "thompson": "gla.sources.thompson",
     },
