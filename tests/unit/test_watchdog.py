@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -48,47 +49,11 @@ def test_many_calls_that_return_are_no_wait(quick, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_job_that_heeds_no_interruption_is_ended_with_one_line():
-    code = """if True:
-        import signal, time
-        from gla import watchdog
-        watchdog.ends, watchdog.EVERY = True, 0.02
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        class Call(watchdog.Wait):
-            __str__ = lambda self: "the call"
-        with Call():
-            time.sleep(30)"""
+def _ended(code):
+    """What a process whose watchdog ends it writes when interruptions are ignored and a step may take half a second."""
+    begin = "import signal\nfrom gla import watchdog\nwatchdog.ends, watchdog.EVERY = True, 0.02\n"
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"GLA_STEP_SECONDS": "0.3"},
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert (
-        done.stderr == "error: the call: nothing was returned for 0.3 s (expected an answer within GLA_STEP_SECONDS)\n"
-    )
-
-
-def test_a_check_that_heeds_no_interruption_names_the_key_of_the_config(tmp_path):
-    """As in a script that starts the workflow with ``&``, where the shell has interruptions ignored."""
-    code = f"""if True:
-        import signal, time
-        import gymnasium as gym
-        from gla import preflight, watchdog
-        from gla.config.whole import Config
-        watchdog.ends, watchdog.EVERY = True, 0.02
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        class Sleeping(gym.Env):
-            observation_space = action_space = gym.spaces.Box(-1, 1, (2,))
-            reset = lambda self, **_: time.sleep(30)
-        gym.register("Sleeping-v0", Sleeping)
-        environments = dict(sleeping=dict(id="Sleeping-v0"))
-        preflight.all_facts(Config(environments=environments), {str(tmp_path / "cache.json")!r})"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", f"{begin}signal.signal(signal.SIGINT, signal.SIG_IGN)\n{textwrap.dedent(code)}"],
         env=os.environ | {"GLA_STEP_SECONDS": "0.5"},
         capture_output=True,
         text=True,
@@ -96,8 +61,34 @@ def test_a_check_that_heeds_no_interruption_names_the_key_of_the_config(tmp_path
         check=False,
     )
     assert done.returncode == 1
-    said = "environments.sleeping.id: environment 'Sleeping-v0', first reset: nothing was returned for 0.5 s"
-    assert done.stderr == f"error: {said} (expected an answer within GLA_STEP_SECONDS)\n"
+    return done.stderr
+
+
+def test_a_job_that_heeds_no_interruption_is_ended_with_one_line():
+    said = _ended("""
+        import time
+        class Call(watchdog.Wait):
+            __str__ = lambda self: "the call"
+        with Call():
+            time.sleep(30)""")
+    assert said == "error: the call: nothing was returned for 0.5 s (expected an answer within GLA_STEP_SECONDS)\n"
+
+
+def test_a_check_that_heeds_no_interruption_names_the_key_of_the_config(tmp_path):
+    """As in a script that starts the workflow with ``&``, where the shell has interruptions ignored."""
+    said = _ended(f"""
+        import time
+        import gymnasium as gym
+        from gla import preflight
+        from gla.config.whole import Config
+        class Sleeping(gym.Env):
+            observation_space = action_space = gym.spaces.Box(-1, 1, (2,))
+            reset = lambda self, **_: time.sleep(30)
+        gym.register("Sleeping-v0", Sleeping)
+        environments = dict(sleeping=dict(id="Sleeping-v0"))
+        preflight.all_facts(Config(environments=environments), {str(tmp_path / "cache.json")!r})""")
+    named = "environments.sleeping.id: environment 'Sleeping-v0', first reset"
+    assert said == f"error: {named}: nothing was returned for 0.5 s (expected an answer within GLA_STEP_SECONDS)\n"
 
 
 @pytest.mark.parametrize("value", ["", "soon", "0", "-1", "nan"])

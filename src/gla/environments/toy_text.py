@@ -82,13 +82,13 @@ class DiscretePendulum(TabularEnv):
         angles = (np.arange(self.ANGLES)[:, None] + middle).ravel() * 2 * np.pi / self.ANGLES
         speeds = (np.arange(self.SPEEDS)[:, None] + middle).ravel() * 2 * top / self.SPEEDS - top
         points = np.stack(np.meshgrid(angles, speeds)).reshape(2, -1)
-        before = self.cell(*points, top)
+        before = self.cell(points[0], points[1], top)
         probability = np.zeros((states, torques, states))
         reward = np.zeros_like(probability)
         for k, torque in enumerate(self.TORQUES):
             env.state = points  # its step is arithmetic, which does all points at once
             paid = env.step(np.full((1, points.shape[1]), torque))[1]
-            where = before, k, self.cell(*env.state, top)
+            where = before, k, self.cell(env.state[0], env.state[1], top)
             np.add.at(probability, where, 1.0)
             np.add.at(reward, where, np.maximum(paid / 30 + 0.1, -0.1))
         env.close()
