@@ -253,7 +253,7 @@ def _mean(values: np.ndarray) -> float:
 def _above(zero: np.ndarray, values: list[np.ndarray], tasks: int) -> list[np.ndarray]:
     """Returns (R, S) values minus the mean of ``zero`` in the same task, so that a missing seed does not change the mean by
     the difficulty of its task. Values are NaN in a seed that any network or run lacks."""
-    offset = np.array([np.nanmean(zero[:, k::tasks]) for k in range(tasks)])
+    offset = np.array([_mean(zero[:, k::tasks]) for k in range(tasks)])
     return [np.where(np.isfinite(v).all(0), v - offset[np.arange(v.shape[1]) % tasks], np.nan) for v in values]
 
 
