@@ -37,7 +37,7 @@ def table(entry: Options, by_position: list[str]) -> pd.DataFrame:
 
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     """Draws a panel for each agent."""
-    figure, axes = panels(entry.agents, "position in the context (steps)", "divergence (nats per step)")
+    figure, axes = panels(entry.agents, "position in the context (steps)", "loss (per step)")
     for ax, name in zip(axes, entry.agents, strict=True):
         own = frame[frame["agent"] == name]
         # Single positions are noisy, so a running mean over a fiftieth of the context is drawn.
