@@ -12,7 +12,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Python compiles a module when it first imports it; most modules of the dependencies are never imported.
+# Python compiles a module when it first imports it; most modules of the dependencies are never imported. Those that jobs import are
+# compiled here, since where Python may not write bytecode, as in many containers, each job would compile them again, for seconds.
+IMPORTED := torch.utils.tensorboard, gymnasium, mujoco, zarr, pyarrow.parquet, safetensors.torch, matplotlib.pyplot, scipy.stats, \
+            matplotlib.backends.backend_pdf, fontTools.subset, pandas, pydantic, requests, snakemake.cli, snakemake.script, gla.api, gla.cli
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: all env dev report site check test test-slow test-slurm reliability bench bench-ppo smoke docs-results docs-numbers clean
@@ -27,6 +30,7 @@ dev: .venv/development
 .venv/pipeline: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --editable '.[video,minari]'
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -c 'import $(IMPORTED)'
 	touch $@
 
 .venv/development: .venv/pipeline
