@@ -126,8 +126,8 @@ def _earlier(folder: Path, paths: Paths) -> tuple[dict[str, Any], dict[str, pd.D
     for noun in ("environments", "sources", "datasets", "agents", "evaluations"):
         for name, entry in before[noun].items():
             now = paths.config[noun].get(name, entry)
-            for key in sorted(entry.keys() | now.keys() - set(GROWS.get(noun, ()))):
-                if key not in GROWS.get(noun, ()) and entry.get(key) != now.get(key):
+            for key in sorted((entry.keys() | now.keys()) - set(GROWS.get(noun, ()))):
+                if entry.get(key) != now.get(key):
                     said = (
                         f"{noun}.{name}.{key}: {now.get(key)!r} (expected {entry.get(key)!r}, as published in {folder})"
                     )

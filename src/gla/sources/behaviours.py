@@ -81,7 +81,7 @@ class Run(acting.Run):
         self.q, self.counts = np.zeros((n, s, a)), np.zeros((n, s, a, s), np.float32)
         self.paid, self.value, self.most = np.zeros((n, s, a)), np.zeros((n, s)), np.zeros(n)
         self.ends = np.zeros((n, s), bool)
-        self.kind, self.oracle = np.zeros(n, int), np.zeros(n, int)
+        self.kind, self.oracle = np.full(n, "", "<U7"), np.zeros(n, int)
         self.noise, self.floor, self.decay = np.zeros(n), np.zeros(n), np.zeros(n)
         self.expert, self.rising, self.top = np.zeros(n), np.zeros(n), np.zeros(n)
         self.rate, self.gamma = np.zeros(n), np.zeros(n)
@@ -94,7 +94,7 @@ class Run(acting.Run):
         chances = np.array([b.chance for b in BEHAVIOURS])
         drawn = rng.choice(len(BEHAVIOURS), n, p=chances / chances.sum())
         kinds = np.array([b.kind for b in BEHAVIOURS])[drawn]
-        self.kind[copies] = drawn
+        self.kind[copies] = kinds
         self.oracle[copies] = np.array([b.oracle or 0 for b in BEHAVIOURS])[drawn]
         slow = rng.random(n) / (s * a)
         learner, still = np.isin(kinds, ("model", "q")), rng.random(n) < NOISELESS
@@ -115,15 +115,15 @@ class Run(acting.Run):
         rng, n, envs = self.rng, len(self.copies), self.envs
         self.state = envs.state.copy()
         here = (self.copies, self.state)
-        kinds = np.array([b.kind for b in BEHAVIOURS])[self.kind]
+        kinds = self.kind
         self.best = greedy(self.reference[envs.task, self.state], rng)
         oracle = greedy(self.oracles[self.oracle, envs.task, self.state], rng)
         uniform = rng.integers(0, self.spec.action_size, n)
         # A softmax of the preferences, by the largest of them with Gumbel noise.
-        drifting = (self.preference[here] + rng.gumbel(size=(n, self.spec.action_size))).argmax(-1)
+        preferred = (self.preference[here] + rng.gumbel(size=(n, self.spec.action_size))).argmax(-1)
         model, learned = greedy(self._model(here), rng), greedy(self.q[here], rng)
         expert = (kinds == "oracle") | (kinds == "falling") | (kinds == "mixed") & (rng.random(n) < self.expert)
-        action = np.select([kinds == "random", expert, kinds == "q"], [drifting, oracle, learned], model)
+        action = np.select([kinds == "random", expert, kinds == "q"], [preferred, oracle, learned], model)
         tag = np.select([kinds == "random", expert, kinds == "q"], [RANDOM, self.oracle, Q_LEARNING], MODEL_BASED)
         explores = rng.random(n) < np.maximum(self.noise, self.floor)
         self.noise, self.expert = (
