@@ -161,7 +161,7 @@ def _train(
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
 
-    by_position = pd.DataFrame(trainer.by_position())
+    by_position = trainer.by_position()
     if own.is_main_process:
         _write(trainer, by_position, manifest, folder)
         remove(checkpoint)

@@ -241,6 +241,7 @@ CHANGES = {
     "models.attention": ["train *", "rollout *"],
     "models.building": ["train *", "card *", "rollout *"],
     "models.equivariant": [],
+    "models.value_iteration": [],
     "models.gated_delta": [],
     "models.gru": [],
     "models.lstm": [],

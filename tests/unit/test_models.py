@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import one_hot
 
 from gla.agent import AgentModel
 from gla.config.agents import Agent
@@ -47,13 +48,16 @@ def _model(kind="transformer", layers=2, seed=0, **options):
     return model
 
 
-def _tokens(b, t, seed=0):
-    *steps, eta = _window(b, t, seed)
+def _tokens(b, t, seed=0, kind=None):
+    *steps, eta = _window(b, t, seed, kind)
     return tokens(Encoded(*steps), eta)
 
 
-def _window(b, t, seed=0):
-    """observation, action, reward, end and eta of a window."""
+def _window(b, t, seed=0, kind=None):
+    """observation, action, reward, end and eta of a window. The first two are one-hot, of few states, for a model that reads only such."""
+    if kind == "value_iteration":
+        state, action = _normal(b, t, 2, seed=seed).argmax(-1), _normal(b, t, 16, seed=seed + 1).argmax(-1)
+        return (one_hot(state, 64).float(), one_hot(action, 16).float(), *_window(b, t, seed)[2:])
     return (_normal(b, t, 64, seed=seed), _normal(b, t, 16, seed=seed + 1), _normal(b, t, seed=seed + 2),
             _normal(b, t, seed=seed + 3) > 1, _normal(b, t, seed=seed + 4))  # fmt: skip
 
@@ -73,9 +77,9 @@ def _held(state):
 @settings(max_examples=10, deadline=None)
 @torch.no_grad()
 def test_no_output_depends_on_a_later_token(kind, t, cut, layers):
-    model, x = _model(kind, layers), _tokens(2, t)
+    model, x = _model(kind, layers), _tokens(2, t, kind=kind)
     changed = x.clone()
-    changed[:, cut:] = 5 * _tokens(2, t, seed=9)[:, cut:]
+    changed[:, cut:] = 5 * _tokens(2, t, 9, kind)[:, cut:]
     for found, again in zip(model(x), model(changed), strict=True):
         torch.testing.assert_close(found[:, :cut], again[:, :cut], rtol=0, atol=1e-5)
 
@@ -102,7 +106,7 @@ def test_no_output_of_a_window_of_attention_depends_on_a_later_token(kind, t, cu
 def test_an_output_does_depend_on_every_earlier_token(kind):
     """If a model has a window of attention, this holds inside of the window."""
     reach = 4 if kind in ATTEND else 8
-    model, x = _model(kind, 1, **({"window": 4} if kind in ATTEND else {})), _tokens(1, 8)
+    model, x = _model(kind, 1, **({"window": 4} if kind in ATTEND else {})), _tokens(1, 8, kind=kind)
     for j in range(8):
         changed = x.clone()
         changed[:, j] += 1
@@ -115,12 +119,14 @@ def test_an_output_does_depend_on_every_earlier_token(kind):
 @torch.no_grad()
 def test_no_output_depends_on_what_comes_after_its_action(field, kind):
     """Observation and eta of a step decide its output; its action, reward and end are only known later."""
-    model, window, step = _model(kind), _window(2, 6), 3
+    model, window, step = _model(kind), _window(2, 6, kind=kind), 3
     changed = [x.clone() for x in window]
-    changed[field][:, step:] = ~changed[field][:, step:] if field == 3 else changed[field][:, step:] + 1
+    own = changed[field][:, step:]
+    changed[field][:, step:] = ~own if field == 3 else own.roll(1, -1) if field < 2 else own + 1
     one, other = (model(tokens(Encoded(*steps), eta))[1] for *steps, eta in (window, changed))
     same = [torch.allclose(x, y, atol=1e-6) for x, y in zip(one.unbind(1), other.unbind(1), strict=True)]
-    assert all(same[:step]) and same[step] == (field in (1, 2, 3)) and not same[step + 1]
+    reads = field < 4 or kind != "value_iteration"
+    assert all(same[:step]) and same[step] == (field in (1, 2, 3) or not reads) and same[step + 1] == (not reads)
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
@@ -129,7 +135,7 @@ def test_no_output_depends_on_what_comes_after_its_action(field, kind):
 @settings(max_examples=10, deadline=None)
 @torch.no_grad()
 def test_decoding_step_by_step_equals_the_forward_pass(kind, t, layers, seed):
-    model, x = _model(kind, layers, seed), _tokens(2, t, seed)
+    model, x = _model(kind, layers, seed), _tokens(2, t, seed, kind)
     state = model.initial_state(2, t)
     found = torch.stack([model.step(x[:, i], state) for i in range(t)], 1)
     features, output = model(x)
@@ -159,7 +165,7 @@ def test_decoding_with_a_ring_of_keys_equals_the_forward_pass_with_a_window(kind
 @settings(max_examples=5, deadline=None)
 @torch.no_grad()
 def test_contexts_that_are_emptied_go_on_as_if_they_began_there_and_the_others_as_before(kind, cuts):
-    model, x, first = _model(kind), _tokens(3, LONG), max(cuts)
+    model, x, first = _model(kind), _tokens(3, LONG, kind=kind), max(cuts)
     state, found = model.initial_state(3, LONG), []
     for i in range(LONG):
         if i in cuts:
@@ -191,7 +197,7 @@ def test_a_wiped_stream_of_a_window_goes_on_as_if_it_began_there_and_the_others_
 @pytest.mark.parametrize("kind", MODEL_KINDS)
 @torch.no_grad()
 def test_streams_do_not_touch_each_other(kind):
-    model, x = _model(kind), _tokens(3, 6)
+    model, x = _model(kind), _tokens(3, 6, kind=kind)
     state = model.initial_state(3, 4)
     together = torch.stack([model.step(x[:, i], state) for i in range(6)], 1)
     state = model.initial_state(1, 4)
@@ -213,7 +219,7 @@ def test_a_fresh_agent_prefers_nothing_and_auxiliary_heads_are_there_if_asked(ki
     assert AgentModel(weighted, SIZES).auxiliary is not None
 
 
-@pytest.mark.parametrize("kind", MODEL_KINDS)
+@pytest.mark.parametrize("kind", [k for k in MODEL_KINDS if k != "value_iteration"])
 @torch.no_grad()
 def test_depth_does_not_blow_up_the_features(kind):
     for layers in (1, 12):
@@ -223,14 +229,14 @@ def test_depth_does_not_blow_up_the_features(kind):
 @pytest.mark.parametrize("kind", MODEL_KINDS)
 @torch.no_grad()
 def test_under_autocast_outputs_are_nearly_those_of_float32(kind):
-    model, x = _model(kind, 3), _tokens(2, LONG)
+    model, x = _model(kind, 3), _tokens(2, LONG, kind=kind)
     with torch.autocast("cpu", torch.bfloat16):
         features, found = model(x)
     expected = model(x)[1]
     assert found.dtype == torch.float32 and features.isfinite().all()
     difference = (found - expected).norm()
     assert (
-        difference == 0 if kind in ("lstm", "gru") else 0 < difference < 0.05 * expected.norm()
+        difference == 0 if kind in ("lstm", "gru", "value_iteration") else 0 < difference < 0.05 * expected.norm()
     )  # a recurrence adds its rounding up
 
 
@@ -288,13 +294,14 @@ def test_what_a_model_says_of_its_weights_is_most_of_them_and_never_too_much(kin
 
 
 def test_kinds_are_a_list_of_names_and_an_unknown_one_is_named():
-    assert MODEL_KINDS == ["transformer", "equivariant", "lstm", "gru", "gated_delta"]
+    assert MODEL_KINDS == ["transformer", "equivariant", "lstm", "gru", "gated_delta", "value_iteration"]
     for kind in MODELS:
         assert kind in MODELS and MODELS.options(kind)().kind == kind
     for kind in ("attention", "os", "../train"):
         assert kind not in MODELS
         with pytest.raises(
-            ConfigError, match=r"model.kind: .* .expected one of transformer, equivariant, lstm, gru, gated_delta"
+            ConfigError,
+            match=r"model.kind: .* .expected one of transformer, equivariant, lstm, gru, gated_delta, value_iteration",
         ):
             MODELS[kind]
 

@@ -158,7 +158,6 @@ def test_options_that_belong_to_histories_are_refused():
     for own, expected in (
         ({"loss": "action_likelihood"}, "training.kind: 'rl2' with loss of kind 'action_likelihood' (expected no loss"),
         ({"windows": "consecutive"}, "training.kind: 'rl2' with windows of kind 'consecutive' (expected no windows"),
-        ({"model": "equivariant"}, "training.kind: 'rl2' with a model of kind 'equivariant'"),
         ({"eta": "gap"}, "training.kind: 'rl2' with eta 'gap' (expected none)"),
         ({"training": {"kind": "rl2", "num_minibatches": 3}}, "training.num_minibatches: 3 of 256 lifetimes (expected a divisor of batch_size)"),
     ):  # fmt: skip

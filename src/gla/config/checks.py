@@ -129,9 +129,16 @@ def _agent(c: Config, name: str, a: Agent) -> Iterator[str]:
     ):
         for problem in noun.problems_of(a):
             yield f"agents.{name}.{key}.{problem}"
-    if a.dataset not in c.datasets or a.training.kind in ACTING:
+    if a.dataset not in c.datasets:
         return
     dataset = c.datasets[a.dataset]
+    if a.model.encodings and dataset.encoding.kind not in a.model.encodings:
+        yield (
+            f"agents.{name}.model.kind: {a.model.kind!r} with the encoding {dataset.encoding.kind!r} of dataset {a.dataset!r} "
+            f"(expected one with the encoding {' or '.join(sorted(a.model.encodings))})"
+        )
+    if a.training.kind in ACTING:
+        return
     labelled = a.labels.needs.get(a.loss.wants, frozenset().union(*a.labels.needs.values()))
     nouns = {"windows": a.windows.needs, "labels": labelled, "loss": a.loss.needs}
     for s in dataset.sources:

@@ -19,6 +19,8 @@ class LossOptions(Options):
     wants: ClassVar[str] = "distribution"
     """The part of the label that the loss needs: its distribution, or its action."""
     needs: ClassVar[frozenset[str]] = frozenset()
+    follows_steps: ClassVar[bool] = False
+    """Whether the loss of a step depends on the outputs of the step after it."""
 
     @property
     def slow(self) -> float:

@@ -31,6 +31,7 @@ class Options(LossOptions):
     """Share of the distance to the model that its slow copy (the target network) moves in each step."""
 
     wants: ClassVar[str] = "action"
+    follows_steps: ClassVar[bool] = True
 
     @property
     def slow(self) -> float:

@@ -22,6 +22,12 @@ class AgentModel(nn.Module):
         if config.loss.prediction_weight > 0:
             self.auxiliary = prediction_head(config.model.width, sizes)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps tokens (B, T, sizes.token) to features (B, T, D) and policy outputs (B, T, sizes.output) in float32."""
-        return self.sequence(x)
+    def forward(self, x: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Maps tokens (B, T, sizes.token) to features (B, T, D) and policy outputs (B, T, sizes.output) in float32; if positions (P,) are
+        given, only to those of these tokens, (B, P, any)."""
+        if positions is None:
+            return self.sequence(x)
+        if self.sequence.options.selective:
+            return self.sequence(x, positions)
+        features, output = self.sequence(x)
+        return features[:, positions], output[:, positions]

@@ -10,5 +10,6 @@ MODELS = Kinds(
         "lstm": "gla.models.lstm",
         "gru": "gla.models.gru",
         "gated_delta": "gla.models.gated_delta",
+        "value_iteration": "gla.models.value_iteration",
     },
 )

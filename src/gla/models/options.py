@@ -23,6 +23,10 @@ class ModelOptions(Options):
     turns: ClassVar[bool] = False
     """Whether outputs rotate with observations and actions, in whatever basis these are given. Such a model is given only their
     coordinates in the span of all vectors that a context can show."""
+    encodings: ClassVar[frozenset[str]] = frozenset()
+    """The encodings that the model can read; none: all."""
+    selective: ClassVar[bool] = False
+    """Whether ``forward`` takes positions, because an output costs much more than reading a token."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """Yields a line for each reason why these options do not fit the agent's other options."""

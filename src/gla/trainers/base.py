@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gla.policies import NumericalError
 from gla.processes import Processes
@@ -65,8 +65,8 @@ class BaseTrainer:
         """
         raise NotImplementedError
 
-    def by_position(self) -> dict[str, Tensor]:
-        """Returns ``train_loss``, ``validation_loss`` and ``constant_loss`` at the end, by position in the context, each (T,)."""
+    def by_position(self) -> pd.DataFrame:
+        """Returns ``train_loss``, ``validation_loss`` and ``constant_loss`` at the end, with a row for each position in the context."""
         raise NotImplementedError
 
     def set_rate(self) -> float:

@@ -8,9 +8,11 @@ better has learned nothing.
 
 import copy
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from gla.encoding.tokens import Encoded, tokens
 from gla.losses.kinds import LOSSES
 from gla.losses.options import prediction
 from gla.models.building import AgentModel
+from gla.options import Count
 from gla.processes import Processes
 from gla.trainers.base import BaseTrainer
 from gla.trainers.options import TrainerOptions
@@ -39,6 +42,20 @@ class Options(TrainerOptions):
     kind: Literal["distillation"] = "distillation"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number type of matrix products. auto: bfloat16 if the hardware multiplies matrices much faster in it, else float32."""
+    positions: Count | None = None
+    """Number of steps of each window whose labels are learned. They are drawn anew each time, and lie closer together near the beginning.
+    By default all are learned.
+    """
+
+    def problems_of(self, agent: Any) -> Iterator[str]:
+        if self.positions is None:
+            return
+        if self.positions > (most := agent.windows.length):
+            yield f"positions: {self.positions} of windows of {most} steps (expected at most that)"
+        if agent.loss.follows_steps:
+            yield f"positions: {self.positions} with loss {agent.loss.kind!r} (expected none: it needs each step's successor)"
+        if agent.loss.prediction_weight:
+            yield f"positions: {self.positions} with prediction_weight {agent.loss.prediction_weight} (expected none: each step's successor is predicted)"
 
 
 def bfloat16_speed(device: torch.device) -> float:
@@ -88,13 +105,15 @@ class Losses(nn.Module):
         self.slow = copy.deepcopy(self.model).requires_grad_(False) if config.loss.slow else None
         self.constant = nn.Parameter(torch.zeros(encoding.sizes.output))
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the policy losses (B, T) of the model and of the constant predictor, and the error of predicting the next
-        step, ().
+    def forward(self, batch: Batch, positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the policy losses (B, T) of the model and of the constant predictor, and the error of predicting the next step, (). If
+        positions (P,) are given, losses are those at these steps, (B, P).
         """
         device = batch.reward.device
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            features, output = self.model(tokens(Encoded(*batch[:4]), batch.eta))
+            features, output = self.model(tokens(Encoded(*batch[:4]), batch.eta), positions)
+        if positions is not None:
+            batch = batch.at(positions)
         auxiliary = torch.zeros((), device=device)
         if self.model.auxiliary is not None:
             auxiliary = prediction(self.model.auxiliary, features.float(), batch).mean()
@@ -157,10 +176,25 @@ class Trainer(BaseTrainer):
     def advance(self) -> None:
         self.train(self.batch(self.seen, self.step))
 
+    def positions(self, index: int | None = None) -> Tensor | None:
+        """Returns the steps of windows whose labels are learned in a batch, (P,), ascending; None: all. They are distributed as the square of
+        a uniform number is. Those of the held-out loss have no index, and are the same each time.
+        """
+        o = self.options
+        if o.positions is None:
+            return None
+        offset = np.full(o.positions, 0.5)
+        if index is not None:
+            offset = np.random.Generator(np.random.Philox(key=[self.config.seed, 2], counter=[0, 0, 0, index])).random(
+                o.positions
+            )
+        drawn = o.length(self.config) * ((np.arange(o.positions) + offset) / o.positions) ** 2
+        return torch.from_numpy(np.unique(drawn.astype(np.int64))).to(self.own.device)
+
     def train(self, batch: Batch) -> None:
         """Makes one optimiser step."""
         rate = self.set_rate()
-        policy, constant, auxiliary = self.parallel(batch)
+        policy, constant, auxiliary = self.parallel(batch, self.positions(self.step))
         self.optimizer.zero_grad(set_to_none=True)
         self.constant_optimizer.zero_grad(set_to_none=True)
         (policy.mean() + constant.mean() + self.config.loss.prediction_weight * auxiliary).backward()
@@ -176,11 +210,11 @@ class Trainer(BaseTrainer):
 
     @torch.no_grad()
     def evaluated(self, windows: Windows) -> dict[str, Tensor]:
-        """Returns losses by position in the context, each (T,), averaged over the first batches of a split."""
+        """Returns losses by position in the context, each (T,) or (P,), averaged over the first batches of a split."""
         self.model.eval()
         total: dict[str, Tensor] = {}
         for index in range(VALIDATION_BATCHES):
-            policy, constant, auxiliary = self.parallel(self.batch(windows, index))
+            policy, constant, auxiliary = self.parallel(self.batch(windows, index), self.positions())
             for name, value in (("loss", policy.mean(0)), ("constant", constant.mean(0)), ("auxiliary", auxiliary)):
                 total[name] = total.get(name, 0) + value / VALIDATION_BATCHES
         self.model.train()
@@ -193,10 +227,7 @@ class Trainer(BaseTrainer):
             "validation_constant_loss": found["constant"].mean().item(),
         }
 
-    def by_position(self) -> dict[str, Tensor]:
-        seen, held_out = self.evaluated(self.seen), self.evaluated(self.held_out)
-        return {
-            "train_loss": seen["loss"],
-            "validation_loss": held_out["loss"],
-            "constant_loss": held_out["constant"],
-        }
+    def by_position(self) -> pd.DataFrame:
+        seen, held_out, positions = self.evaluated(self.seen), self.evaluated(self.held_out), self.positions()
+        found = {"train_loss": seen["loss"], "validation_loss": held_out["loss"], "constant_loss": held_out["constant"]}
+        return pd.DataFrame(found, index=None if positions is None else positions.tolist())

@@ -74,8 +74,6 @@ class Options(TrainerOptions):
         for noun in ("windows", "labels", "loss"):
             if getattr(agent, noun) != type(agent).model_fields[noun].default:
                 yield f"kind: 'rl2' with {noun} of kind {getattr(agent, noun).kind!r} (expected no {noun}: it learns from acting)"
-        if not agent.model.predicts:
-            yield f"kind: 'rl2' with a model of kind {agent.model.kind!r} (expected one whose features tell values)"
         if agent.eta != "none":
             yield f"kind: 'rl2' with eta {agent.eta!r} (expected none)"
         if self.batch_size % self.num_minibatches:
@@ -281,10 +279,12 @@ class Trainer(BaseTrainer):
             "validation_constant_loss": float(self._paid("validation", self.step, at_random=True).mean()),
         }
 
-    def by_position(self) -> dict[str, Tensor]:
+    def by_position(self) -> pd.DataFrame:
         end = self.options.steps
-        return {
-            "train_loss": self._paid("train", end),
-            "validation_loss": self._paid("validation", end),
-            "constant_loss": self._paid("validation", end, at_random=True),
-        }
+        return pd.DataFrame(
+            {
+                "train_loss": self._paid("train", end),
+                "validation_loss": self._paid("validation", end),
+                "constant_loss": self._paid("validation", end, at_random=True),
+            }
+        )

@@ -46,6 +46,13 @@ class Batch(NamedTuple):
         """Returns a batch with every tensor changed by a function."""
         return Batch(*(tuple(map(change, x)) if isinstance(x, tuple) else change(x) for x in self))
 
+    def at(self, positions: Tensor) -> "Batch":
+        """Returns a batch with these steps (P,) alone, which do not follow each other."""
+        changed = {
+            name: getattr(self, name)[:, positions] for name in ("observation", "action", "reward", "end", "eta")
+        }
+        return self._replace(**changed, target=tuple(x[:, positions] for x in self.target))
+
 
 def _joined(parts: list[Batch]) -> Batch:
     """Joins several batches into one."""

@@ -1,0 +1,217 @@
+"""A value iteration network (Tamar et al., 2016) over the transitions that a context has shown, for worlds of finitely many states.
+
+The memory of a context is sums of outer products, as in linear attention: how often each action led from each state to each other state,
+and what it paid. Its size does not depend on the length of the context. The model is built to plan with such a memory, and learns what
+to plan for: a small network gives every pair of state and action C rewards, from what is known of it (how often it was tried, what it paid,
+what was earned in this episode). Each is the reward of a value function with a discount of its own, which is found in a fixed number of
+rounds of value iteration on the observed transitions. A second network scores the actions of the current state by their C values.
+
+All states share these weights, and so do all actions. The outputs are therefore the same in every order of states and actions, and the
+weights fit any number of them. What was never tried leads nowhere, and is worth what the first network says.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gla.encoding.tokens import Sizes
+from gla.models.options import ModelOptions
+from gla.options import Steps
+
+FACTS = 12  # what is known of a pair of state and action
+SHORTEST, LONGEST = 2.0, 160.0  # initial horizons of the value functions, in steps
+SMALL = 1e-6
+
+
+class Options(ModelOptions):
+    """Value iteration on the transitions of the context, with learned rewards. It has a memory of fixed size, and needs the encoding
+    `tabular`.
+    """
+
+    kind: Literal["value_iteration"] = "value_iteration"
+    layers: Steps = 32
+    """Number of rounds of value iteration."""
+    width: Steps = 64
+    """Number of hidden units of its two networks."""
+    channels: Steps = 8
+    """Number of value functions."""
+
+    predicts: ClassVar[bool] = False
+    turns: ClassVar[bool] = True
+    encodings: ClassVar[frozenset[str]] = frozenset({"tabular"})
+    selective: ClassVar[bool] = True
+
+    def problems_of(self, agent: Any) -> Iterator[str]:
+        if agent.eta != "none":
+            yield f"kind: 'value_iteration' with eta {agent.eta!r} (expected none: the model does not read it)"
+
+    def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
+        return batch * (sizes.observation * sizes.action * (sizes.observation + 3) + 2) * 4
+
+    def parameters(self, sizes: Sizes) -> int:
+        return self.width * (2 * FACTS + 4 * self.channels)
+
+    def activations(self, sizes: Sizes) -> int:
+        return 0  # it depends on the number of positions that are trained
+
+
+class State:
+    """What N contexts have shown, with S states and A actions. moves: (N, S, A, S), how often an action led to the first state from the
+    last one, without the end of an episode. sums: (N, 3, A, S), how often a pair ended an episode, and the sums of its rewards and of their
+    squares. episode: (N, 2), the return and the length of the current episode."""
+
+    def __init__(self, n: int, sizes: Sizes, like: Tensor):
+        s, a = sizes.observation, sizes.action
+        self.moves, self.sums = like.new_zeros(n, s, a, s), like.new_zeros(n, 3, a, s)
+        self.episode = like.new_zeros(n, 2)
+
+    def forget(self, rows: Tensor) -> None:
+        """Empties the contexts for which (N,) bool is true."""
+        for x in (self.moves, self.sums, self.episode):
+            x[rows.to(x.device)] = 0.0
+
+
+def signed_log(x: Tensor) -> Tensor:
+    return x.sign() * x.abs().log1p()
+
+
+def episodes(reward: Tensor, end: Tensor) -> Tensor:
+    """Returns the return and the length of the current episode after each step, (B, T, 2). reward, end: (B, T), of the steps."""
+    steps = torch.stack([reward, torch.ones_like(reward)], -1)
+    total = steps.cumsum(1)
+    # The total at the last end of an episode. Totals are finite, and the last end is the latest index with an end.
+    index = torch.arange(reward.shape[1], device=reward.device).expand_as(reward)
+    last = torch.where(end > 0, index, -1).cummax(1).values
+    before = total.gather(1, last.clamp_min(0).unsqueeze(-1).expand_as(total))
+    return total - before * (last >= 0).unsqueeze(-1)
+
+
+class SequenceModel(nn.Module):
+    """The interface is described in the package."""
+
+    def __init__(self, options: Options, sizes: Sizes):
+        super().__init__()
+        self.options, self.sizes, c = options, sizes, options.channels
+        self.rewards = nn.Sequential(nn.Linear(FACTS, options.width), nn.GELU(), nn.Linear(options.width, c))
+        self.paid = nn.Parameter(torch.ones(c))  # weights of the mean reward in each of the C rewards
+        self.horizon = nn.Parameter(torch.empty(c))  # logarithms
+        self.hidden = nn.Linear(FACTS + 3 * c, options.width)
+        self.head = nn.Linear(options.width, 1)
+        if not self.horizon.is_meta:
+            with torch.no_grad():
+                self.horizon.copy_(torch.linspace(*torch.tensor([SHORTEST, LONGEST]).log().tolist(), c))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def _facts(self, tried: Tensor, sums: Tensor, episode: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what is known of each pair, (N, A, S, FACTS), and its mean reward in units of the largest, (N, A, S)."""
+        n = tried.clamp_min(1.0)
+        ended, paid, square = (sums / n.unsqueeze(1)).unbind(1)
+        scale = paid.abs().amax((1, 2), keepdim=True).clamp_min(SMALL)
+        spread = (square - paid.square()).clamp_min(0.0).sqrt()
+        visits = tried.sum(1, keepdim=True).expand_as(tried)
+        steps = tried.sum((1, 2), keepdim=True).expand_as(tried)
+        earned, length = (
+            (episode.unsqueeze(-1) / torch.cat([scale[:, 0], torch.ones_like(scale[:, 0])], 1).unsqueeze(-1))
+            .unsqueeze(-1)
+            .unbind(1)
+        )
+        facts = [
+            (tried > 0).to(n.dtype), tried.log1p(), (1 + tried).rsqrt(), paid / scale, ended, spread / scale,
+            (visits > 0).to(n.dtype), 0.2 * visits.log1p(), 0.1 * steps.log1p(),
+            signed_log(earned).expand_as(tried), (earned.abs() > SMALL).to(n.dtype).expand_as(tried), length.log1p().expand_as(tried),
+        ]  # fmt: skip
+        return torch.stack(facts, -1), paid / scale
+
+    def _scores(self, moves: Tensor, sums: Tensor, episode: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features (N, width) and scores (N, A) of the actions, given memories and the current states (N,) int."""
+        n, states, actions, _ = moves.shape
+        tried = moves.sum(1) + sums[:, 0]
+        facts, paid = self._facts(tried, sums, episode)
+        slow = (
+            (-self.horizon).exp().view(-1, 1, 1)
+        )  # 1 - discount. Values are means instead of sums, so that all have one scale.
+        reward = self.rewards(facts).permute(0, 3, 1, 2) + self.paid.view(-1, 1, 1) * paid.unsqueeze(1)
+        reward = slow * reward  # (N, C, A, S)
+        led = (moves / tried.clamp_min(1.0).unsqueeze(1)).flatten(2)  # (N, S', A S)
+        value = reward.new_zeros(n, self.options.channels, states)
+        for _ in range(self.options.layers):
+            q = torch.addcmul(reward, 1 - slow, (value @ led).unflatten(2, (actions, states)))
+            value = q.amax(2)
+        known = ((tried.sum(1) + moves.sum((2, 3))) > 0).to(q.dtype)
+        known = known.scatter(1, state.unsqueeze(1), 1.0).unsqueeze(
+            1
+        )  # (N, 1, S), the states that the context has shown
+        count = known.sum(2, keepdim=True)
+
+        def over_states(x: Tensor) -> Tensor:
+            return (x * known).sum(2, keepdim=True) / count
+
+        loss = q - value.unsqueeze(2)  # of every action, compared with the best
+        size = over_states(loss.abs().mean(2))
+        middle = over_states(value)
+        spread = over_states((value - middle).square()).add(SMALL**2).sqrt()
+        here = state.view(n, 1, 1)
+        own = [x.gather(-1, here.unsqueeze(1).expand(n, x.shape[1], actions, 1)).squeeze(-1) for x in (loss, q)]
+        standing = (
+            ((value - middle) / spread.clamp_min(1e-4)).gather(2, here.expand(n, value.shape[1], 1)).expand_as(own[0])
+        )
+        values = torch.cat([own[0] / size.clamp_min(SMALL), own[1], standing], 1).transpose(1, 2)  # (N, A, 3 C)
+        of_pair = facts.gather(2, here.unsqueeze(-1).expand(n, actions, 1, FACTS)).squeeze(2)
+        features = F.gelu(self.hidden(torch.cat([of_pair, values], -1)))
+        return features.mean(1), self.head(features).squeeze(-1)
+
+    def _read(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Returns, for tokens (..., token), the numbers of the last state, the action and the state, whether a transition precedes the token,
+        the reward, and whether an episode ended; each (...)."""
+        before, action, reward, end, observation, _ = x.split(self.sizes.parts, -1)
+        real, over = (before.sum(-1) > 0).to(x.dtype), (end.squeeze(-1) > 0.5).to(x.dtype)
+        return before.argmax(-1), action.argmax(-1), observation.argmax(-1), real, reward.squeeze(-1), over
+
+    def _output(self, scores: Tensor) -> Tensor:
+        return F.pad(scores, (0, self.sizes.output - scores.shape[-1]))
+
+    def forward(self, x: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """positions: (P,) int, ascending; if given, features and outputs are only those of these tokens, (B, P, any)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self._forward(x.float(), positions)
+
+    def _forward(self, x: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
+        b, t, _ = x.shape
+        last, action, state, real, reward, end = self._read(x)
+        every = torch.arange(t, device=x.device)
+        positions = every if positions is None else positions
+        s, a, p = self.sizes.observation, self.sizes.action, len(positions)
+        # Each transition is added up for the first position that is not before it. Tokens after the last position are in a part of their own.
+        part = torch.searchsorted(positions, every) + torch.arange(b, device=x.device).unsqueeze(1) * (p + 1)
+        pair = action * s + last
+
+        def summed(values: Tensor, index: Tensor, size: int) -> Tensor:
+            found = values.new_zeros(b * (p + 1) * size).index_add_(
+                0, (part * size + index).flatten(), values.flatten()
+            )
+            return found.view(b, p + 1, size)[:, :p].cumsum(1)
+
+        moves = summed(real * (1 - end), state * (a * s) + pair, s * a * s).view(b * p, s, a, s)
+        sums = torch.stack([summed(real * z, pair, a * s) for z in (end, reward, reward.square())], 2).view(
+            b * p, 3, a, s
+        )
+        episode = episodes(real * reward, end)[:, positions].flatten(0, 1)
+        features, scores = self._scores(moves, sums, episode, state[:, positions].flatten())
+        return features.view(b, p, -1), self._output(scores).view(b, p, -1)
+
+    def initial_state(self, batch: int, length: int) -> State:
+        return State(batch, self.sizes, self.head.weight)
+
+    def step(self, x: Tensor, state: State) -> Tensor:
+        last, action, now, real, reward, end = self._read(x)
+        rows = torch.arange(len(x), device=x.device)
+        state.moves[rows, now, action, last] += real * (1 - end)
+        state.sums[rows, :, action, last] += real.unsqueeze(-1) * torch.stack([end, reward, reward.square()], -1)
+        state.episode = (state.episode + real.unsqueeze(-1) * torch.stack([reward, torch.ones_like(reward)], -1)) * (
+            1 - end
+        ).unsqueeze(-1)
+        return self._output(self._scores(state.moves, state.sums, state.episode, now)[1])

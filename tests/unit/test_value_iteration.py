@@ -1,0 +1,162 @@
+"""The value iteration network: its memory, its planning, and its symmetry."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import one_hot
+
+from gla.config.reading import load
+from gla.encoding.tokens import Encoded, Sizes, tokens
+from gla.environments.tabular import values
+from gla.models.value_iteration import Options, SequenceModel, episodes
+from gla.options import ConfigError
+
+
+def _steps(b, t, states, actions, seed):
+    """Random steps of b contexts: observation, action, reward, end."""
+    rng = np.random.default_rng(seed)
+    whole = rng.integers(states, size=(b, t)), rng.integers(actions, size=(b, t))
+    return (
+        *map(torch.from_numpy, whole),
+        torch.from_numpy(rng.normal(size=(b, t))).float(),
+        torch.from_numpy(rng.random((b, t)) < 0.2),
+    )
+
+
+def _tokens(steps, sizes):
+    observation, action, reward, end = steps
+    encoded = Encoded(
+        one_hot(observation, sizes.observation).float(), one_hot(action, sizes.action).float(), reward, end
+    )
+    return tokens(encoded, torch.zeros(reward.shape))
+
+
+def _model(sizes, seed=0, **options):
+    torch.manual_seed(seed)
+    model = SequenceModel(Options(**options), sizes)
+    torch.nn.init.normal_(model.head.weight)
+    return model
+
+
+@given(states=st.integers(1, 7), actions=st.integers(2, 4), t=st.integers(2, 40), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+@torch.no_grad()
+def test_its_memory_counts_what_a_loop_counts(states, actions, t, seed):
+    sizes = Sizes(states, actions, 2 * actions)
+    model, steps = _model(sizes, layers=2), _steps(2, t, states, actions, seed)
+    memory, x = model.initial_state(2, t), _tokens(steps, sizes)
+    for i in range(t):
+        model.step(x[:, i], memory)
+    moves, sums, earned = np.zeros((2, states, actions, states)), np.zeros((2, 3, actions, states)), np.zeros((2, 2))
+    observation, action, reward, end = (x.numpy() for x in steps)
+    for b in range(2):
+        for i in range(t - 1):
+            pair = action[b, i], observation[b, i]
+            moves[(b, observation[b, i + 1], *pair)] += not end[b, i]
+            sums[(b, slice(None), *pair)] += end[b, i], reward[b, i], reward[b, i] ** 2
+            earned[b] = 0 if end[b, i] else earned[b] + (reward[b, i], 1)
+    for found, expected in ((memory.moves, moves), (memory.sums, sums), (memory.episode, earned)):
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@given(t=st.integers(1, 30), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_the_return_and_length_of_an_episode_begin_anew_at_its_end(t, seed):
+    rng = np.random.default_rng(seed)
+    reward, end = torch.from_numpy(rng.normal(size=(2, t))), torch.from_numpy(rng.random((2, t)) < 0.3)
+    expected = np.zeros((2, t, 2))
+    for b in range(2):
+        now = np.zeros(2)
+        for i in range(t):
+            now = np.zeros(2) if end[b, i] else now + (reward[b, i], 1)
+            expected[b, i] = now
+    np.testing.assert_allclose(episodes(reward, end.double()).numpy(), expected, atol=1e-9)
+
+
+@given(count=st.integers(1, 30), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+@torch.no_grad()
+def test_outputs_at_some_positions_are_those_of_all(count, seed):
+    sizes = Sizes(5, 3, 6)
+    model, x = _model(sizes, layers=3), _tokens(_steps(2, 30, 5, 3, seed), sizes)
+    positions = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(30)[:count]))
+    for found, expected in zip(model(x, positions), model(x), strict=True):
+        torch.testing.assert_close(found, expected[:, positions], rtol=1e-5, atol=1e-5)
+
+
+@given(seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+@torch.no_grad()
+def test_other_names_of_states_and_actions_change_only_the_names_of_its_outputs_and_unused_names_change_nothing(seed):
+    rng = np.random.default_rng(seed)
+    small, large = Sizes(5, 3, 6), Sizes(9, 3, 6)
+    steps = _steps(2, 30, 5, 3, seed)
+    model = _model(small, layers=4)
+    expected = model(_tokens(steps, small))[1]
+    states, actions = torch.from_numpy(rng.permutation(9)), torch.from_numpy(rng.permutation(3))
+    again = SequenceModel(model.options, large)
+    again.load_state_dict(model.state_dict())
+    found = again(_tokens((states[steps[0]], actions[steps[1]], *steps[2:]), large))[1]
+    torch.testing.assert_close(found[..., actions], expected[..., :3], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[..., 3:], torch.zeros(2, 30, 3))
+
+
+@pytest.mark.parametrize("discount", [0.5, 0.9])
+@torch.no_grad()
+def test_without_learned_rewards_its_values_are_those_of_the_world_that_it_has_seen(discount):
+    """Values are (1 - discount) times discounted returns, in units of the largest mean reward."""
+    rng, states, actions = np.random.default_rng(0), 6, 3
+    probability = rng.dirichlet(np.full(states, 0.3), (states, actions))
+    reward = rng.normal(size=(states, actions))
+    expected = values(probability, reward, np.zeros(states, bool), discount)
+    expected *= (1 - discount) / np.abs(reward).max()
+    model = SequenceModel(Options(layers=200, channels=1, width=4), Sizes(states, actions, 2 * actions))
+    for p in model.rewards.parameters():
+        p.zero_()
+    model.horizon.fill_(-np.log(1 - discount))
+    often = 1e4  # as a memory of many steps would be
+    moves = torch.from_numpy(often * probability).float().permute(2, 1, 0).unsqueeze(0)
+    sums = torch.from_numpy(often * np.stack([0 * reward, reward, reward**2])).float().transpose(1, 2).unsqueeze(0)
+    model.hidden = (
+        torch.nn.Identity()
+    )  # shows what the second network is given: facts, losses, values and the state's standing
+    model.head = torch.nn.Linear(15, 1)
+    seen = []
+    model.hidden.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
+    for s in range(states):
+        model._scores(moves, sums, torch.zeros(1, 2), torch.tensor([s]))
+    found = torch.stack([x[0, :, 13] for x in seen]).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def _raw(**agent):
+    return {
+        "environments": {"e": {"id": "gla/DarkRoom-v0", "tasks": {"task": [0, 4]}}},
+        "sources": {"s": {"environment": "e", "kind": "q_learning", "lifetimes": 4, "num_steps": 64}},
+        "datasets": {
+            "d": {"sources": ["s"], "encoding": {"kind": "tabular", "states": 81, "actions": 5}},
+            "p": {"sources": ["s"]},
+        },
+        "agents": {"a": {"dataset": "d", "windows": {"kind": "consecutive", "steps": 60}, "loss": "action_likelihood",
+                         "model": "value_iteration"} | agent},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({"dataset": "p"}, "agents.a.model.kind: 'value_iteration' with the encoding 'projected' of dataset 'p' (expected one with the encoding tabular)"),
+        ({"eta": "position"}, "agents.a.model.kind: 'value_iteration' with eta 'position' (expected none"),
+        ({"training": {"positions": 61}}, "agents.a.training.positions: 61 of windows of 60 steps (expected at most that)"),
+        ({"training": {"positions": 4}, "loss": "q_values"}, "agents.a.training.positions: 4 with loss 'q_values' (expected none"),
+        ({"training": {"positions": 4}, "model": "gru", "loss": {"kind": "action_likelihood", "prediction_weight": 1.0}},
+         "agents.a.training.positions: 4 with prediction_weight 1.0 (expected none"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(change, expected):
+    assert load(_raw()).agents["a"].model.kind == "value_iteration"
+    with pytest.raises(ConfigError) as caught:
+        load(_raw(**change))
+    assert expected in str(caught.value)
