@@ -204,6 +204,7 @@ def _check(raw: dict[str, Any], memory: int | None, disk: float | None, cache: P
                 f"(expected at most {MOST_STEPS} steps in all)"
             )
     problems += preflight.sources(config, facts)
+    problems += preflight.conditions(config, facts)
     problems += preflight.encodings(config, facts)
     normalised = ordered(config)
     contexts = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gla.checked import modules
+from gla.conditions.kinds import CONDITIONS
 from gla.config.environments import Environment
 from gla.config.whole import Config
 from gla.encoding.kinds import ENCODINGS
@@ -146,6 +147,17 @@ def sources(config: Config, facts: dict[str, Facts]) -> list[str]:
         f"sources.{name}.{problem}"
         for name, source in config.sources.items()
         for problem in source.problems_in(source.environment, facts[source.environment])
+    ]
+
+
+def conditions(config: Config, facts: dict[str, Facts]) -> list[str]:
+    """Returns a line for each baseline that cannot act in its evaluation's environment."""
+    return [
+        f"evaluations.{name}.baselines: {baseline!r} in {evaluation.environment!r} (expected an environment whose observations and actions are Discrete)"
+        for name, evaluation in config.evaluations.items()
+        for baseline in evaluation.baselines
+        if CONDITIONS[baseline].tabular
+        and not (facts[evaluation.environment]["states"] and facts[evaluation.environment]["discrete"])
     ]
 
 

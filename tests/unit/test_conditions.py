@@ -44,7 +44,14 @@ def test_roles_divide_the_table_in_its_order():
         "agent",
     )
     assert of_role("control") == ("rewards_hidden", "rewards_shuffled") and of_role("ablation") == ("context_wiped",)
-    assert of_role("calm", "online") == ("random", "zero_action", "online_ppo", "online_linear", "online_ars")
+    assert of_role("calm", "online") == (
+        "random",
+        "zero_action",
+        "online_ppo",
+        "online_linear",
+        "online_ars",
+        "online_psrl",
+    )
     assert of_role("history") == ("source_curve",)
     assert of_role() == of_role("no such role") == ()
 

@@ -6,9 +6,11 @@ import pytest
 from gla.conditions.roles import of_role
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
+from gla.environments.making import make
 from gla.environments.spaces import EnvSpec
 from gla.environments.vector import VectorStep
 from gla.learners.linear import LinearActorCritic
+from gla.learners.posterior_sampling import PosteriorSampling
 from gla.learners.ppo import Population
 from gla.learners.random_search import RandomSearch
 from gla.learners.scale import RunningScale
@@ -23,6 +25,7 @@ GRID = Environment(
 CARTPOLE = Environment(id="CartPole-v1", kwargs={"max_episode_steps": 100})
 ONLINE = of_role("online")
 LEARNERS = {"online_linear": LinearActorCritic, "online_ars": RandomSearch}
+TABULAR = {"online_psrl"}  # those for discrete observations alone
 MASS = Environment(id="gla/PointMass-v0", tasks=[{"angle": 0.0}, {"angle": 180.0}])
 
 
@@ -43,7 +46,12 @@ def test_a_thousand_steps_are_many_updates_of_ppo(monkeypatch):
 # Not the linear learner in CartPole: its step for discrete actions was chosen in a grid, and is too large there.
 @pytest.mark.parametrize(
     "entry, condition",
-    [(entry, c) for entry in (GRID, CARTPOLE, MASS) for c in ONLINE if (entry, c) != (CARTPOLE, "online_linear")],
+    [
+        (entry, c)
+        for entry in (GRID, CARTPOLE, MASS)
+        for c in ONLINE
+        if c not in TABULAR and (entry, c) != (CARTPOLE, "online_linear")
+    ],
     ids=lambda x: x if isinstance(x, str) else x.id,
 )
 def test_each_learner_ends_above_where_it_began_and_above_random_actions(entry, condition):
@@ -115,4 +123,38 @@ def test_the_running_scale_is_the_mean_and_deviation_of_all_steps():
 
 
 def test_learners_are_the_ones_that_the_config_names():
-    assert set(LEARNERS) | {"online_ppo"} == set(ONLINE)  # each of which runs above
+    assert set(LEARNERS) | {"online_ppo"} | TABULAR == set(ONLINE)  # each of which runs above
+
+
+# Posterior sampling
+
+ROOM = Environment(id="gla/DarkRoom-v0", kwargs={"size": 3, "task": 3, "max_episode_steps": 8})
+
+
+def test_posterior_sampling_finds_the_goal_of_a_room_and_stays_there():
+    last = fifths(_rows(ROOM, "online_psrl", 800), 16)[1]
+    assert last.mean() > 0.9 * make(ROOM.id, **ROOM.kwargs).unwrapped.optimal_return(8)
+
+
+def test_its_posteriors_are_those_of_the_steps_that_it_saw():
+    spec = EnvSpec(2, 2, True, None, None, 2)
+    learner, one_hot = PosteriorSampling(spec, 1, 0), np.eye(2, dtype=np.float32)
+    for state, after, reward, terminated, truncated in (
+        (0, 1, 2.0, False, False), (1, 0, 0.0, False, False), (0, 1, 1.0, False, True), (0, 1, 3.0, True, False),
+    ):  # fmt: skip
+        learner.act(one_hot[[state]])
+        learner.action = np.array([1])
+        over = np.array([terminated]), np.array([truncated])
+        # After the end the observation is that of a new episode, and counts for nothing.
+        seen = one_hot[[0]] if terminated or truncated else one_hot[[after]]
+        learner.observe(VectorStep(seen, np.array([reward]), *over, one_hot[[after]]))
+    np.testing.assert_allclose(learner.follows[0, 0, 1], [0.5, 2.5, 1.5])
+    np.testing.assert_allclose(learner.follows[0, 1, 1], [1.5, 0.5, 0.5])
+    assert learner.precision[0, 0, 1] == 4 and learner.paid[0, 0, 1] == 6
+    assert (learner.follows[0, :, 0] == 0.5).all() and (learner.precision[0, :, 0] == 1).all()
+
+
+def test_posterior_sampling_refuses_what_is_not_discrete():
+    for spec in (CONTINUOUS, DISCRETE):
+        with pytest.raises(ValueError, match="without discrete observations and actions"):
+            PosteriorSampling(spec, 1, 0)

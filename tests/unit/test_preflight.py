@@ -362,6 +362,16 @@ def test_an_environment_that_an_encoding_cannot_hold_is_one_line_with_the_limit(
     assert str(error.value) == f"evaluations.pendulum.agents: 'projected_max': environment {said}"
 
 
+def test_a_baseline_for_discrete_observations_is_refused_elsewhere(cache):
+    baselines = ["random", "online_psrl"]
+    checked.checked(_edited((("evaluations", "grid", "baselines"), baselines)), cache=cache)
+    with pytest.raises(ConfigError) as error:
+        checked.checked(_edited((("evaluations", "pendulum", "baselines"), baselines)), cache=cache)
+    assert str(error.value) == (
+        "evaluations.pendulum.baselines: 'online_psrl' in 'pendulum' (expected an environment whose observations and actions are Discrete)"
+    )
+
+
 @pytest.mark.parametrize("key, room, said", [("states", 8, "9 observation dimensions (expected at most 8, the encoding's states)"),
                                              ("actions", 3, "4 actions (expected at most 3, the encoding's actions)")])  # fmt: skip
 def test_a_tabular_encoding_has_as_much_room_as_it_says(cache, key, room, said):

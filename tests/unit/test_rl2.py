@@ -25,7 +25,7 @@ from gla.storage.collecting import collect
 from gla.train import Interrupted, train
 from gla.trainers import rl2
 from gla.trainers.options import TrainerOptions
-from gla.trainers.rl2 import Trainer, entropy, lifetime_advantages, log_probability
+from gla.trainers.rl2 import FOLLOWS, Trainer, entropy, lifetime_advantages, log_probability
 
 # One of two arms always pays. Whoever pulls one knows which: over four pulls the best return is 3.5.
 BANDIT = Environment(
@@ -168,16 +168,23 @@ def test_options_that_belong_to_histories_are_refused():
     assert load(raw | {"agents": {"a": {"dataset": "d", "training": "rl2"}}}).agents["a"].training == rl2.Options()
 
 
-def test_values_are_learned_in_units_of_the_first_returns(manifest):
+def test_values_are_learned_in_units_of_recent_returns_and_a_new_unit_moves_no_value(manifest):
     with processes("cpu") as own:
         trainer = Trainer(CONFIG, *read_manifest(*manifest), [BANDIT], own, None)
     trainer.open()
-    reward = next(trainer._act("train", 0)).reward
+    (found,) = (trainer._on_device(x) for x in trainer._act("train", 0))
+    ahead = lifetime_advantages(found.reward, torch.zeros_like(found.reward), CONFIG.training.gamma, 1.0)
     trainer.advance()
-    weight = CONFIG.training.gamma ** torch.arange(reward.shape[1])
-    ahead = torch.stack([(reward[:, t:] * weight[: reward.shape[1] - t]).sum(1) for t in range(reward.shape[1])], 1)
-    torch.testing.assert_close(trainer.module.returns, torch.stack([ahead.mean(), ahead.std()]))
-    units = trainer.module.returns.clone()
-    trainer.advance()
-    assert torch.equal(trainer.module.returns, units)  # of the first lifetimes, and so the same after a restart
+    first = torch.stack([ahead.mean(), ahead.std()])
+    torch.testing.assert_close(trainer.module.returns, first)
+    torch.nn.init.normal_(trainer.module["value"].weight)
+
+    def values():
+        mean, scale = trainer.module.returns
+        return mean + scale * trainer._outputs(found)[2]
+
+    before = values()
+    trainer._measure(100 * found.reward)
+    torch.testing.assert_close(trainer.module.returns, first.lerp(100 * first, FOLLOWS))
+    torch.testing.assert_close(values(), before, rtol=1e-4, atol=1e-4)
     assert "returns" in trainer.state()["module"]

@@ -13,7 +13,8 @@ class Condition(NamedTuple):
     its own schedule), source (the end of learning histories), shown (the episodes of a prompt) or reference (has a score of 1). label: its name in a legend. colour, dashes: those of
     its line; colour None: the colour of the agent. reads: the files that it needs: histories of the environment, only those
     whose source writes policies, the reference, or the prompt's histories; empty if it needs none. usual:
-    whether evaluations run it unless their entry says otherwise. fewest_seeds: with fewer seeds it would mean something else.
+    whether evaluations run it unless their entry says otherwise. fewest_seeds: with fewer seeds it would mean something else. tabular:
+    whether it needs an environment whose observations and actions are Discrete.
     """
 
     role: str
@@ -23,6 +24,7 @@ class Condition(NamedTuple):
     reads: str = ""
     usual: bool = False
     fewest_seeds: int = 1
+    tabular: bool = False
 
 
 CONDITIONS = {
@@ -36,6 +38,7 @@ CONDITIONS = {
     "online_ppo": Condition("online", "PPO", "-", usual=True),
     "online_linear": Condition("online", "linear", (0, (4, 1)), usual=True),
     "online_ars": Condition("online", "random search", (0, (1, 1)), usual=True),
+    "online_psrl": Condition("online", "posterior sampling", (0, (5, 2, 1, 2)), tabular=True),
     "source_curve": Condition("history", "its source, learning", (0, (2, 1)), "0.3", "histories"),
     "ppo_final": Condition("source", "its source's end", (0, (3, 1)), "0.3", "policies"),
     "prompt": Condition("shown", "what it was shown", (0, (4, 2, 1, 2)), "0.3", "prompt"),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gla.config.environments import Environment
 
 HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
+FOLLOWS = 0.1  # share of the distance to a batch's returns that the unit of values moves
 
 
 class Options(TrainerOptions):
@@ -142,8 +143,8 @@ class Trainer(BaseTrainer):
         nn.init.zeros_(value.weight)
         nn.init.zeros_(value.bias)
         self.module = nn.ModuleDict({"model": self.model, "value": value})
-        # Values are learned in units of the first lifetimes' returns, since squared errors of large returns would dominate the clipped gradient.
-        self.module.register_buffer("returns", torch.tensor([0.0, 1.0]))  # mean and standard deviation of these returns
+        # Values are learned in units of recent returns, since squared errors of large returns would dominate the clipped gradient.
+        self.module.register_buffer("returns", torch.tensor([0.0, 1.0]))  # their mean and standard deviation
         self.module.to(own.device)
         self.environments = dict(zip(summary["sources"], environments, strict=True))
         self.frame = frame
@@ -226,14 +227,24 @@ class Trainer(BaseTrainer):
     def advance(self) -> None:
         rate, found = self.set_rate(), [self._on_device(x) for x in self._act("train", self.step)]
         reward = float(torch.cat([x.reward for x in found]).mean())
-        if self.step == 0:
-            rewards = torch.cat([x.reward for x in found])
-            # Without values and with lambda 1, advantages are the returns.
-            ahead = lifetime_advantages(rewards, torch.zeros_like(rewards), self.options.gamma, 1.0)
-            self.module.returns.copy_(torch.stack([ahead.mean(), ahead.std().clamp_min(1e-3)]))
+        self._measure(torch.cat([x.reward for x in found]))
         self.module.train()
         learned = [self._learn(lifetimes, i, len(found)) for i, lifetimes in enumerate(found)]
         self.note({"train_loss": -reward, **pd.DataFrame(learned).mean().to_dict(), "learning_rate": rate})
+
+    @torch.no_grad()
+    def _measure(self, rewards: Tensor) -> None:
+        """Moves the unit of values towards the returns of lifetimes with these rewards (B, T), and leaves all values as they are (van Hasselt
+        et al., 2016)."""
+        # Without values and with lambda 1, advantages are the returns.
+        ahead = lifetime_advantages(rewards, torch.zeros_like(rewards), self.options.gamma, 1.0)
+        before, value = self.module.returns.clone(), self.module["value"]
+        now = torch.stack([ahead.mean(), ahead.std().clamp_min(1e-3)])
+        self.module.returns.copy_(now if self.step == 0 else before.lerp(now, FOLLOWS))
+        (mean, scale), (own_mean, own_scale) = self.module.returns, before
+        if self.step:
+            value.weight.mul_(own_scale / scale)
+            value.bias.copy_((own_scale * value.bias + own_mean - mean) / scale)
 
     def _on_device(self, found: Lifetimes) -> Lifetimes:
         # Tensors that were made in inference mode cannot have gradients.
