@@ -51,6 +51,7 @@ def test_roles_divide_the_table_in_its_order():
         "online_linear",
         "online_ars",
         "online_psrl",
+        "online_rmax",
     )
     assert of_role("history") == ("source_curve",)
     assert of_role() == of_role("no such role") == ()

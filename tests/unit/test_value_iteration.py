@@ -1,17 +1,28 @@
 """The value iteration network: its memory, its planning, and its symmetry."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import one_hot
 
+from gla.agent import load as load_agent
+from gla.config.agents import Agent
+from gla.config.datasets import Dataset
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
 from gla.config.reading import load
 from gla.encoding.tokens import Encoded, Sizes, tokens
 from gla.environments.tabular import values
+from gla.in_context import run_agent
+from gla.manifests import write_manifest
 from gla.models.value_iteration import Options, SequenceModel, episodes
 from gla.options import ConfigError
+from gla.sources import q_learning
+from gla.storage.collecting import collect
+from gla.train import train
 
 
 def _steps(b, t, states, actions, seed):
@@ -160,3 +171,30 @@ def test_what_does_not_fit_is_refused(change, expected):
     with pytest.raises(ConfigError) as caught:
         load(_raw(**change))
     assert expected in str(caught.value)
+
+
+def test_it_learns_from_histories_to_find_a_goal_that_no_history_has_and_hidden_rewards_take_it_away(tmp_path):
+    """A 3x3 room: four goals to train on, and four others. It is trained, written, loaded and tested as any agent is."""
+    entry = Environment(
+        id="gla/DarkRoom-v0", kwargs={"size": 3, "max_episode_steps": 8}, tasks={"task": [0, 4]}, test_tasks={"task": [4, 8]}
+    )  # fmt: skip
+    source = q_learning.Options(environment="room", lifetimes=16, num_updates=8, num_steps=64)
+    collect(source, entry, "s", range(16), tmp_path / "history.zarr", tmp_path / "digest.json")
+    dataset = Dataset(sources=["s"], encoding={"kind": "tabular", "states": 9, "actions": 5}, held_out_lifetimes=0.25)
+    manifest = tmp_path / "m.csv", tmp_path / "m.json"
+    write_manifest(dataset, [(str(tmp_path / "history.zarr"), str(tmp_path / "digest.json"))], *manifest)
+    agent = Agent(
+        dataset="d", windows={"kind": "consecutive", "steps": 120, "every": 4}, loss="action_likelihood", model={"kind": "value_iteration", "layers": 8},
+        training={"steps": 60, "batch_size": 8, "positions": 8, "learning_rate": 1e-2, "warmup": 5, "evaluate_every": 20},
+    )  # fmt: skip
+    train(agent, "a", {}, *manifest, tmp_path / "a", tmp_path / "scratch", environments=[])
+    by_position = pd.read_csv(tmp_path / "a/by_position.csv")
+    assert by_position["position"].tolist() == [int(120 * ((i + 0.5) / 8) ** 2) for i in range(8)]
+    evaluation = Evaluation(environment="room", seeds=32, episodes=30)
+    found = {
+        c: run_agent(load_agent(tmp_path / "a"), entry, evaluation, c).frame("a", "room", c)
+        for c in ("agent", "rewards_hidden")
+    }
+    last = {c: f.loc[f["episode"] >= 24, "episode_return"].mean() for c, f in found.items()}
+    first = found["agent"].loc[found["agent"]["episode"] == 0, "episode_return"].mean()
+    assert last["agent"] > first + 1.5 and last["agent"] > last["rewards_hidden"] + 1.5

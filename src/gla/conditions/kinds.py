@@ -39,6 +39,7 @@ CONDITIONS = {
     "online_linear": Condition("online", "linear", (0, (4, 1)), usual=True),
     "online_ars": Condition("online", "random search", (0, (1, 1)), usual=True),
     "online_psrl": Condition("online", "posterior sampling", (0, (5, 2, 1, 2)), tabular=True),
+    "online_rmax": Condition("online", "R-max", (0, (2, 1, 1, 1)), tabular=True),
     "source_curve": Condition("history", "its source, learning", (0, (2, 1)), "0.3", "histories"),
     "ppo_final": Condition("source", "its source's end", (0, (3, 1)), "0.3", "policies"),
     "prompt": Condition("shown", "what it was shown", (0, (4, 2, 1, 2)), "0.3", "prompt"),

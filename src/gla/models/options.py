@@ -25,6 +25,8 @@ class ModelOptions(Options):
     coordinates in the span of all vectors that a context can show."""
     encodings: ClassVar[frozenset[str]] = frozenset()
     """The encodings that the model can read; none: all."""
+    shared: ClassVar[bool] = False
+    """Whether all layers have the same weights."""
     selective: ClassVar[bool] = False
     """Whether ``forward`` takes positions, because an output costs much more than reading a token."""
 

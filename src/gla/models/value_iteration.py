@@ -42,6 +42,7 @@ class Options(ModelOptions):
     predicts: ClassVar[bool] = False
     turns: ClassVar[bool] = True
     encodings: ClassVar[frozenset[str]] = frozenset({"tabular"})
+    shared: ClassVar[bool] = True
     selective: ClassVar[bool] = True
 
     def problems_of(self, agent: Any) -> Iterator[str]:
