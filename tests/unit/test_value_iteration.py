@@ -114,6 +114,19 @@ def test_other_names_of_states_and_actions_change_only_the_names_of_its_outputs_
     torch.testing.assert_close(found[..., 3:], torch.zeros(2, 30, 3))
 
 
+@torch.no_grad()
+def test_a_memory_of_more_tries_than_it_tells_apart_is_the_same_to_it():
+    """So that contexts may be longer than those of training."""
+    sizes = Sizes(3, 2, 4)
+    model, rng = _model(sizes, tries=5), np.random.default_rng(0)
+    moves = torch.from_numpy(rng.integers(5, 9, (1, 3, 2, 3))).float()
+    sums = torch.from_numpy(rng.integers(0, 9, (1, 3, 2, 3))).float()
+    state, episode = torch.tensor([1]), torch.zeros(1, 2)
+    expected = model._scores(moves, sums, episode, state)[1]
+    torch.testing.assert_close(model._scores(100 * moves, 100 * sums, episode, state)[1], expected)
+    assert not torch.allclose(model._scores(0.1 * moves, 0.1 * sums, episode, state)[1], expected)
+
+
 @pytest.mark.parametrize("discount", [0.5, 0.9])
 @torch.no_grad()
 def test_without_learned_rewards_its_values_are_those_of_the_world_that_it_has_seen(discount):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gla.encoding.tokens import Sizes
 from gla.models.options import ModelOptions
-from gla.options import Steps
+from gla.options import Count, Steps
 
 FACTS = 12  # what is known of a pair of state and action
 SHORTEST, LONGEST = 2.0, 160.0  # initial horizons of the value functions, in steps
@@ -38,6 +38,8 @@ class Options(ModelOptions):
     """Number of hidden units of its two networks."""
     channels: Steps = 8
     """Number of value functions."""
+    tries: Count = 12
+    """Number of tries of an action in a state up to which the model can tell how many there were. Means are over all tries."""
 
     predicts: ClassVar[bool] = False
     turns: ClassVar[bool] = True
@@ -111,6 +113,8 @@ class SequenceModel(nn.Module):
         """Returns what is known of each pair, (N, A, S, FACTS), and its mean reward in units of the largest, (N, A, S)."""
         n = tried.clamp_min(1.0)
         ended, paid, square = (sums / n.unsqueeze(1)).unbind(1)
+        # Without a bound, numbers would go on to grow in contexts that are longer than those of training.
+        tried = tried.clamp(max=self.options.tries)
         scale = paid.abs().amax((1, 2), keepdim=True).clamp_min(SMALL)
         spread = (square - paid.square()).clamp_min(0.0).sqrt()
         visits = tried.sum(1, keepdim=True).expand_as(tried)
