@@ -106,7 +106,7 @@ def load(folder: str | Path, anywhere: bool = False) -> TrainedAgent:
         with safetensors.safe_open(path, "pt") as file:
             held = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         # Shapes are compared before memory is taken: a model on the meta device costs almost nothing.
-        if config.model.layers > min(LAYERS, LAYERS if config.model.shared else len(held)):
+        if config.model.layers > (LAYERS if config.model.shared else min(LAYERS, len(held))):
             raise RuntimeError(f"it is too small for {config.model.layers} layers")
         with torch.device("meta"):
             expected = {name: list(x.shape) for name, x in AgentModel(config, sizes).state_dict().items()}

@@ -372,6 +372,23 @@ def test_a_baseline_for_discrete_observations_is_refused_elsewhere(cache):
     )
 
 
+def test_a_model_that_counts_states_is_refused_where_there_are_none(cache):
+    """CartPole's actions are discrete, and its observations are not."""
+    raw = {
+        "environments": {"e": {"id": "CartPole-v1"}, "room": {"id": "gla/DarkRoom-v0"}},
+        "sources": {"s": {"environment": "e", "kind": "random", "lifetimes": 2}},
+        "datasets": {"d": {"sources": ["s"], "encoding": {"kind": "tabular", "states": 4, "actions": 2}}},
+        "agents": {"a": {"dataset": "d", "windows": {"kind": "consecutive", "steps": 20}, "loss": "action_likelihood", "model": "gru"}},
+    }  # fmt: skip
+    checked.checked(raw, cache=cache)
+    raw["agents"]["a"]["model"] = "value_iteration"
+    with pytest.raises(ConfigError) as error:
+        checked.checked(raw, cache=cache)
+    assert str(error.value) == (
+        "agents.a.model.kind: 'value_iteration' in environment 'e' (expected one whose observations are Discrete)"
+    )
+
+
 @pytest.mark.parametrize("key, room, said", [("states", 8, "9 observation dimensions (expected at most 8, the encoding's states)"),
                                              ("actions", 3, "4 actions (expected at most 3, the encoding's actions)")])  # fmt: skip
 def test_a_tabular_encoding_has_as_much_room_as_it_says(cache, key, room, said):

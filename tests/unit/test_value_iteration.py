@@ -100,7 +100,7 @@ def test_outputs_at_some_positions_are_those_of_all(count, seed):
 @given(seed=st.integers(0, 99))
 @settings(max_examples=20, deadline=None)
 @torch.no_grad()
-def test_other_names_of_states_and_actions_change_only_the_names_of_its_outputs_and_unused_names_change_nothing(seed):
+def test_other_names_of_states_and_actions_change_only_the_names_of_its_outputs_and_more_states_change_nothing(seed):
     rng = np.random.default_rng(seed)
     small, large = Sizes(5, 3, 6), Sizes(9, 3, 6)
     steps = _steps(2, 30, 5, 3, seed)

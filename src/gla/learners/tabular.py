@@ -30,7 +30,7 @@ class TabularLearner:
         raise NotImplementedError
 
     def stale(self, done: np.ndarray) -> np.ndarray:
-        """Returns the copies that plan anew after a step, (N,) bool. done: (N,) bool, where an episode ended."""
+        """Called after each step. Returns the copies that plan anew, (N,) bool. done: (N,) bool, where an episode ended."""
         raise NotImplementedError
 
     def _plan(self, copies: np.ndarray) -> None:

@@ -43,7 +43,8 @@ class ModelOptions(Options):
         """Returns the number of weights in its blocks, which is a lower bound of all weights."""
 
     def activations(self, sizes: Sizes) -> int:
-        """Returns a lower bound of the bytes that the backward pass needs for each token, in bfloat16."""
+        """Returns a lower bound of the bytes that the backward pass needs for each token, in bfloat16; if the model is ``selective``, for each
+        token with an output."""
         return self.layers * 10 * 2 * self.width
 
 

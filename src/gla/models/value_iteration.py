@@ -7,9 +7,11 @@ what was earned in this episode). Each is the reward of a value function with a 
 rounds of value iteration on the observed transitions. A second network scores the actions of the current state by their C values.
 
 All states share these weights, and so do all actions. The outputs are therefore the same in every order of states and actions, and the
-weights fit any number of them. What was never tried leads nowhere, and is worth what the first network says.
+weights fit any number of them. All environments of a dataset should have as many actions, since an action that does not exist looks like
+one that was never tried. What was never tried leads nowhere, and is worth what the first network says.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
@@ -39,7 +41,7 @@ class Options(ModelOptions):
     channels: Steps = 8
     """Number of value functions."""
     tries: Count = 12
-    """Number of tries of an action in a state up to which the model can tell how many there were. Means are over all tries."""
+    """Counts of tries of an action in a state look the same to the model from this number on. Means are over all tries."""
 
     predicts: ClassVar[bool] = False
     turns: ClassVar[bool] = True
@@ -58,7 +60,8 @@ class Options(ModelOptions):
         return self.width * (2 * FACTS + 4 * self.channels)
 
     def activations(self, sizes: Sizes) -> int:
-        return 0  # it depends on the number of positions that are trained
+        pairs = sizes.observation * sizes.action
+        return 4 * pairs * (2 * sizes.observation + FACTS + 2 * self.width + self.layers * self.channels)
 
 
 class State:
@@ -83,13 +86,14 @@ def signed_log(x: Tensor) -> Tensor:
 
 def episodes(reward: Tensor, end: Tensor) -> Tensor:
     """Returns the return and the length of the current episode after each step, (B, T, 2). reward, end: (B, T), of the steps."""
-    steps = torch.stack([reward, torch.ones_like(reward)], -1)
-    total = steps.cumsum(1)
+    total = (
+        torch.stack([reward, torch.ones_like(reward)], -1).double().cumsum(1)
+    )  # so that what was added can be taken off again
     # The total at the last end of an episode. Totals are finite, and the last end is the latest index with an end.
     index = torch.arange(reward.shape[1], device=reward.device).expand_as(reward)
     last = torch.where(end > 0, index, -1).cummax(1).values
     before = total.gather(1, last.clamp_min(0).unsqueeze(-1).expand_as(total))
-    return total - before * (last >= 0).unsqueeze(-1)
+    return (total - before * (last >= 0).unsqueeze(-1)).to(reward.dtype)
 
 
 class SequenceModel(nn.Module):
@@ -105,7 +109,7 @@ class SequenceModel(nn.Module):
         self.head = nn.Linear(options.width, 1)
         if not self.horizon.is_meta:
             with torch.no_grad():
-                self.horizon.copy_(torch.linspace(*torch.tensor([SHORTEST, LONGEST]).log().tolist(), c))
+                self.horizon.copy_(torch.linspace(math.log(SHORTEST), math.log(LONGEST), c))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -119,11 +123,8 @@ class SequenceModel(nn.Module):
         spread = (square - paid.square()).clamp_min(0.0).sqrt()
         visits = tried.sum(1, keepdim=True).expand_as(tried)
         steps = tried.sum((1, 2), keepdim=True).expand_as(tried)
-        earned, length = (
-            (episode.unsqueeze(-1) / torch.cat([scale[:, 0], torch.ones_like(scale[:, 0])], 1).unsqueeze(-1))
-            .unsqueeze(-1)
-            .unbind(1)
-        )
+        earned, length = episode.view(-1, 2, 1, 1).unbind(1)
+        earned = earned / scale
         facts = [
             (tried > 0).to(n.dtype), tried.log1p(), (1 + tried).rsqrt(), paid / scale, ended, spread / scale,
             (visits > 0).to(n.dtype), 0.2 * visits.log1p(), 0.1 * steps.log1p(),
@@ -136,20 +137,18 @@ class SequenceModel(nn.Module):
         n, states, actions, _ = moves.shape
         tried = moves.sum(1) + sums[:, 0]
         facts, paid = self._facts(tried, sums, episode)
-        slow = (
-            (-self.horizon).exp().view(-1, 1, 1)
-        )  # 1 - discount. Values are means instead of sums, so that all have one scale.
-        reward = self.rewards(facts).permute(0, 3, 1, 2) + self.paid.view(-1, 1, 1) * paid.unsqueeze(1)
-        reward = slow * reward  # (N, C, A, S)
+        # 1 - discount. Rewards are multiplied by it, so that values are means instead of sums, and all have one scale.
+        slow = (-self.horizon).exp().clamp(max=1.0).view(-1, 1, 1)
+        reward = slow * (
+            self.rewards(facts).permute(0, 3, 1, 2) + self.paid.view(-1, 1, 1) * paid.unsqueeze(1)
+        )  # (N, C, A, S)
         led = (moves / tried.clamp_min(1.0).unsqueeze(1)).flatten(2)  # (N, S', A S)
         value = reward.new_zeros(n, self.options.channels, states)
         for _ in range(self.options.layers):
             q = torch.addcmul(reward, 1 - slow, (value @ led).unflatten(2, (actions, states)))
             value = q.amax(2)
-        known = ((tried.sum(1) + moves.sum((2, 3))) > 0).to(q.dtype)
-        known = known.scatter(1, state.unsqueeze(1), 1.0).unsqueeze(
-            1
-        )  # (N, 1, S), the states that the context has shown
+        # The states that the context has shown, (N, 1, S).
+        known = (tried.sum(1) + moves.sum((2, 3)) > 0).to(q.dtype).scatter(1, state.unsqueeze(1), 1.0).unsqueeze(1)
         count = known.sum(2, keepdim=True)
 
         def over_states(x: Tensor) -> Tensor:

@@ -43,8 +43,8 @@ class Options(TrainerOptions):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number type of matrix products. auto: bfloat16 if the hardware multiplies matrices much faster in it, else float32."""
     positions: Count | None = None
-    """Number of steps of each window whose labels are learned. They are drawn anew each time, and lie closer together near the beginning.
-    By default all are learned.
+    """Number of steps of each window that are drawn for their labels to be learned, closer together near the beginning. A step that is drawn
+    twice counts once. By default all labels are learned.
     """
 
     def problems_of(self, agent: Any) -> Iterator[str]:
