@@ -344,6 +344,14 @@ def test_behaviours_change_at_the_ends_of_episodes_and_steady_ones_never(monkeyp
     assert np.mean(found[0.0]) > 2 and max(found[1.0]) <= 1
 
 
+@pytest.mark.parametrize("oracles", [True, False])
+def test_oracles_act_only_if_they_are_asked_for_and_label_every_step(oracles):
+    entry = Environment(id="gla/AnyMDP-v0", tasks=[{"task": i} for i in range(4)])
+    values, run = _act("behaviours", entry, range(64), num_updates=1, num_steps=300, oracles=oracles)
+    assert (values["behaviour"] < behaviours.MODEL_BASED).any() == oracles
+    assert len(np.unique(values["optimal_action"])) == run.spec.action_size
+
+
 @pytest.mark.parametrize("kind", ["q_learning", "noisy_oracle", "behaviours", "ucb", "thompson"])
 def test_stores_of_learners_are_the_same_twice(tmp_path, kind):
     entry = Environment(id="gla/Bandit-v0" if kind in ("ucb", "thompson") else "gla/DarkRoom-v0", tasks=[{"task": 1}])

@@ -48,6 +48,8 @@ class Options(ActingOptions):
     """Discount per step of the oracle whose actions are written down. It plans without a time limit."""
     switch: Fraction = 0.2
     """Probability that another behaviour takes over at the end of an episode."""
+    oracles: bool = True
+    """Whether oracles are among those who act. If they are, a context shows what they know, which an agent's own context does not."""
     steady: Fraction = 0.15
     """Share of copies in which the same behaviour acts all the time."""
 
@@ -91,7 +93,7 @@ class Run(acting.Run):
     def draw(self, copies: np.ndarray) -> None:
         """Gives copies (n,) new behaviours."""
         rng, n, (_, s, a) = self.rng, len(copies), self.q.shape
-        chances = np.array([b.chance for b in BEHAVIOURS])
+        chances = np.array([b.chance if self.options.oracles or b.oracle is None else 0.0 for b in BEHAVIOURS])
         drawn = rng.choice(len(BEHAVIOURS), n, p=chances / chances.sum())
         kinds = np.array([b.kind for b in BEHAVIOURS])[drawn]
         self.kind[copies] = kinds
