@@ -363,13 +363,19 @@ def test_an_environment_that_an_encoding_cannot_hold_is_one_line_with_the_limit(
 
 
 def test_a_baseline_for_discrete_observations_is_refused_elsewhere(cache):
-    baselines = ["random", "online_psrl"]
-    checked.checked(_edited((("evaluations", "grid", "baselines"), baselines)), cache=cache)
-    with pytest.raises(ConfigError) as error:
-        checked.checked(_edited((("evaluations", "pendulum", "baselines"), baselines)), cache=cache)
-    assert str(error.value) == (
-        "evaluations.pendulum.baselines: 'online_psrl' in 'pendulum' (expected an environment whose observations and actions are Discrete)"
-    )
+    for id, fits in (("gla/DarkRoom-v0", True), ("CartPole-v1", False)):
+        raw = {
+            "environments": {"e": {"id": id}},
+            "evaluations": {"v": {"environment": "e", "baselines": ["online_psrl"], "episodes": 2}},
+        }
+        if fits:
+            checked.checked(raw, cache=cache)
+        else:
+            with pytest.raises(ConfigError) as error:
+                checked.checked(raw, cache=cache)
+            assert str(error.value) == (
+                "evaluations.v.baselines: 'online_psrl' in 'e' (expected an environment whose observations and actions are Discrete)"
+            )
 
 
 def test_a_model_that_counts_states_is_refused_where_there_are_none(cache):
