@@ -99,7 +99,11 @@ def publish(config: Path, folder: Path, add: bool = False) -> None:
     )  # one for each, so that a diff names it
     (folder / "provenance.json").write_text(f"{{\n{lines}\n}}\n")
     table.astype(dict.fromkeys(NAMES, "category")).to_parquet(
-        folder / "rollouts.parquet", index=False, compression="zstd"
+        folder / "rollouts.parquet",
+        index=False,
+        compression="zstd",
+        use_dictionary=[c for c in table if c != "env_steps"],
+        column_encoding={"env_steps": "DELTA_BINARY_PACKED"},  # it grows by an episode at a time
     )
     if add:
         again(folder)

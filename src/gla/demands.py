@@ -71,10 +71,9 @@ def training(agent: Agent, config: Config, facts: dict[str, Facts]) -> int:
     sizes = _sizes(
         agent, config, [facts[config.sources[s].environment] for s in config.datasets[agent.dataset].sources]
     )
-    length = agent.training.length(agent)
-    outputs = getattr(agent.training, "positions", None) if agent.model.selective else None
-    each = 4 * length * sizes.token + (outputs or length) * agent.model.activations(sizes)
-    return 16 * agent.model.parameters(sizes) + agent.training.at_once * each
+    training = agent.training
+    each = 4 * training.length(agent) * sizes.token + training.outputs(agent) * agent.model.activations(sizes)
+    return 16 * agent.model.parameters(sizes) + training.at_once * each
 
 
 def state(evaluation: Evaluation, agent: Agent, config: Config, known: Facts) -> int:

@@ -161,13 +161,24 @@ def conditions(config: Config, facts: dict[str, Facts]) -> list[str]:
     ]
 
 
+def models(config: Config, facts: dict[str, Facts]) -> list[str]:
+    """Returns a line for each agent whose model counts states, and for each environment without states that it is trained or evaluated in."""
+    return [
+        f"agents.{name}.model.kind: {agent.model.kind!r} in environment {environment!r} (expected one whose observations are Discrete)"
+        for name, agent in config.agents.items()
+        if agent.model.counts_states
+        for environment in dict.fromkeys([
+            *(config.sources[s].environment for s in config.datasets[agent.dataset].sources),
+            *(v.environment for v in config.evaluations.values() if name in v.agents),
+        ])
+        if not facts[environment]["states"]
+    ]  # fmt: skip
+
+
 def encodings(config: Config, facts: dict[str, Facts]) -> list[str]:
     """Returns a line for each environment that an agent is trained or evaluated in and that its encoding cannot hold."""
     from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 
-    counting = {
-        a.dataset: f"agents.{n}.model.kind: {a.model.kind!r}" for n, a in config.agents.items() if a.model.encodings
-    }
     used = [
         (f"datasets.{n}.sources: {s!r}", n, config.sources[s].environment)
         for n, d in config.datasets.items()
@@ -186,8 +197,4 @@ def encodings(config: Config, facts: dict[str, Facts]) -> list[str]:
             ENCODINGS[options.kind].Encoding(options).check(config.environments[environment].id, spec)
         except UnsupportedEnvironment as error:
             found.setdefault((dataset, environment), f"{where}: {error}")  # only the first of equal errors is kept
-            continue
-        if dataset in counting and not known["states"]:
-            line = f"{counting[dataset]} in environment {environment!r} (expected one whose observations are Discrete)"
-            found.setdefault((dataset, environment), line)
     return list(found.values())

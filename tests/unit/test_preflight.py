@@ -395,6 +395,21 @@ def test_a_model_that_counts_states_is_refused_where_there_are_none(cache):
     )
 
 
+def test_where_one_agent_counts_states_another_of_its_dataset_may_act_without(cache):
+    agent = {"dataset": "d", "windows": {"kind": "consecutive", "steps": 20}, "loss": "action_likelihood"}
+    raw = {
+        "environments": {"e": {"id": "CartPole-v1"}, "room": {"id": "gla/DarkRoom-v0"}},
+        "sources": {"s": {"environment": "room", "kind": "random", "lifetimes": 2}},
+        "datasets": {"d": {"sources": ["s"], "encoding": {"kind": "tabular", "states": 81, "actions": 5}}},
+        "agents": {"a": agent | {"model": "value_iteration"}, "b": agent | {"model": "gru"}},
+        "evaluations": {"v": {"environment": "e", "agents": ["b"], "episodes": 2}},
+    }
+    checked.checked(raw, cache=cache)
+    raw["evaluations"]["v"]["agents"] = ["a", "b"]
+    with pytest.raises(ConfigError, match=r"agents\.a\.model\.kind: 'value_iteration' in environment 'e'"):
+        checked.checked(raw, cache=cache)
+
+
 @pytest.mark.parametrize("key, room, said", [("states", 8, "9 observation dimensions (expected at most 8, the encoding's states)"),
                                              ("actions", 3, "4 actions (expected at most 3, the encoding's actions)")])  # fmt: skip
 def test_a_tabular_encoding_has_as_much_room_as_it_says(cache, key, room, said):

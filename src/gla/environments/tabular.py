@@ -103,6 +103,12 @@ def values(
         policy = one[best]
 
 
+def greedy(q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns the best actions, (...), for values (..., A). Ties are broken at random."""
+    best = q >= q.max(-1, keepdims=True) - 1e-9 * (1 + np.abs(q).max(-1, keepdims=True))
+    return np.where(best, rng.random(q.shape), -1.0).argmax(-1)
+
+
 class TabularEnv(gym.Env):
     """One task, given by tables. Observation: an integer. Action: an integer. Episodes end in terminal states, or at the time
     limit.

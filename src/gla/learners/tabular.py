@@ -3,7 +3,7 @@
 import numpy as np
 
 from gla.environments.spaces import EnvSpec
-from gla.environments.tabular import values
+from gla.environments.tabular import greedy, values
 from gla.environments.vector import VectorStep
 
 
@@ -36,16 +36,11 @@ class TabularLearner:
     def _plan(self, copies: np.ndarray) -> None:
         """Finds the best policies for the worlds of copies (n,). Ties are broken at random."""
         probability, reward = self.world(copies)
-        whole = np.pad(probability, ((0, 0), (0, 1), (0, 0), (0, 0)))
-        terminal = np.arange(self.states + 1) == self.states
-        q = values(
-            whole,
-            np.pad(reward, ((0, 0), (0, 1), (0, 0))),
-            np.broadcast_to(terminal, (len(copies), self.states + 1)),
-            self.gamma,
-        )[:, :-1]
-        best = q >= q.max(-1, keepdims=True) - 1e-9 * (1 + np.abs(q).max(-1, keepdims=True))
-        self.policy[copies] = np.where(best, self.rng.random(q.shape), -1.0).argmax(-1)
+        # The end is one more state, in which nothing is paid and which nothing follows.
+        probability = np.pad(probability, ((0, 0), (0, 1), (0, 0), (0, 0)))
+        reward = np.pad(reward, ((0, 0), (0, 1), (0, 0)))
+        q = values(probability, reward, np.arange(self.states + 1) == self.states, self.gamma)
+        self.policy[copies] = greedy(q[:, :-1], self.rng)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Maps one-hot observations (N, S) to actions, (N,) integers."""

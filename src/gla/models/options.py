@@ -25,6 +25,8 @@ class ModelOptions(Options):
     coordinates in the span of all vectors that a context can show."""
     encodings: ClassVar[frozenset[str]] = frozenset()
     """The encodings that the model can read; none: all."""
+    counts_states: ClassVar[bool] = False
+    """Whether the model needs environments whose observations are Discrete."""
     shared: ClassVar[bool] = False
     """Whether all layers have the same weights."""
     selective: ClassVar[bool] = False

@@ -46,6 +46,7 @@ class Options(ModelOptions):
     predicts: ClassVar[bool] = False
     turns: ClassVar[bool] = True
     encodings: ClassVar[frozenset[str]] = frozenset({"tabular"})
+    counts_states: ClassVar[bool] = True
     shared: ClassVar[bool] = True
     selective: ClassVar[bool] = True
 
@@ -86,10 +87,8 @@ def signed_log(x: Tensor) -> Tensor:
 
 def episodes(reward: Tensor, end: Tensor) -> Tensor:
     """Returns the return and the length of the current episode after each step, (B, T, 2). reward, end: (B, T), of the steps."""
-    total = (
-        torch.stack([reward, torch.ones_like(reward)], -1).double().cumsum(1)
-    )  # so that what was added can be taken off again
-    # The total at the last end of an episode. Totals are finite, and the last end is the latest index with an end.
+    # In double precision, so that what earlier episodes added can be taken off again.
+    total = torch.stack([reward, torch.ones_like(reward)], -1).double().cumsum(1)
     index = torch.arange(reward.shape[1], device=reward.device).expand_as(reward)
     last = torch.where(end > 0, index, -1).cummax(1).values
     before = total.gather(1, last.clamp_min(0).unsqueeze(-1).expand_as(total))
@@ -139,9 +138,8 @@ class SequenceModel(nn.Module):
         facts, paid = self._facts(tried, sums, episode)
         # 1 - discount. Rewards are multiplied by it, so that values are means instead of sums, and all have one scale.
         slow = (-self.horizon).exp().clamp(max=1.0).view(-1, 1, 1)
-        reward = slow * (
-            self.rewards(facts).permute(0, 3, 1, 2) + self.paid.view(-1, 1, 1) * paid.unsqueeze(1)
-        )  # (N, C, A, S)
+        reward = self.rewards(facts).permute(0, 3, 1, 2) + self.paid.view(-1, 1, 1) * paid.unsqueeze(1)
+        reward = slow * reward  # (N, C, A, S)
         led = (moves / tried.clamp_min(1.0).unsqueeze(1)).flatten(2)  # (N, S', A S)
         value = reward.new_zeros(n, self.options.channels, states)
         for _ in range(self.options.layers):

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from gla.environments.tabular import values
+from gla.environments.tabular import greedy, values
 from gla.environments.vector import VectorStep
 from gla.options import Count, Fraction
 from gla.sources import acting
@@ -55,12 +55,6 @@ class Options(ActingOptions):
 
     provides: ClassVar[frozenset[str]] = frozenset({"behaviour", "optimal_action"})
     needs: ClassVar[str] = "tables"
-
-
-def greedy(q: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the best actions, (...), for values (..., A). Ties are broken at random."""
-    best = q >= q.max(-1, keepdims=True) - 1e-9 * (1 + np.abs(q).max(-1, keepdims=True))
-    return np.where(best, rng.random(q.shape), -1.0).argmax(-1)
 
 
 class Run(acting.Run):

@@ -57,6 +57,9 @@ class Options(TrainerOptions):
         if agent.loss.prediction_weight:
             yield f"positions: {self.positions} with prediction_weight {agent.loss.prediction_weight} (expected none: each step's successor is predicted)"
 
+    def outputs(self, agent: Any) -> int:
+        return (agent.model.selective and self.positions) or self.length(agent)
+
 
 def bfloat16_speed(device: torch.device) -> float:
     """Measures how many times as fast as in float32 a product of matrices is in bfloat16.
@@ -185,9 +188,8 @@ class Trainer(BaseTrainer):
             return None
         offset = np.full(o.positions, 0.5)
         if index is not None:
-            offset = np.random.Generator(np.random.Philox(key=[self.config.seed, 2], counter=[0, 0, 0, index])).random(
-                o.positions
-            )
+            rng = np.random.Generator(np.random.Philox(key=[self.config.seed, 2], counter=[0, 0, 0, index]))
+            offset = rng.random(o.positions)
         drawn = o.length(self.config) * ((np.arange(o.positions) + offset) / o.positions) ** 2
         return torch.from_numpy(np.unique(drawn.astype(np.int64))).to(self.own.device)
 

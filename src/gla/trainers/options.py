@@ -35,6 +35,10 @@ class TrainerOptions(Options):
         """Returns the number of tokens in a training context."""
         return agent.windows.length
 
+    def outputs(self, agent: Any) -> int:
+        """Returns the number of tokens of a training context whose outputs are computed."""
+        return self.length(agent)
+
     @property
     def at_once(self) -> int:
         """Number of contexts in one computation of gradients."""

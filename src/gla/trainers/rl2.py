@@ -238,13 +238,15 @@ class Trainer(BaseTrainer):
         et al., 2016)."""
         # Without values and with lambda 1, advantages are the returns.
         ahead = lifetime_advantages(rewards, torch.zeros_like(rewards), self.options.gamma, 1.0)
-        before, value = self.module.returns.clone(), self.module["value"]
         now = torch.stack([ahead.mean(), ahead.std().clamp_min(1e-3)])
-        self.module.returns.copy_(now if self.step == 0 else before.lerp(now, FOLLOWS))
-        (mean, scale), (own_mean, own_scale) = self.module.returns, before
-        if self.step:
-            value.weight.mul_(own_scale / scale)
-            value.bias.copy_((own_scale * value.bias + own_mean - mean) / scale)
+        if self.step == 0:
+            self.module.returns.copy_(now)
+            return
+        old_mean, old_scale = self.module.returns.clone()
+        mean, scale = self.module.returns.lerp_(now, FOLLOWS)
+        value = self.module["value"]
+        value.weight.mul_(old_scale / scale)
+        value.bias.copy_((old_scale * value.bias + old_mean - mean) / scale)
 
     def _on_device(self, found: Lifetimes) -> Lifetimes:
         # Tensors that were made in inference mode cannot have gradients.
