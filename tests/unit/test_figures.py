@@ -225,6 +225,26 @@ def test_a_kind_draws_a_panel_for_each_entry(tmp_path, drawable, kind):
     plt.close(figure)
 
 
+@pytest.mark.parametrize("kind", ["in_context", "scores"])
+def test_panels_of_one_title_share_their_axes_and_have_each_baseline_once(tmp_path, drawable, kind):
+    """Two evaluations of one agent, such as at two temperatures, and a third panel; the second has no baseline of its own to draw."""
+    _, inputs = drawable[kind]
+    panels = [{"evaluation": n, "title": t, "labels": [n]} for n, t in (("v", "room"), ("w", "room"), ("v", ""))]
+    entry = _figure(kind, panels=panels)
+    inputs = {name: [values[0], values[0], values[0]] for name, values in inputs.items()}
+    drawing.tabulate(entry, inputs, tmp_path / "t.csv")
+    figure = FIGURES[kind].draw(entry, pd.read_csv(tmp_path / "t.csv"))
+    both, alone = (ax for ax in figure.axes if ax.axison)
+    assert [ax.get_title() for ax in (both, alone)] == ["room", "v"]
+    drawn = [[line.get_label() for line in ax.lines] for ax in (both, alone)]
+    assert drawn[0].count("random") == drawn[1].count("random") == 1
+    if kind == "in_context":
+        assert {"v", "w"} <= set(drawn[0]) and "w" not in drawn[1]
+    else:
+        assert [[label.get_text() for label in ax.get_xticklabels()] for ax in (both, alone)] == [["v", "w"], ["v"]]
+    plt.close(figure)
+
+
 @pytest.mark.parametrize("kind", ["sources", "in_context", "training", "scores"])
 def test_plotting_twice_gives_the_same_bytes(tmp_path, drawable, kind):
     entry, inputs = drawable[kind]

@@ -68,8 +68,18 @@ def test_its_memory_counts_what_a_loop_counts(states, actions, t, seed):
             moves[(b, observation[b, i + 1], *pair)] += not end[b, i]
             sums[(b, slice(None), *pair)] += end[b, i], reward[b, i], reward[b, i] ** 2
             earned[b] = 0 if end[b, i] else earned[b] + (reward[b, i], 1)
-    for found, expected in ((memory.moves, moves), (memory.sums, sums), (memory.episode, earned)):
-        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-5)
+    for b in range(2):  # states have the numbers in which they were first seen
+        order = list(dict.fromkeys(observation[b].tolist()))
+        assert [int(memory.numbers[b, o]) for o in order] == list(range(1, len(order) + 1))
+        k = len(order)
+        np.testing.assert_allclose(memory.moves[b, :k, :, :k], moves[b][order][..., order], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(memory.sums[b, ..., :k], sums[b][..., order], rtol=1e-5, atol=1e-5)
+        assert memory.moves[b].sum() == moves[b].sum()
+    np.testing.assert_allclose(memory.episode, earned, rtol=1e-5, atol=1e-5)
+    # Planning with all states, in their own order, comes to the same.
+    whole = [torch.as_tensor(values, dtype=torch.float32) for values in (moves, sums, earned)]
+    expected = model._scores(*whole, steps[0][:, -1])[1]
+    torch.testing.assert_close(model(x)[1][:, -1, :actions], expected, rtol=1e-3, atol=1e-4)
 
 
 @given(t=st.integers(1, 30), seed=st.integers(0, 99))

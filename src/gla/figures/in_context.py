@@ -16,7 +16,7 @@ from pydantic import Field
 
 from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import IN_CONTEXT, of_role
-from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of
+from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of, shared, together
 from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
@@ -101,13 +101,15 @@ def table(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> None:
+def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[tuple[int, str], str]) -> None:
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     learner = colours.pop(5 % len(colours)) if len(colours) > 1 else colours[0]
-    for number, (agent, label) in enumerate(labels.items()):
+    for number, ((panel, agent), label) in enumerate(labels.items()):
         for condition in IN_CONTEXT:
             style = CONDITIONS[condition].dashes
-            own = frame[(frame["agent"] == agent) & (frame["condition"] == condition)]
+            own = frame[
+                (frame["panel"] == panel) & (frame["agent"] == agent) & (frame["condition"] == condition)
+            ]
             if own.empty:
                 continue
             name = label if condition == "agent" else (CONDITIONS[condition].label if len(labels) == 1 else "_")
@@ -140,20 +142,24 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[str, str]) -> No
 
 
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
-    """Draws a panel for each evaluation, at most four in a row, and one legend."""
-    n = min(len(entry.panels), 4)
-    rows = -(-len(entry.panels) // n)
+    """Draws the panels, at most four in a row, and one legend."""
+    groups = shared(entry.panels)
+    n = min(len(groups), 4)
+    rows = -(-len(groups) // n)
     figure, axes = plt.subplots(
         rows, n, figsize=(max(3.4, 2.3 * n), 0.4 + 1.9 * rows), squeeze=False, layout="constrained"
     )
-    for ax in axes.flat[len(entry.panels) :]:
+    for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
-    for number, (ax, panel) in enumerate(zip(axes.flat, entry.panels, strict=False)):
-        own = frame[frame["panel"] == number]
-        learners = [a for a in own.loc[own["condition"].isin(IN_CONTEXT), "agent"].unique()]
-        _draw_panel(ax, own, dict(zip(learners, panel.labels or learners, strict=True)))
-        ax.set_title(panel.title or panel.evaluation)
-        if number + n >= len(entry.panels):  # no panel is below it
+    for place, (ax, (first, numbers)) in enumerate(zip(axes.flat, groups.items(), strict=False)):
+        labels = {}
+        for number in numbers:
+            acting = frame[(frame["panel"] == number) & frame["condition"].isin(IN_CONTEXT)]
+            learners = [(number, agent) for agent in acting["agent"].unique()]
+            labels |= zip(learners, entry.panels[number].labels or [agent for _, agent in learners], strict=True)
+        _draw_panel(ax, together(frame, numbers), labels)
+        ax.set_title(entry.panels[first].title or entry.panels[first].evaluation)
+        if place + n >= len(groups):  # nothing is below it
             ax.set_xlabel("episode in context" if entry.x == "episode" else "environment steps in context")
         ax.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
     for ax in axes[:, 0]:

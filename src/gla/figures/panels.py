@@ -33,11 +33,30 @@ class Panel(Options):
     evaluation: str
     """Name of an evaluation."""
     title: Text = ""
-    """Title above the panel."""
+    """Title above the panel. Panels that follow each other with the same title share one pair of axes, so that agents of several
+    evaluations, such as of different temperatures, stand side by side. Baselines are then those of the first of them that has them."""
     agents: list[str] = []
     """Names of the agents that are drawn. If empty, all agents of the evaluation."""
     labels: list[Text] = []
     """Names of these agents in the legend."""
+
+
+def shared(entries: list[Panel]) -> dict[int, list[int]]:
+    """Returns the numbers of the panels that share a pair of axes, by the first of them."""
+    found: dict[int, list[int]] = {}
+    first, last = 0, None
+    for number, panel in enumerate(entries):
+        if not panel.title or panel.title != last:
+            first, last = number, panel.title
+        found.setdefault(first, []).append(number)
+    return found
+
+
+def together(frame: pd.DataFrame, numbers: list[int]) -> pd.DataFrame:
+    """Returns the rows of panels that share a pair of axes, with each baseline of the first panel that has it."""
+    own = frame[frame["panel"].isin(numbers)]
+    first = own.groupby("condition")["panel"].transform("min")
+    return own[(own["agent"] != "baseline") | (own["panel"] == first)]
 
 
 def seeds_of(frame: pd.DataFrame) -> int:

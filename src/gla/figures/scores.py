@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of
+from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of, shared, together
 from gla.options import Count, Fraction
 from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
@@ -86,17 +86,18 @@ def table(
 
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     """Draws the panels. Each agent has a column of points, one for each task, and its mean with an interval."""
-    n = min(len(entry.panels), 4)
-    rows = -(-len(entry.panels) // n)
+    groups = shared(entry.panels)
+    n = min(len(groups), 4)
+    rows = -(-len(groups) // n)
     figure, axes = plt.subplots(rows, n, figsize=(max(3.4, 2.1 * n), 2.4 * rows), squeeze=False, layout="constrained")
-    for ax in axes.flat[len(entry.panels) :]:
+    for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
-    for number, ax in zip(range(len(entry.panels)), axes.flat, strict=False):
-        own = frame[frame["panel"] == number]
+    for (first, numbers), ax in zip(groups.items(), axes.flat, strict=False):
+        own = together(frame, numbers)
         learners = own[own["condition"] == "agent"]
-        methods = list(learners["method"].unique())
-        for place, method in enumerate(methods):
-            of_method = learners[learners["method"] == method]
+        methods = learners[["panel", "agent", "method"]].drop_duplicates()
+        for place, (panel, agent) in enumerate(zip(methods["panel"], methods["agent"], strict=True)):
+            of_method = learners[(learners["panel"] == panel) & (learners["agent"] == agent)]
             points, whole = (
                 of_method[of_method["task"].notna()]["mean"].sort_values(),
                 of_method[of_method["task"].isna()].iloc[0],
@@ -113,8 +114,8 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
             height = own["optimum"].iloc[0] if condition == "optimal" else line["mean"].iloc[0] if len(line) else np.nan
             if np.isfinite(height):
                 ax.axhline(height, color=colour, linestyle=style, linewidth=0.9, label=label)
-        ax.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
-        ax.set_title(entry.panels[number].title or entry.panels[number].evaluation)
+        ax.set_xticks(range(len(methods)), methods["method"], rotation=30, ha="right")
+        ax.set_title(entry.panels[first].title or entry.panels[first].evaluation)
     for ax in axes[:, 0]:
         ax.set_ylabel(f"return, last {entry.episodes} episodes")
     handles = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}

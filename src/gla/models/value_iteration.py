@@ -7,7 +7,8 @@ what was earned in this episode). Each is the reward of a value function with a 
 rounds of value iteration on the observed transitions. A second network scores the actions of the current state by their C values.
 
 All states share these weights, and so do all actions. The outputs are therefore the same in every order of states and actions, and the
-weights fit any number of them. All environments of a dataset should have as many actions, since an action that does not exist looks like
+weights fit any number of them. States that the context has not shown cannot be planned through, so that plans are made with the others
+alone, which are numbered in the order in which they were first seen: a few in a large room, early on. All environments of a dataset should have as many actions, since an action that does not exist looks like
 one that was never tried. What was never tried leads nowhere, and is worth what the first network says.
 """
 
@@ -55,7 +56,7 @@ class Options(ModelOptions):
             yield f"kind: 'value_iteration' with eta {agent.eta!r} (expected none: the model does not read it)"
 
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
-        return batch * (sizes.observation * sizes.action * (sizes.observation + 3) + 2) * 4
+        return batch * (4 * (sizes.observation * sizes.action * (sizes.observation + 3) + 2) + 8 * sizes.observation)
 
     def parameters(self, sizes: Sizes) -> int:
         return self.width * (2 * FACTS + 4 * self.channels)
@@ -68,21 +69,45 @@ class Options(ModelOptions):
 class State:
     """What N contexts have shown, with S states and A actions. moves: (N, S, A, S), how often an action led to the first state from the
     last one, without the end of an episode. sums: (N, 3, A, S), how often a pair ended an episode, and the sums of its rewards and of their
-    squares. episode: (N, 2), the return and the length of the current episode."""
+    squares. episode: (N, 2), the return and the length of the current episode. numbers: (N, S) int, the place of each state in these, from
+    1 on in the order in which they were first seen, and 0 for states that were not seen."""
 
     def __init__(self, n: int, sizes: Sizes, like: Tensor):
         s, a = sizes.observation, sizes.action
         self.moves, self.sums = like.new_zeros(n, s, a, s), like.new_zeros(n, 3, a, s)
         self.episode = like.new_zeros(n, 2)
+        self.numbers = torch.zeros(n, s, dtype=torch.long, device=like.device)
 
     def forget(self, rows: Tensor) -> None:
         """Empties the contexts for which (N,) bool is true."""
-        for x in (self.moves, self.sums, self.episode):
-            x[rows.to(x.device)] = 0.0
+        for x in (self.moves, self.sums, self.episode, self.numbers):
+            x[rows.to(x.device)] = 0
+
+    def number(self, seen: Tensor, real: Tensor) -> Tensor:
+        """Returns the places of states (N,) int, and gives new ones to those that were not seen before. If real (N,) is not above 0 there
+        is no state, and the place is 0."""
+        one = seen.unsqueeze(1)
+        next_one = self.numbers.amax(1, keepdim=True) + 1
+        place = self.numbers.gather(1, one)
+        place = torch.where((place == 0) & (real.unsqueeze(1) > 0), next_one, place)
+        self.numbers.scatter_(1, one, place)
+        return (place.squeeze(1) - 1).clamp_min(0)
 
 
 def signed_log(x: Tensor) -> Tensor:
     return x.sign() * x.abs().log1p()
+
+
+def numbered(states: Tensor, real: Tensor, size: int) -> tuple[Tensor, int]:
+    """Returns places of states (B, T) int below ``size`` in the order in which each row first has them, and the largest number of states in
+    a row. real: (B, T), above 0 where there is a state; other places are below that number too, and mean nothing.
+    """
+    t = states.shape[1]
+    when = torch.where(real > 0, torch.arange(t, device=states.device), t)
+    first = when.new_full((len(states), size), t).scatter_reduce_(1, states, when, "amin")
+    place = first.argsort(1).argsort(1)
+    most = max(1, int((first < t).sum(1).max()))
+    return place.gather(1, states).clamp_max(most - 1), most
 
 
 def episodes(reward: Tensor, end: Tensor) -> Tensor:
@@ -186,7 +211,9 @@ class SequenceModel(nn.Module):
         last, action, state, real, reward, end = self._read(x)
         every = torch.arange(t, device=x.device)
         positions = every if positions is None else positions
-        s, a, p = self.sizes.observation, self.sizes.action, len(positions)
+        both, s = numbered(torch.cat([last, state], 1), torch.cat([real, torch.ones_like(real)], 1), self.sizes.observation)
+        last, state = both.split(t, 1)
+        a, p = self.sizes.action, len(positions)
         # Each transition is added up for the first position that is not before it. Tokens after the last position are in a part of their own.
         part = torch.searchsorted(positions, every) + torch.arange(b, device=x.device).unsqueeze(1) * (p + 1)
         pair = action * s + last
@@ -211,9 +238,11 @@ class SequenceModel(nn.Module):
     def step(self, x: Tensor, state: State) -> Tensor:
         last, action, now, real, reward, end = self._read(x)
         rows = torch.arange(len(x), device=x.device)
+        last, now = state.number(last, real), state.number(now, torch.ones_like(real))
         state.moves[rows, now, action, last] += real * (1 - end)
         state.sums[rows, :, action, last] += real.unsqueeze(-1) * torch.stack([end, reward, reward.square()], -1)
         state.episode = (state.episode + real.unsqueeze(-1) * torch.stack([reward, torch.ones_like(reward)], -1)) * (
             1 - end
         ).unsqueeze(-1)
-        return self._output(self._scores(state.moves, state.sums, state.episode, now)[1])
+        s = int(state.numbers.max())
+        return self._output(self._scores(state.moves[:, :s, :, :s], state.sums[..., :s], state.episode, now)[1])
