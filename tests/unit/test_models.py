@@ -14,6 +14,7 @@ from gla.encoding import projected, tabular
 from gla.encoding.tokens import Encoded, tokens
 from gla.environments.spaces import EnvSpec
 from gla.models.attention import rotate
+from gla.models.equivariant import without_zeros
 from gla.models.gated_delta import CHUNK, chunked
 from gla.models.kinds import MODELS
 from gla.options import ConfigError
@@ -391,6 +392,23 @@ def test_an_equivariant_model_turns_with_its_observations_and_actions(seed, laye
     torch.testing.assert_close(turned, torch.cat([mean @ r, log_std], -1), rtol=1e-3, atol=1e-3)
     other = _model("transformer")
     assert (other(tokens(Encoded(observation @ q, action, *rest), eta))[1] - other(plain)[1]).abs().max() > 0.1
+
+
+@given(b=st.integers(1, 3), t=st.integers(2, 12), seed=st.integers(0, 100))
+@settings(max_examples=10, deadline=None)
+@torch.no_grad()
+def test_states_that_a_context_does_not_show_cost_nothing_and_change_nothing(b, t, seed):
+    """A window is read in the coordinates of its own states, and its tokens one by one in those of all."""
+    model, x = _model("equivariant", seed=seed), _tokens(b, t, seed, kind="value_iteration")
+    before, _, _, _, observation, _ = x.split(model.sizes.parts, -1)
+    seen = torch.stack([before, observation], 2)
+    short = without_zeros(seen)
+    assert short.shape == (*seen.shape[:-1], max(len(set(row.argmax(-1).tolist())) for row in observation))
+    gram = [z.flatten(1, 2) @ z.flatten(1, 2).mT for z in (short, seen)]
+    assert torch.equal(*gram)
+    state = model.initial_state(b, t)
+    stepped = torch.stack([model.step(x[:, i], state) for i in range(t)], 1)
+    torch.testing.assert_close(model(x)[1], stepped, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("discrete", [True, False])

@@ -43,7 +43,7 @@ class Options(AttentionOptions):
     turns: ClassVar[bool] = True
 
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
-        numbers = self.heads * head_size(self.width // self.heads, sizes)
+        numbers = self.heads * head_size(self.width // self.heads, sizes.observation + sizes.action)
         return batch * min(length, self.window or length) * self.layers * 2 * numbers * 4
 
     def parameters(self, sizes: Sizes) -> int:
@@ -53,10 +53,22 @@ class Options(AttentionOptions):
         return self.layers * (10 * 2 * self.width + 2 * 4 * (sizes.observation + sizes.action) * self.channels)
 
 
-def head_size(head: int, sizes: Sizes) -> int:
+def head_size(head: int, vectors: int) -> int:
     """Returns the size of a head in attention: its scalars and vectors, padded with zeros to a multiple of 8, since PyTorch's
     attention on CPUs takes up to a third longer for other sizes."""
-    return -(-(head + sizes.observation + sizes.action) // 8) * 8
+    return -(-(head + vectors) // 8) * 8
+
+
+def without_zeros(seen: Tensor) -> Tensor:
+    """Returns vectors (B, ..., n) in the coordinates in which some vector of their context is not zero, (B, ..., k): of one-hot vectors, in
+    those of the states that the context shows. k is the largest number of such coordinates in a context. Inner products are the same.
+    """
+    used = (seen != 0).flatten(1, -2).any(1)  # (B, n)
+    k = max(1, int(used.sum(1).max()))
+    if k == used.shape[1]:
+        return seen
+    kept = used.int().argsort(dim=1, descending=True, stable=True)[:, :k]
+    return seen.gather(-1, kept.view(len(kept), *[1] * (seen.dim() - 2), k).expand(*seen.shape[:-1], k))
 
 
 def _scale(x: Tensor, n: int) -> Tensor:
@@ -78,8 +90,6 @@ class Block(nn.Module):
         super().__init__()
         self.dimensions = sizes.dimensions
         self.heads, self.head, self.channels = heads, width // heads, channels
-        self.head_size = head_size(self.head, sizes)
-        self.padding = self.head_size - self.head - sizes.observation - sizes.action
         self.attention_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.gates = nn.Linear(width, 6 * heads)  # gates of observation and action queries, keys and values
@@ -99,7 +109,9 @@ class Block(nn.Module):
         x = self.attention_norm(h)
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, self.head).unbind(2)
         gates = self.gates(x).float().view(b * t, 2, 3 * self.heads, 1).unbind(1)
-        whole = self.head_size**0.5
+        vectors = o.shape[2] + u.shape[2]
+        size = head_size(self.head, vectors)
+        whole = size**0.5
         q, k = (rotate(z.transpose(1, 2), position).transpose(1, 2) for z in (q, k))
         parts = [torch.stack([q * (whole / self.head**0.5), k, v], 2)]
         for z, n, mix, gate in zip((o, u), self.dimensions, (self.mix_o, self.mix_u), gates, strict=True):
@@ -108,7 +120,7 @@ class Block(nn.Module):
             with torch.autocast(h.device.type, enabled=False):
                 moved = (mix.weight * scale * gate * _scale(z, n)) @ z
             parts.append(moved.view(b, t, 3, self.heads, -1))
-        parts.append(h.new_zeros(b, t, 3, self.heads, self.padding))
+        parts.append(h.new_zeros(b, t, 3, self.heads, size - self.head - vectors))
         query, key, value = torch.cat(parts, -1).permute(2, 0, 3, 1, 4)
         return query, key, value
 
@@ -116,7 +128,8 @@ class Block(nn.Module):
         """Returns the residual streams after attention's output (B, H, T, head_size) and the MLP."""
         b, t, d = h.shape
         c = self.channels
-        x, *moved, _ = attended.transpose(1, 2).split([self.head, o.shape[2], u.shape[2], self.padding], -1)
+        parts = [self.head, o.shape[2], u.shape[2]]
+        x, *moved, _ = attended.transpose(1, 2).split([*parts, attended.shape[-1] - sum(parts)], -1)
         h = h + self.out(x.flatten(2))
         with torch.autocast(h.device.type, enabled=False):
             o, u = (
@@ -155,10 +168,12 @@ class SequenceModel(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns scalars (B, T, D), observation vectors (B * T, C, o) and action vectors (B * T, C, u)."""
+        """Returns scalars (B, T, D), observation vectors (B * T, C, any) and action vectors (B * T, C, u)."""
         before, action, reward, end, observation, eta = x.split(self.sizes.parts, -1)
         h = self.embed(torch.cat([reward, end, eta], -1)).float()  # the residual stream is float32 under autocast too
-        seen = torch.stack([before, observation], 2).flatten(0, 1)
+        seen = torch.stack([before, observation], 2)
+        # One token at a time has to have the coordinates of those before it.
+        seen = (without_zeros(seen) if x.shape[1] > 1 else seen).flatten(0, 1)
         with torch.autocast(x.device.type, enabled=False):
             return (
                 h,
@@ -185,8 +200,8 @@ class SequenceModel(nn.Module):
 
     def initial_state(self, batch: int, length: int) -> Cache:
         o = self.options
-        block = self.blocks[0]
-        return Cache(o.layers, batch, o.heads, min(length, o.window or length), block.head_size, block.qkv.weight)
+        size = head_size(o.width // o.heads, self.sizes.observation + self.sizes.action)
+        return Cache(o.layers, batch, o.heads, min(length, o.window or length), size, self.embed.weight)
 
     def step(self, x: Tensor, state: Cache) -> Tensor:
         streams = self._embed(x.unsqueeze(1))
