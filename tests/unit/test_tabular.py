@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gla.environments.bandit import FAVOURED, Bandit, TabularMDP
-from gla.environments.dark_room import DarkKeyToDoor, DarkRoom, DarkRoomHard
+from gla.environments.dark_room import DarkKeyToDoor, DarkRoom, DarkRoomCost, DarkRoomHard
 from gla.environments.kinds import ENVIRONMENTS
 from gla.environments.making import make, optimal_return
 from gla.environments.spaces import UnsupportedEnvironment
@@ -53,7 +53,7 @@ def test_side_by_side_they_do_what_each_does_alone(env_id):
     np.testing.assert_array_equal(envs.reset(), alone.reset())
     rng = np.random.default_rng(1)
     for _ in range(230):  # past every time limit
-        action = rng.integers(0, 5, 4)
+        action = rng.integers(0, envs.spec.action_size, 4)
         for one, other in zip(envs.step(action), alone.step(action), strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -108,6 +108,18 @@ def test_the_best_return_from_the_corner_is_the_pages():
     best = optimal_return("gla/DarkRoomCorner-v0", {}, [{"task": t} for t in range(100)])
     assert best == pytest.approx(np.mean([min(100, 101 - r - c) for r in range(10) for c in range(10)]))
     assert f"| {best:.1f} on average |" in (Path(__file__).parents[2] / "docs/algorithm_distillation.md").read_text()
+
+
+@pytest.mark.parametrize("size, goal", [(6, [5, 5]), (10, [9, 9]), (4, [1, 2])])
+def test_where_steps_cost_the_best_return_is_that_of_the_way_to_the_goal(size, goal):
+    """1 for the goal and -0.01 for each step before the one that reaches it, on average over all other cells."""
+    row, column = goal
+    ways = [abs(r - row) + abs(c - column) for r in range(size) for c in range(size)]
+    best = np.mean([1 - 0.01 * (way - 1) for way in ways if way])
+    kwargs = {"size": size, "goal": goal}
+    assert optimal_return("gla/DarkRoomCost-v0", kwargs, []) == pytest.approx(best)
+    t = DarkRoomCost(**kwargs).tables
+    assert t.reward.shape[1] == 4 and t.start[row * size + column] == 0 and t.start.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -64,20 +64,25 @@ class DarkRoom(TabularEnv):
     Observation: the cell, counted row by row. Action: up, right, down, left or stay; walls stop it. The goal is not observed.
 
     task: number of the goal in a fixed random order of all cells. goal: [row, column] of the goal instead. start: centre,
-    corner, random, or a cell. pays: ``every_step`` on the goal, or ``once`` in an episode. ends: whether the goal ends the
-    episode. Raises ValueError for an argument that is out of range.
+    corner, random, elsewhere (random, but not on the goal), or a cell. pays: ``every_step`` on the goal, or ``once`` in an episode. ends:
+    whether the goal ends the episode. cost: what a step costs that the goal does not pay for. stay: whether there is an action that
+    stays. Raises ValueError for an argument that is out of range.
     """
 
     def __init__(
         self, task: int = 0, goal: Cell | None = None, size: int = 9, start: str | Cell = "centre",
-        pays: Literal["every_step", "once"] = "every_step", ends: bool = False,
+        pays: Literal["every_step", "once"] = "every_step", ends: bool = False, cost: float = 0.0, stay: bool = True,
     ):  # fmt: skip
         check_size(size)
         if pays not in ("every_step", "once"):
             raise ValueError(f"pays {pays!r} (expected every_step or once)")
-        n, after = size * size, walk(size)
+        n, after = size * size, walk(size)[:, : len(MOVES) if stay else len(MOVES) - 1]
         self.size, self.goal = size, drawn(task, n, "goals") if goal is None else cell("goal", goal, size)
-        first, terminal, seen = starts(start, size), np.zeros(n, bool), np.arange(n)
+        first = starts("random" if start == "elsewhere" else start, size)
+        if start == "elsewhere":
+            first[self.goal] = 0.0
+            first /= first.sum()
+        terminal, seen = np.zeros(n, bool), np.arange(n)
         reward = (after == self.goal).astype(float)
         if ends:
             terminal[self.goal] = True
@@ -85,6 +90,7 @@ class DarkRoom(TabularEnv):
             after = np.concatenate([np.where(after == self.goal, after + n, after), after + n])
             reward = np.concatenate([reward, np.zeros_like(reward)])
             first, terminal, seen = np.pad(first, (0, n)), np.zeros(2 * n, bool), np.tile(seen, 2)
+        reward = np.where(reward > 0, reward, -cost)
         super().__init__(
             Tables(after[..., None], np.ones((*after.shape, 1)), reward[..., None], first, terminal, seen, n)
         )
@@ -109,6 +115,17 @@ class DarkRoomCorner(DarkRoom):
 
     def __init__(self, task: int = 0, size: int = 10, start: str | Cell = "corner", **kwargs):
         super().__init__(task, size=size, start=start, **kwargs)
+
+
+class DarkRoomCost(DarkRoom):
+    """A room in which every step costs 0.01, and the goal pays 1 and ends the episode (Wang et al., 2025, OmniRL: sizes 6, 8 and 10, with
+    the goal in the last corner; 100 steps). Episodes begin in any other cell, and there is no action that stays."""
+
+    def __init__(
+        self, task: int = 0, size: int = 10, start: str | Cell = "elsewhere", ends: bool = True, cost: float = 0.01, stay: bool = False,
+        **kwargs,
+    ):  # fmt: skip
+        super().__init__(task, size=size, start=start, ends=ends, cost=cost, stay=stay, **kwargs)
 
 
 class DarkKeyToDoor(TabularEnv):

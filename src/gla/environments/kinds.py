@@ -23,6 +23,7 @@ ENVIRONMENTS = {
     "gla/DarkRoomHard-v0": Own("gla.environments.dark_room", "DarkRoomHard", 20),
     "gla/DarkRoomEnds-v0": Own("gla.environments.dark_room", "DarkRoomEnds", 20),
     "gla/DarkRoomCorner-v0": Own("gla.environments.dark_room", "DarkRoomCorner", 100),
+    "gla/DarkRoomCost-v0": Own("gla.environments.dark_room", "DarkRoomCost", 100),
     "gla/DarkKeyToDoor-v0": Own("gla.environments.dark_room", "DarkKeyToDoor", 50),
     "gla/DarkKeyToDoorEnds-v0": Own("gla.environments.dark_room", "DarkKeyToDoorEnds", 50),
     "gla/Watermaze-v0": Own("gla.environments.watermaze", "Watermaze", 50),
