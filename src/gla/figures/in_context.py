@@ -107,9 +107,7 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[tuple[int, str],
     for number, ((panel, agent), label) in enumerate(labels.items()):
         for condition in IN_CONTEXT:
             style = CONDITIONS[condition].dashes
-            own = frame[
-                (frame["panel"] == panel) & (frame["agent"] == agent) & (frame["condition"] == condition)
-            ]
+            own = frame[(frame["panel"] == panel) & (frame["agent"] == agent) & (frame["condition"] == condition)]
             if own.empty:
                 continue
             name = label if condition == "agent" else (CONDITIONS[condition].label if len(labels) == 1 else "_")

@@ -211,7 +211,9 @@ class SequenceModel(nn.Module):
         last, action, state, real, reward, end = self._read(x)
         every = torch.arange(t, device=x.device)
         positions = every if positions is None else positions
-        both, s = numbered(torch.cat([last, state], 1), torch.cat([real, torch.ones_like(real)], 1), self.sizes.observation)
+        both, s = numbered(
+            torch.cat([last, state], 1), torch.cat([real, torch.ones_like(real)], 1), self.sizes.observation
+        )
         last, state = both.split(t, 1)
         a, p = self.sizes.action, len(positions)
         # Each transition is added up for the first position that is not before it. Tokens after the last position are in a part of their own.
