@@ -227,7 +227,7 @@ def test_a_kind_draws_a_panel_for_each_entry(tmp_path, drawable, kind):
 
 @pytest.mark.parametrize("kind", ["in_context", "scores"])
 def test_panels_of_one_title_share_their_axes_and_have_each_baseline_once(tmp_path, drawable, kind):
-    """Two evaluations of one agent, such as at two temperatures, and a third panel; the second has no baseline of its own to draw."""
+    """Two evaluations of one agent, such as at two temperatures, and a third panel without a title."""
     _, inputs = drawable[kind]
     panels = [{"evaluation": n, "title": t, "labels": [n]} for n, t in (("v", "room"), ("w", "room"), ("v", ""))]
     entry = _figure(kind, panels=panels)
@@ -242,6 +242,23 @@ def test_panels_of_one_title_share_their_axes_and_have_each_baseline_once(tmp_pa
         assert {"v", "w"} <= set(drawn[0]) and "w" not in drawn[1]
     else:
         assert [[label.get_text() for label in ax.get_xticklabels()] for ax in (both, alone)] == [["v", "w"], ["v"]]
+    plt.close(figure)
+
+
+def test_a_label_has_one_colour_in_all_panels(rollouts):
+    """The legend shows each label once, so that its colour must not depend on how many agents a panel has."""
+    labels = [["AD"], ["ED"], ["RL"], ["RL"], ["ED"]]
+    titles = ["room", "room", "room", "bandit", "bandit"]
+    panels = [
+        {"evaluation": f"v{i}", "title": t, "labels": n} for i, (t, n) in enumerate(zip(titles, labels, strict=True))
+    ]
+    entry = _figure("in_context", panels=panels)
+    figure = in_context.draw(entry, in_context.table(entry, [rollouts] * 5, [None] * 5, [1] * 5))
+    colours = [
+        {x.get_label(): x.get_color() for x in ax.lines if x.get_label() in ("AD", "ED", "RL")}
+        for ax in figure.axes[:2]
+    ]
+    assert len(set(colours[0].values())) == 3 and colours[1] == {name: colours[0][name] for name in ("RL", "ED")}
     plt.close(figure)
 
 

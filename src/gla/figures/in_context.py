@@ -101,10 +101,14 @@ def table(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[tuple[int, str], str]) -> None:
+def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[tuple[int, str], str], known: dict[str, str]) -> None:
+    """known: the colours of labels of other panels, to which those of this one are added."""
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     learner = colours.pop(5 % len(colours)) if len(colours) > 1 else colours[0]
-    for number, ((panel, agent), label) in enumerate(labels.items()):
+    free = [colour for colour in colours if colour not in {known.get(label) for label in labels.values()}] or colours
+    for label in labels.values():
+        known.setdefault(label, free.pop(0) if len(free) > 1 else free[0])
+    for (panel, agent), label in labels.items():
         for condition in IN_CONTEXT:
             style = CONDITIONS[condition].dashes
             own = frame[(frame["panel"] == panel) & (frame["agent"] == agent) & (frame["condition"] == condition)]
@@ -115,13 +119,11 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[tuple[int, str],
                 own["x"],
                 own["mean"],
                 style,
-                color=colours[number % len(colours)],
+                color=known[label],
                 label=name,
                 linewidth=1.3 if style == "-" else 0.9,
             )
-            ax.fill_between(
-                own["x"], own["low"], own["high"], color=colours[number % len(colours)], alpha=0.2, linewidth=0
-            )
+            ax.fill_between(own["x"], own["low"], own["high"], color=known[label], alpha=0.2, linewidth=0)
     for condition in TAKEN:
         style, name = CONDITIONS[condition].dashes, CONDITIONS[condition].label
         if len(labels) > 1 and (frame["condition"] == condition).any():
@@ -149,13 +151,14 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     )
     for ax in axes.flat[len(groups) :]:
         ax.set_axis_off()
+    known: dict[str, str] = {}
     for place, (ax, (first, numbers)) in enumerate(zip(axes.flat, groups.items(), strict=False)):
         labels = {}
         for number in numbers:
             acting = frame[(frame["panel"] == number) & frame["condition"].isin(IN_CONTEXT)]
             learners = [(number, agent) for agent in acting["agent"].unique()]
             labels |= zip(learners, entry.panels[number].labels or [agent for _, agent in learners], strict=True)
-        _draw_panel(ax, together(frame, numbers), labels)
+        _draw_panel(ax, together(frame, numbers), labels, known)
         ax.set_title(entry.panels[first].title or entry.panels[first].evaluation)
         if place + n >= len(groups):  # nothing is below it
             ax.set_xlabel("episode in context" if entry.x == "episode" else "environment steps in context")
