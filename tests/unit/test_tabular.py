@@ -166,6 +166,11 @@ def test_the_door_pays_after_the_key_alone():
     assert [env.step(a)[1] for a in (STAY, 1, STAY, 3, STAY)] == [0, 1, 0, 1, 0]
 
 
+def test_a_reward_of_nothing_has_no_sign():
+    """Minus zero is equal to zero, and has other bytes in a store."""
+    assert not any(np.signbit(DarkRoom(size=3, ends=ends).tables.reward).any() for ends in (False, True))
+
+
 def test_walls_stop_and_goals_are_not_seen():
     rooms = [DarkRoom(goal=[r, 0], size=3, start="corner") for r in (1, 2)]
     for env in rooms:

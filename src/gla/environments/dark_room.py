@@ -90,7 +90,7 @@ class DarkRoom(TabularEnv):
             after = np.concatenate([np.where(after == self.goal, after + n, after), after + n])
             reward = np.concatenate([reward, np.zeros_like(reward)])
             first, terminal, seen = np.pad(first, (0, n)), np.zeros(2 * n, bool), np.tile(seen, 2)
-        reward = np.where(reward > 0, reward, -cost)
+        reward = np.where(reward > 0, reward, 0.0 - cost)  # no -0.0 if steps cost nothing
         super().__init__(
             Tables(after[..., None], np.ones((*after.shape, 1)), reward[..., None], first, terminal, seen, n)
         )

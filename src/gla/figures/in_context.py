@@ -105,9 +105,10 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[tuple[int, str],
     """known: the colours of labels of other panels, to which those of this one are added."""
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     learner = colours.pop(5 % len(colours)) if len(colours) > 1 else colours[0]
-    free = [colour for colour in colours if colour not in {known.get(label) for label in labels.values()}] or colours
     for label in labels.values():
-        known.setdefault(label, free.pop(0) if len(free) > 1 else free[0])
+        if label not in known:
+            used = [set(known.values()), {known.get(other) for other in labels.values()}, set()]
+            known[label] = next(colour for taken in used for colour in colours if colour not in taken)
     for (panel, agent), label in labels.items():
         for condition in IN_CONTEXT:
             style = CONDITIONS[condition].dashes
