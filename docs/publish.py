@@ -102,6 +102,7 @@ def publish(config: Path, folder: Path, add: bool = False) -> None:
         folder / "rollouts.parquet",
         index=False,
         compression="zstd",
+        compression_level=19,
         use_dictionary=[c for c in table if c != "env_steps"],
         column_encoding={"env_steps": "DELTA_BINARY_PACKED"},  # it grows by an episode at a time
     )

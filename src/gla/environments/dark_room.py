@@ -37,11 +37,17 @@ def check_size(size: int) -> None:
         raise ValueError(f"size {size} (expected 2 to {LARGEST})")
 
 
-def starts(start: Literal["centre", "corner", "random"] | Cell, size: int) -> np.ndarray:
-    """Returns the probabilities of the first cells, (size * size,). Raises ValueError for an unknown start."""
+def starts(
+    start: Literal["centre", "corner", "random", "elsewhere"] | Cell, size: int, goal: int | None = None
+) -> np.ndarray:
+    """Returns the probabilities of the first cells, (size * size,). goal: the cell that "elsewhere" leaves out; None: there is no such
+    start. Raises ValueError for an unknown start."""
     probability = np.zeros(size * size)
-    if start == "random":
-        probability[:] = 1 / len(probability)
+    if start == "random" or (start == "elsewhere" and goal is not None):
+        probability[:] = 1.0
+        if start == "elsewhere":
+            probability[goal] = 0.0
+        probability /= probability.sum()
     elif start in ("centre", "corner"):
         probability[0 if start == "corner" else (size // 2) * (size + 1)] = 1.0
     else:
@@ -76,13 +82,9 @@ class DarkRoom(TabularEnv):
         check_size(size)
         if pays not in ("every_step", "once"):
             raise ValueError(f"pays {pays!r} (expected every_step or once)")
-        n, after = size * size, walk(size)[:, : len(MOVES) if stay else len(MOVES) - 1]
+        n, after = size * size, walk(size) if stay else walk(size)[:, :-1]
         self.size, self.goal = size, drawn(task, n, "goals") if goal is None else cell("goal", goal, size)
-        first = starts("random" if start == "elsewhere" else start, size)
-        if start == "elsewhere":
-            first[self.goal] = 0.0
-            first /= first.sum()
-        terminal, seen = np.zeros(n, bool), np.arange(n)
+        first, terminal, seen = starts(start, size, self.goal), np.zeros(n, bool), np.arange(n)
         reward = (after == self.goal).astype(float)
         if ends:
             terminal[self.goal] = True

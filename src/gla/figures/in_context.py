@@ -16,7 +16,7 @@ from pydantic import Field
 
 from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import IN_CONTEXT, of_role
-from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of, shared, together
+from gla.figures.panels import STEADY, FigureOptions, Panel, grid, seed_means, seeds_of, shared, together
 from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
@@ -145,13 +145,8 @@ def _draw_panel(ax: plt.Axes, frame: pd.DataFrame, labels: dict[tuple[int, str],
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     """Draws the panels, at most four in a row, and one legend."""
     groups = shared(entry.panels)
-    n = min(len(groups), 4)
-    rows = -(-len(groups) // n)
-    figure, axes = plt.subplots(
-        rows, n, figsize=(max(3.4, 2.3 * n), 0.4 + 1.9 * rows), squeeze=False, layout="constrained"
-    )
-    for ax in axes.flat[len(groups) :]:
-        ax.set_axis_off()
+    figure, axes = grid(len(groups), 2.3, 1.9, margin=0.4)
+    n = axes.shape[1]
     known: dict[str, str] = {}
     for place, (ax, (first, numbers)) in enumerate(zip(axes.flat, groups.items(), strict=False)):
         labels = {}
@@ -160,7 +155,7 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
             learners = [(number, agent) for agent in acting["agent"].unique()]
             labels |= zip(learners, entry.panels[number].labels or [agent for _, agent in learners], strict=True)
         _draw_panel(ax, together(frame, numbers), labels, known)
-        ax.set_title(entry.panels[first].title or entry.panels[first].evaluation)
+        ax.set_title(entry.panels[first].name)
         if place + n >= len(groups):  # nothing is below it
             ax.set_xlabel("episode in context" if entry.x == "episode" else "environment steps in context")
         ax.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))

@@ -40,6 +40,11 @@ class Panel(Options):
     labels: list[Text] = []
     """Names of these agents in the legend."""
 
+    @property
+    def name(self) -> str:
+        """What the panel is called: its title or, if it has none, its evaluation."""
+        return self.title or self.evaluation
+
 
 def shared(entries: list[Panel]) -> dict[int, list[int]]:
     """Returns the numbers of the panels that share a pair of axes, by the first of them."""
@@ -70,18 +75,27 @@ def seed_means(frame: pd.DataFrame) -> np.ndarray:
     return wide.reindex(columns=range(seeds_of(frame))).to_numpy()
 
 
+def grid(
+    count: int, width: float, height: float, least: float = 3.4, margin: float = 0.0
+) -> tuple[plt.Figure, np.ndarray]:
+    """Returns a figure of ``count`` pairs of axes of one size, at most four in a row, and its axes, (rows, columns). width, height: of a
+    pair; least: of the figure's width; margin: of the figure's height; all in inches."""
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    size = (max(least, width * columns), margin + height * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
 def panels(names: list[str], x: str, y: str) -> tuple[plt.Figure, np.ndarray]:
     """Returns a figure with a panel for each name, which is its title, and the axes, (len(names),). x, y: common labels of
     the axes.
     """
-    n, columns = len(names), min(len(names), 4)
-    rows = -(-n // columns)
-    size = (max(2.6, 1.9 * columns), 1.6 * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = grid(len(names), 1.9, 1.6, least=2.6)
     for ax, name in zip(axes.flat, names, strict=False):
         ax.set_title(name)
-    for ax in axes.flat[n:]:
-        ax.set_axis_off()
     figure.supxlabel(x, fontsize=8)
     figure.supylabel(y, fontsize=8)
-    return figure, axes.flat[:n]
+    return figure, axes.flat[: len(names)]

@@ -66,7 +66,7 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     figure, ax = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
     for number, panel in enumerate(entry.panels):
         own = frame[(frame["panel"] == number) & (frame["condition"] == "agent")].sort_values("x")
-        ax.plot(own["x"], own["mean"], marker="o", markersize=3, label=panel.title or panel.evaluation)
+        ax.plot(own["x"], own["mean"], marker="o", markersize=3, label=panel.name)
         ax.fill_between(own["x"], own["low"], own["high"], alpha=0.2, linewidth=0)
     for condition, (label, colour, style) in STEADY.items():
         own = frame[frame["condition"] == condition]

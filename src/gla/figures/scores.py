@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from gla.figures.panels import STEADY, FigureOptions, Panel, seed_means, seeds_of, shared, together
+from gla.figures.panels import STEADY, FigureOptions, Panel, grid, seed_means, seeds_of, shared, together
 from gla.options import Count, Fraction
 from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
@@ -72,9 +72,8 @@ def table(
         for (agent, condition), values in found.items():
             task = np.arange(values.shape[1]) % n
             of_tasks = np.stack([np.nanmean(values[:, task == i], 1) for i in range(min(n, size))], 1)  # (R, tasks)
-            title = panel.title or panel.evaluation
             model = known[agent]["model"] if agent in known else ""
-            head = number, title, panel.evaluation, agent, names.get(agent, condition), model, condition
+            head = number, panel.name, panel.evaluation, agent, names.get(agent, condition), model, condition
             lost = float((of_tasks < entry.failed * highest).mean()) if highest > 0 else np.nan
             tail = best, lost, of_tasks.shape[1], len(values), values.shape[1]
             rows.append((*head, np.nan, *seeds_interval(values, n), *tail))
@@ -87,11 +86,7 @@ def table(
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     """Draws the panels. Each agent has a column of points, one for each task, and its mean with an interval."""
     groups = shared(entry.panels)
-    n = min(len(groups), 4)
-    rows = -(-len(groups) // n)
-    figure, axes = plt.subplots(rows, n, figsize=(max(3.4, 2.1 * n), 2.4 * rows), squeeze=False, layout="constrained")
-    for ax in axes.flat[len(groups) :]:
-        ax.set_axis_off()
+    figure, axes = grid(len(groups), 2.1, 2.4)
     for (first, numbers), ax in zip(groups.items(), axes.flat, strict=False):
         own = together(frame, numbers)
         learners = own[own["condition"] == "agent"]
@@ -115,7 +110,7 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
             if np.isfinite(height):
                 ax.axhline(height, color=colour, linestyle=style, linewidth=0.9, label=label)
         ax.set_xticks(range(len(methods)), methods["method"], rotation=30, ha="right")
-        ax.set_title(entry.panels[first].title or entry.panels[first].evaluation)
+        ax.set_title(entry.panels[first].name)
     for ax in axes[:, 0]:
         ax.set_ylabel(f"return, last {entry.episodes} episodes")
     handles = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}

@@ -8,8 +8,8 @@ rounds of value iteration on the observed transitions. A second network scores t
 
 All states share these weights, and so do all actions. The outputs are therefore the same in every order of states and actions, and the
 weights fit any number of them. States that the context has not shown cannot be planned through, so that plans are made with the others
-alone, under numbers of their own: a few in a large room, early on. All environments of a dataset should have as many actions, since an action that does not exist looks like
-one that was never tried. What was never tried leads nowhere, and is worth what the first network says.
+alone, under numbers of their own: a few in a large room, early on. All environments of a dataset should have as many actions, since an
+action that does not exist looks like one that was never tried. What was never tried leads nowhere, and is worth what the first network says.
 """
 
 import math
