@@ -52,6 +52,9 @@ def test_roles_divide_the_table_in_its_order():
         "online_ars",
         "online_psrl",
         "online_rmax",
+        "online_rmax_memory",
+        "online_search",
+        "online_ucb",
     )
     assert of_role("history") == ("source_curve",)
     assert of_role() == of_role("no such role") == ()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from gla.conditions.roles import of_role
 from gla.config.environments import Environment
@@ -13,8 +14,11 @@ from gla.learners.linear import LinearActorCritic
 from gla.learners.posterior_sampling import PosteriorSampling
 from gla.learners.ppo import Population
 from gla.learners.random_search import RandomSearch
-from gla.learners.rmax import RMax
+from gla.learners.rmax import RMax, RMaxWithMemory
 from gla.learners.scale import RunningScale
+from gla.learners.search import Search
+from gla.learners.tabular import TabularLearner
+from gla.learners.ucb import PosteriorBounds
 from gla.rollout import run_baseline
 from gla.verdicts import fifths
 
@@ -26,7 +30,14 @@ GRID = Environment(
 CARTPOLE = Environment(id="CartPole-v1", kwargs={"max_episode_steps": 100})
 ONLINE = of_role("online")
 LEARNERS = {"online_linear": LinearActorCritic, "online_ars": RandomSearch}
-TABULAR = {"online_psrl", "online_rmax"}  # those for discrete observations alone
+# Those for discrete observations alone.
+TABULAR = {
+    "online_psrl": PosteriorSampling,
+    "online_rmax": RMax,
+    "online_rmax_memory": RMaxWithMemory,
+    "online_search": Search,
+    "online_ucb": PosteriorBounds,
+}
 MASS = Environment(id="gla/PointMass-v0", tasks=[{"angle": 0.0}, {"angle": 180.0}])
 
 
@@ -124,7 +135,7 @@ def test_the_running_scale_is_the_mean_and_deviation_of_all_steps():
 
 
 def test_learners_are_the_ones_that_the_config_names():
-    assert set(LEARNERS) | {"online_ppo"} | TABULAR == set(ONLINE)  # each of which runs above
+    assert set(LEARNERS) | {"online_ppo"} | set(TABULAR) == set(ONLINE)  # each of which runs above
 
 
 # Learners of a table
@@ -169,7 +180,84 @@ def test_rmax_tries_everything_once_and_then_repeats_what_paid():
     assert set(taken[:4]) == {(0, 0), (0, 1), (1, 0), (1, 1)} and taken[4:] == [(0, 1), (1, 1)]
 
 
-@pytest.mark.parametrize("kind", [PosteriorSampling, RMax])
+def test_rmax_plans_with_visited_states_as_with_all(monkeypatch):
+    """Nothing leads to the others in its worlds, so that it takes the same actions."""
+
+    def actions():
+        learner, envs, taken = RMax(EnvSpec(9, 5, True, None, None, 9), 4, 0), make(ROOM.id, **ROOM.kwargs), []
+        envs = type(envs.unwrapped).vector(ROOM.id, [ROOM.kwargs | {"task": i} for i in range(4)], 0)
+        observation = envs.reset()
+        for _ in range(60):
+            taken.append(learner.act(observation))
+            step = envs.step(taken[-1])
+            learner.observe(step)
+            observation = step.observation
+        return np.stack(taken), learner
+
+    few, learner = actions()
+    assert learner._planned(np.arange(4)).shape[1] <= 9
+    monkeypatch.setattr(
+        TabularLearner, "_planned", lambda self, copies: np.tile(np.arange(self.states), (len(copies), 1))
+    )
+    np.testing.assert_array_equal(few, actions()[0])
+
+
+LOCKED = Environment(
+    id="gla/DarkKeyToDoor-v0", kwargs={"size": 3, "key": [0, 0], "door": [2, 2], "max_episode_steps": 12}
+)
+
+
+def test_rmax_learns_that_a_door_pays_after_a_key_if_it_remembers_what_was_paid():
+    """Without a memory, a step to the key pays once in an episode and never again, whatever it does."""
+    with_memory, without = (fifths(_rows(LOCKED, c, 1800), 16)[1].mean() for c in ("online_rmax_memory", "online_rmax"))
+    assert with_memory > 1.7 and without < 1.5
+
+
+def _distance(after, tried, state):
+    """Steps on known ways from a state to one with an action that was not tried; None if there is none."""
+    reached, distance = {state}, 0
+    while reached:
+        if any(not tried[s].all() for s in reached):
+            return distance
+        further = reached | {int(after[s, a]) for s in reached for a in np.flatnonzero(tried[s])}
+        if further == reached:
+            return None
+        reached, distance = further, distance + 1
+
+
+def test_search_goes_the_shortest_way_to_what_it_has_not_tried_until_something_pays_and_then_stays_there():
+    kwargs = ROOM.kwargs | {"max_episode_steps": 200}
+    envs = type(make(ROOM.id, **kwargs).unwrapped).vector(ROOM.id, [kwargs], 0)
+    learner, observation, paid, before = Search(envs.spec, 1, 0), envs.reset(), [], None
+    for _ in range(120):
+        state = int(observation.argmax())
+        if not any(paid):
+            distance = _distance(learner.after[0], learner.tried[0], state)
+            assert before in (None, 0) or distance == before - 1
+            before = distance
+        step = envs.step(learner.act(observation))
+        learner.observe(step)
+        observation = step.observation
+        paid.append(step.reward[0])
+    found = paid.index(1.0)
+    assert found < 45  # actions of nine states
+    # It comes back until it has found the action that stays, which there are five to choose from.
+    assert sum(paid[-60:]) == 60
+
+
+def test_confidence_bounds_are_those_of_a_beta_posterior():
+    rng, learner = np.random.default_rng(0), PosteriorBounds(EnvSpec(1, 5, True, None, None, 1), 3, 0)
+    one, never = np.ones((3, 1), np.float32), np.zeros(3, bool)
+    for _ in range(60):
+        posterior = stats.beta(1 + learner.paid[:, 0], 1 + learner.tried[:, 0] - learner.paid[:, 0])
+        bound = posterior.mean() + 1.5 * posterior.std()
+        action = learner.act(one)
+        np.testing.assert_allclose(bound[np.arange(3), action], bound.max(1))
+        learner.observe(VectorStep(one, (rng.random(3) < 0.5).astype(float), never, never, one))
+    assert learner.tried.sum() == 180
+
+
+@pytest.mark.parametrize("kind", TABULAR.values())
 def test_they_refuse_what_is_not_discrete(kind):
     for spec in (CONTINUOUS, DISCRETE):
         with pytest.raises(ValueError, match="without discrete observations and actions"):

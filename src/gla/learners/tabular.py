@@ -7,18 +7,32 @@ from gla.environments.tabular import greedy, values
 from gla.environments.vector import VectorStep
 
 
+def refuse_what_is_not_discrete(learner: object, spec: EnvSpec) -> None:
+    """Raises ValueError if observations or actions are not discrete."""
+    if not (spec.states and spec.discrete):
+        raise ValueError(f"{type(learner).__name__} without discrete observations and actions (expected both)")
+
+
+def located(step: VectorStep, end: int) -> np.ndarray:
+    """Returns the states that a step entered, (N,), before any reset, and ``end`` where the episode is over. Time limits are no end, since a
+    table does not show how much time is left."""
+    done = step.terminated | step.truncated
+    after = np.where(done[:, None], step.final_observation, step.observation).argmax(1)
+    return np.where(step.terminated, end, after)
+
+
 class TabularLearner:
     """N seeds side by side, in worlds of S states and A actions. A kind implements ``world`` and ``stale``.
 
-    counts: (N, S, A, S + 1), how often each state followed a state and an action; the last is the end of the episode. Time limits are no
-    end, since a table does not show how much time is left. tried, paid: (N, S, A), how often an action was taken, and the sum of its
-    rewards. policy: (N, S), the actions that are taken.
+    counts: (N, S, A, S + 1), how often each state followed a state and an action; the last is the end of the episode. tried, paid: (N, S, A),
+    how often an action was taken, and the sum of its rewards. policy: (N, S), the actions that are taken.
     """
+
+    closed = False  # whether nothing leads to a state that was never entered, in the worlds that are planned for
 
     def __init__(self, spec: EnvSpec, n: int, seed: int, gamma: float):
         """Raises ValueError if observations or actions are not discrete."""
-        if not (spec.states and spec.discrete):
-            raise ValueError(f"{type(self).__name__} without discrete observations and actions (expected both)")
+        refuse_what_is_not_discrete(self, spec)
         s, a = spec.states, spec.action_size
         self.n, self.states, self.gamma, self.rng = n, s, gamma, np.random.default_rng(seed)
         self.counts, self.tried, self.paid = np.zeros((n, s, a, s + 1)), np.zeros((n, s, a)), np.zeros((n, s, a))
@@ -36,11 +50,24 @@ class TabularLearner:
     def _plan(self, copies: np.ndarray) -> None:
         """Finds the best policies for the worlds of copies (n,). Ties are broken at random."""
         probability, reward = self.world(copies)
+        row, states = np.arange(len(copies))[:, None], self._planned(copies)
         # The end is one more state, in which nothing is paid and which nothing follows.
-        probability = np.pad(probability, ((0, 0), (0, 1), (0, 0), (0, 0)))
-        reward = np.pad(reward, ((0, 0), (0, 1), (0, 0)))
-        q = values(probability, reward, np.arange(self.states + 1) == self.states, self.gamma)
-        self.policy[copies] = greedy(q[:, :-1], self.rng)
+        ends = np.append(states, np.full((len(copies), 1), self.states), 1)
+        probability = np.pad(probability[row, states], ((0, 0), (0, 1), (0, 0), (0, 0)))
+        probability = np.take_along_axis(probability, ends[:, None, None], 3)
+        reward_of = np.pad(reward[row, states], ((0, 0), (0, 1), (0, 0)))
+        terminal = np.arange(ends.shape[1]) == ends.shape[1] - 1
+        q = np.zeros_like(reward)  # what is not planned for is as good as anything
+        q[row, states] = values(probability, reward_of, terminal, self.gamma)[:, :-1]
+        self.policy[copies] = greedy(q, self.rng)
+
+    def _planned(self, copies: np.ndarray) -> np.ndarray:
+        """Returns the states that copies (n,) plan for, (n, K): if worlds are closed the K that were entered or left, for the largest K, and
+        otherwise all."""
+        if not self.closed:
+            return np.broadcast_to(np.arange(self.states), (len(copies), self.states))
+        seen = self.tried[copies].any(-1) | self.counts[copies, :, :, :-1].any((1, 2))
+        return np.argsort(~seen, 1, kind="stable")[:, : max(1, seen.sum(1).max())]
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Maps one-hot observations (N, S) to actions, (N,) integers."""
@@ -50,11 +77,9 @@ class TabularLearner:
 
     def observe(self, step: VectorStep) -> None:
         """Counts a step, and plans anew where the kind says so."""
-        done = step.terminated | step.truncated
-        after = np.where(done[:, None], step.final_observation, step.observation).argmax(1)
         self.where = self.copies, self.state, self.action
-        self.counts[(*self.where, np.where(step.terminated, self.states, after))] += 1
+        self.counts[(*self.where, located(step, self.states))] += 1
         self.tried[self.where] += 1
         self.paid[self.where] += step.reward
-        if (stale := self.stale(done)).any():
+        if (stale := self.stale(step.terminated | step.truncated)).any():
             self._plan(np.flatnonzero(stale))

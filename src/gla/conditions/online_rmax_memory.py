@@ -1,0 +1,13 @@
+"""A baseline: R-max with a memory of what was paid in the episode (gla.learners.rmax), from scratch, in each seed separately. It needs discrete observations."""
+
+from typing import Any
+
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.learners.rmax import RMaxWithMemory
+from gla.rollout import EpisodeRows, run_learner
+
+
+def run(entry: Environment, evaluation: Evaluation, label: str, files: list, **settings: Any) -> list[EpisodeRows]:
+    """See gla.conditions. settings: settings of the learner that replace its defaults, to search for the best ones."""
+    return [run_learner(RMaxWithMemory, entry, evaluation, label, **settings)]

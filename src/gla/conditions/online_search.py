@@ -1,0 +1,13 @@
+"""A baseline: a search for what pays (gla.learners.search), from scratch, in each seed separately. It needs discrete observations."""
+
+from typing import Any
+
+from gla.config.environments import Environment
+from gla.config.evaluations import Evaluation
+from gla.learners.search import Search
+from gla.rollout import EpisodeRows, run_learner
+
+
+def run(entry: Environment, evaluation: Evaluation, label: str, files: list, **settings: Any) -> list[EpisodeRows]:
+    """See gla.conditions. settings: settings of the learner that replace its defaults, to search for the best ones."""
+    return [run_learner(Search, entry, evaluation, label, **settings)]
