@@ -150,6 +150,16 @@ def sources(config: Config, facts: dict[str, Facts]) -> list[str]:
     ]
 
 
+def trainers(config: Config, facts: dict[str, Facts]) -> list[str]:
+    """Returns a line for each environment that an agent is trained in and cannot be."""
+    return [
+        f"agents.{name}.training.{problem}"
+        for name, agent in config.agents.items()
+        for environment in dict.fromkeys(config.sources[s].environment for s in config.datasets[agent.dataset].sources)
+        for problem in agent.training.problems_in(environment, facts[environment])
+    ]
+
+
 def conditions(config: Config, facts: dict[str, Facts]) -> list[str]:
     """Returns a line for each baseline that cannot act in its evaluation's environment."""
     return [

@@ -24,8 +24,8 @@ from gla.sources import random
 from gla.storage.collecting import collect
 from gla.train import Interrupted, train
 from gla.trainers import rl2
-from gla.trainers.options import TrainerOptions
-from gla.trainers.rl2 import FOLLOWS, Trainer, entropy, lifetime_advantages, log_probability
+from gla.trainers.acting import ActingOptions, log_probability
+from gla.trainers.rl2 import FOLLOWS, Trainer, entropy, lifetime_advantages
 
 # One of two arms always pays. Whoever pulls one knows which: over four pulls the best return is 3.5.
 BANDIT = Environment(
@@ -90,13 +90,13 @@ def test_what_is_learned_from_is_what_was_done(manifest):
     for p in trainer.model.parameters():
         torch.nn.init.normal_(p, 0, 0.5)
     trainer.open()
-    (found,) = (trainer._on_device(x) for x in trainer._act("train", 0))
+    (found,) = (trainer.on_device(x) for x in trainer.lifetimes("train", 0))
     mean, log_std, _ = trainer._outputs(found)
     torch.testing.assert_close(log_probability(mean, log_std, found.action, True), found.log_probability)
     assert found.reward.shape == (64, 4) and set(found.reward.unique().tolist()) <= {0.0, 1.0}
-    again = next(trainer._act("train", 0))
+    again = next(trainer.lifetimes("train", 0))
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
-    assert not torch.equal(found.action, next(trainer._act("train", 1)).action)
+    assert not torch.equal(found.action, next(trainer.lifetimes("train", 1)).action)
 
 
 def test_tasks_are_those_of_the_lifetimes_of_each_split(manifest):
@@ -145,7 +145,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path, manifest, mon
 
 
 def test_options_that_it_shares_with_ppo_have_the_same_names():
-    own = rl2.Options.model_fields.keys() - TrainerOptions.model_fields.keys() - {"kind", "lifetime_steps"}
+    own = rl2.Options.model_fields.keys() - ActingOptions.model_fields.keys() - {"kind"}
     assert "gae_lambda" in own and own <= PPO.model_fields.keys()
 
 
@@ -172,7 +172,7 @@ def test_values_are_learned_in_units_of_recent_returns_and_a_new_unit_moves_no_v
     with processes("cpu") as own:
         trainer = Trainer(CONFIG, *read_manifest(*manifest), [BANDIT], own, None)
     trainer.open()
-    (found,) = (trainer._on_device(x) for x in trainer._act("train", 0))
+    (found,) = (trainer.on_device(x) for x in trainer.lifetimes("train", 0))
     ahead = lifetime_advantages(found.reward, torch.zeros_like(found.reward), CONFIG.training.gamma, 1.0)
     trainer.advance()
     first = torch.stack([ahead.mean(), ahead.std()])

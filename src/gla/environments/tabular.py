@@ -75,6 +75,19 @@ class Tables(NamedTuple):
         return (expected >= best - 1e-9 * (1 + np.abs(best))).argmax(-1)
 
 
+def stacked(tables: "list[Tables]", states: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns what ``values`` needs of many tasks with as many actions, padded to ``states``: probabilities (tasks, S, A, S), expected rewards
+    (tasks, S, A), and which states are terminal, (tasks, S) bool. States that a task does not have are terminal."""
+    n, actions = len(tables), tables[0].sizes[1]
+    probability, reward = np.zeros((n, states, actions, states)), np.zeros((n, states, actions))
+    terminal = np.ones((n, states), bool)
+    for i, t in enumerate(tables):
+        own = t.sizes[0]
+        probability[i, :own, :, :own], reward[i, :own] = t.dense()
+        terminal[i, :own] = t.terminal
+    return probability, reward, terminal
+
+
 def values(
     probability: np.ndarray, reward: np.ndarray, terminal: np.ndarray, discount: float, greedy: bool = True
 ) -> np.ndarray:

@@ -7,7 +7,8 @@ TRAINERS = Kinds(
     {
         "distillation": "gla.trainers.distillation",
         "rl2": "gla.trainers.rl2",
+        "dagger": "gla.trainers.dagger",
     },
 )
 # Kinds that step the dataset's environments, whose code then decides the weights. They read no histories: they have no windows, labels or loss.
-ACTING = ("rl2",)
+ACTING = ("rl2", "dagger")

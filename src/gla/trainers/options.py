@@ -1,7 +1,7 @@
 """Options that all trainers share: those of an optimiser."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -29,6 +29,10 @@ class TrainerOptions(Options):
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """Yields a line for each reason why these options do not fit the agent's other options."""
+        yield from ()
+
+    def problems_in(self, name: str, facts: Mapping[str, Any]) -> Iterator[str]:
+        """Yields a line for each reason why these options do not fit the environment ``name``. facts: see gla.preflight.all_facts."""
         yield from ()
 
     def length(self, agent: Any) -> int:
