@@ -195,9 +195,10 @@ def tabled(folder: Path, to: Path) -> list[tuple[Any, Path]]:
             write_rows(own, path)
         for name, entry in paths.config["figures"].items():
             if _of_returns(paths, name):
-                inputs = gather(paths.panels(name), paths.drawn(name)["rollouts"])
+                figure = made(Figure, entry)
+                inputs = gather(paths.panels(name), paths.drawn(name)["rollouts"], figure.normalised)
                 tabulate(made(Figure, paths.tabled(name)), inputs, to / f"{name}.csv")
-                found.append((made(Figure, entry), to / f"{name}.csv"))
+                found.append((figure, to / f"{name}.csv"))
     return found
 
 

@@ -53,6 +53,7 @@ def test_roles_divide_the_table_in_its_order():
         "online_psrl",
         "online_rmax",
         "online_rmax_memory",
+        "online_q_ucb",
         "online_search",
         "online_ucb",
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gla.code import documentation
-from gla.figures import drawing, in_context, scaling, scores, sources, training
+from gla.figures import drawing, in_context, normalised, scaling, scores, sources, training
 from gla.figures.kinds import FIGURES
 from gla.files import CorruptFile, fingerprint
 from gla.options import ConfigError
@@ -183,6 +183,35 @@ def test_scores_tell_each_task_and_how_many_are_lost(tmp_path):
     points, *_ = figure.axes[0].lines
     assert sorted(points.get_ydata()) == [0.25, 1.0]
     plt.close(figure)
+
+
+def test_scores_lie_between_random_actions_and_the_best_policy_of_each_task(tmp_path):
+    """Four seeds in two tasks whose scales differ. Each episode has 100 steps; scores by episode are 0, .5, 1, 1, 1."""
+    low, high = np.array([-1.0, 10.0]), np.array([1.0, 30.0])
+    curve = np.array([0.0, 0.5, 1.0, 1.0, 1.0])
+    returns = [low[s % 2] + curve * (high - low)[s % 2] for s in range(4)]
+    paths = [
+        _rollouts(tmp_path, "0", "a", "agent", returns, length=100), _rollouts(tmp_path, "1", "a", "rewards_hidden", [[low[s % 2]] * 5 for s in range(4)], length=100),
+        _rollouts(tmp_path, "2", "baseline", "online_psrl", [[(low + high)[s % 2] / 2] * 5 for s in range(4)], length=100),
+    ]  # fmt: skip
+    entry = _figure("normalised", panels=[{"evaluation": "v", "title": "world", "labels": ["ours"]}], points=5, first=2)
+    found = normalised.table(entry, [paths], [(low, high)], [2], [{"a": {"model": "lstm"}}]).set_index("condition")
+    agent = found.loc["agent"]
+    assert (agent["score"], agent["low"], agent["high"], agent["first_episodes"]) == (1.0, 1.0, 1.0, 0.25)
+    assert (agent["steps_to_90_oracle"], agent["episodes_to_90_oracle"], agent["steps_to_99_own"]) == (300, 3, 300)
+    assert agent["score_500"] == 1.0 and np.isnan(agent["score_2000"]) and agent["model"] == "lstm"
+    assert found["method"].tolist() == ["ours", "ours, rewards hidden", "posterior sampling"]
+    assert found.loc["rewards_hidden", "score"] == 0.0 and found.loc["online_psrl", "score"] == 0.5
+    assert np.isnan(found.loc["online_psrl", "steps_to_90_oracle"]) and found.loc["online_psrl", "steps_to_99_own"] == 100
+    figure = normalised.draw(entry, found.reset_index())
+    assert [x.get_label() for x in figure.axes[0].containers] == ["ours", "posterior sampling"]
+    plt.close(figure)
+
+
+def test_scores_need_a_world_whose_best_policy_is_known(tmp_path):
+    paths = [_rollouts(tmp_path, "0", "a", "agent", [[1.0]])]
+    with pytest.raises(ConfigError, match=r"panels\[0\].evaluation: 'v' \(expected one in a tabular world of gla"):
+        normalised.table(_figure("normalised", panels=[{"evaluation": "v"}]), [paths], [None], [1], [{}])
 
 
 # Drawings

@@ -13,6 +13,7 @@ from gla.environments.vector import VectorStep
 from gla.learners.linear import LinearActorCritic
 from gla.learners.posterior_sampling import PosteriorSampling
 from gla.learners.ppo import Population
+from gla.learners.q_ucb import QWithBounds
 from gla.learners.random_search import RandomSearch
 from gla.learners.rmax import RMax, RMaxWithMemory
 from gla.learners.scale import RunningScale
@@ -35,6 +36,7 @@ TABULAR = {
     "online_psrl": PosteriorSampling,
     "online_rmax": RMax,
     "online_rmax_memory": RMaxWithMemory,
+    "online_q_ucb": QWithBounds,
     "online_search": Search,
     "online_ucb": PosteriorBounds,
 }
@@ -255,6 +257,24 @@ def test_confidence_bounds_are_those_of_a_beta_posterior():
         np.testing.assert_allclose(bound[np.arange(3), action], bound.max(1))
         learner.observe(VectorStep(one, (rng.random(3) < 0.5).astype(float), never, never, one))
     assert learner.tried.sum() == 180
+
+
+def test_q_learning_with_bounds_takes_the_largest_bound_and_steps_towards_its_target():
+    """One of two actions pays 1 and leads back; worked out by hand, step by step."""
+    learner, one_hot = QWithBounds(EnvSpec(1, 2, True, None, None, 1), 1, 0, rate=0.5), np.ones((1, 1), np.float32)
+    q, tried, rewards, never = np.full(2, 10.0), np.zeros(2), [], np.array([False])
+    for step in range(40):
+        deviation = np.std(rewards) if rewards else 0.0
+        bound = q + 5.0 * deviation * np.sqrt(np.log(4001) / np.maximum(tried, 1))
+        action = int(learner.act(one_hot)[0])
+        assert bound[action] == pytest.approx(bound.max())
+        paid = float(action == 1)
+        learner.observe(VectorStep(one_hot, np.array([paid]), np.array([step == 39]), never, one_hot))
+        rate = 0.5 * max(4001 / (4000 + tried[action]), 0.002)
+        q[action] += rate * (paid + (0.0 if step == 39 else 0.99 * q.max()) - q[action])
+        tried[action] += 1
+        rewards.append(paid)
+        np.testing.assert_allclose(learner.q[0, 0], q)
 
 
 @pytest.mark.parametrize("kind", TABULAR.values())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gla.environments.bandit import FAVOURED, Bandit, TabularMDP
 from gla.environments.dark_room import DarkKeyToDoor, DarkRoom, DarkRoomCost, DarkRoomHard
 from gla.environments.kinds import ENVIRONMENTS
-from gla.environments.making import make, optimal_return
+from gla.environments.making import bounds, make, optimal_return
 from gla.environments.spaces import UnsupportedEnvironment
 from gla.environments.tabular import Tables, TabularVector
 from gla.environments.vector import VectorEnv, stepped
@@ -218,3 +218,26 @@ def test_favoured_arms_are_the_best_in_most_tasks():
 def test_what_is_out_of_range_is_named(make_it, said):
     with pytest.raises(ValueError, match=said):
         make_it()
+
+
+@pytest.mark.parametrize("env_id", ["gla/AnyMDP-v0", "gla/DarkRoomCost-v0", "gla/FrozenLake-v0"])
+def test_random_actions_earn_on_average_what_is_computed(env_id):
+    (low,), (high,) = bounds(env_id, {}, [{"task": 3}] if "Lake" not in env_id else [{}])
+    kwargs = [{"task": 3} if "Lake" not in env_id else {}] * 2000
+    envs = type(make(env_id).unwrapped).vector(env_id, kwargs, 0)
+    rng, running, returns = np.random.default_rng(0), np.zeros(2000), [[] for _ in kwargs]
+    envs.reset()
+    for _ in range(300):
+        step = envs.step(rng.integers(0, envs.spec.action_size, 2000))
+        running += step.reward
+        for i in np.flatnonzero(step.terminated | step.truncated):
+            returns[i].append(running[i])
+            running[i] = 0.0
+    first = np.array([own[0] for own in returns if own])  # the first episodes, all of which have ended
+    assert len(first) == 2000
+    assert abs(first.mean() - low) < 4 * first.std() / np.sqrt(2000)
+    assert high > low
+
+
+def test_there_are_no_bounds_without_tables():
+    assert bounds("CartPole-v1", {}, []) is None and bounds("gla/PointMass-v0", {}, []) is None

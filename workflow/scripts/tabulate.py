@@ -9,7 +9,7 @@ from gla.kinds import made
 with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     entry, panels = made(Figure, snakemake.params.entry), snakemake.params.panels
     if entry.inputs == "rollouts":
-        inputs = gather(panels, snakemake.input.rollouts)
+        inputs = gather(panels, snakemake.input.rollouts, entry.normalised)
     else:
         inputs = {entry.inputs: list(snakemake.input[entry.inputs])}
     tabulate(entry, inputs, snakemake.output[0])

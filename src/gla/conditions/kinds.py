@@ -41,6 +41,7 @@ CONDITIONS = {
     "online_psrl": Condition("online", "posterior sampling", (0, (5, 2, 1, 2)), tabular=True),
     "online_rmax": Condition("online", "R-max", (0, (2, 1, 1, 1)), tabular=True),
     "online_rmax_memory": Condition("online", "R-max with memory", (0, (2, 1, 1, 1, 1, 1)), tabular=True),
+    "online_q_ucb": Condition("online", "Q-learning with bounds", (0, (3, 1, 3, 1, 1, 1)), tabular=True),
     "online_search": Condition("online", "search", (0, (6, 1)), tabular=True),
     "online_ucb": Condition("online", "confidence bounds", (0, (1, 1, 3, 1)), tabular=True),
     "source_curve": Condition("history", "its source, learning", (0, (2, 1)), "0.3", "histories"),

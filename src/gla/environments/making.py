@@ -88,16 +88,30 @@ def time_limit(env: gym.Env) -> int | None:
     return min((int(x) for x in limits if x is not None and 0 < x < np.inf), default=None)
 
 
+def _each(what: str, id: str, kwargs: dict[str, Any], tasks: list[dict[str, Any]]) -> list[float] | None:
+    """Calls a method of each task's environment with its time limit, if it is one of this package that has the method; else None."""
+    own = ENVIRONMENTS.get(id)
+    if own is None or not hasattr(getattr(import_module(own.module), own.name), what):
+        return None
+    found = []
+    for task in tasks or [{}]:
+        env = make(id, **(kwargs | task))
+        found.append(getattr(env.unwrapped, what)(env.spec.max_episode_steps))
+        env.close()
+    return found
+
+
 def optimal_return(id: str, kwargs: dict[str, Any], tasks: list[dict[str, Any]]) -> float | None:
     """Returns the highest expected episode return, averaged over the tasks, for environments of this package that can compute
     it; else None.
     """
-    own = ENVIRONMENTS.get(id)
-    if own is None or not hasattr(getattr(import_module(own.module), own.name), "optimal_return"):
-        return None
-    returns = []
-    for task in tasks or [{}]:
-        env = make(id, **(kwargs | task))
-        returns.append(env.unwrapped.optimal_return(env.spec.max_episode_steps))
-        env.close()
-    return float(np.mean(returns))
+    found = _each("optimal_return", id, kwargs, tasks)
+    return None if found is None else float(np.mean(found))
+
+
+def bounds(id: str, kwargs: dict[str, Any], tasks: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the expected episode returns of random actions and of the best policy in each task, (tasks,) each, for tabular worlds of this
+    package; else None.
+    """
+    random, best = (_each(what, id, kwargs, tasks) for what in ("random_return", "optimal_return"))
+    return None if random is None or best is None else (np.array(random), np.array(best))

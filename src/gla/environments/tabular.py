@@ -159,6 +159,13 @@ class TabularEnv(gym.Env):
         steps = min(steps, self.tables.horizon or steps)
         return float(self.tables.start @ self.tables.optimal_values(steps)[-1])
 
+    def random_return(self, steps: int) -> float:
+        """Returns the expected return of an episode of at most this many steps under random actions."""
+        value = np.zeros(len(self.tables.start))
+        for _ in range(min(steps, self.tables.horizon or steps)):
+            value = self.tables.expected(value).mean(-1)
+        return float(self.tables.start @ value)
+
 
 class TabularVector:
     """N tasks side by side, as arrays. It is the counterpart of ``gla.environments.vector.VectorEnv`` for tables.

@@ -13,6 +13,9 @@ The class variable ``inputs`` of the options decides the further arguments of ``
     inputs = "rollouts"       table(entry, rollouts, optimal, tasks, agents), each a list with an element for every panel: the paths of
                               its rollouts, the best possible return or None, the number of tasks, and facts about its agents by name
 
+If the class variable ``normalised`` is true, ``bounds`` takes the place of ``optimal``: the expected returns of random actions and of the best
+policy in each task, (tasks,) each, or None.
+
 The docstring at the top of the file says what such figures show, and is their caption in the report.
 
 A table that lacks one of COLUMNS is not drawn, nor is one with text in a column that is not in ``gla.figures.drawing.NAMES``.

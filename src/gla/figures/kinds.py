@@ -9,7 +9,8 @@ FIGURES = Kinds(
         "in_context": "gla.figures.in_context",
         "scaling": "gla.figures.scaling",
         "scores": "gla.figures.scores",
+        "normalised": "gla.figures.normalised",
         "training": "gla.figures.training",
     },
 )
-NAMING = ("scores",)  # kinds whose tables, and not only their legends, hold the names of panels and agents
+NAMING = ("scores", "normalised")  # kinds whose tables, and not only their legends, hold the names of panels and agents

@@ -25,6 +25,8 @@ class FigureOptions(Options):
 
     inputs: ClassVar[str]
     """The inputs of its table: digests, by_position or rollouts."""
+    normalised: ClassVar[bool] = False
+    """Whether its table takes the returns of random actions and of the best policy in each task (``bounds``)."""
 
 
 class Panel(Options):
