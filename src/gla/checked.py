@@ -208,6 +208,7 @@ def _check(raw: dict[str, Any], memory: int | None, disk: float | None, cache: P
     problems += preflight.encodings(config, facts)
     problems += preflight.models(config, facts)
     problems += preflight.trainers(config, facts)
+    problems += preflight.figures(config, facts)
     normalised = ordered(config)
     contexts = {
         name: {a: demands.state(v, config.agents[a], config, facts[v.environment]) for a in v.agents}

@@ -160,6 +160,24 @@ def trainers(config: Config, facts: dict[str, Facts]) -> list[str]:
     ]
 
 
+def figures(config: Config, facts: dict[str, Facts]) -> list[str]:
+    """Returns a line for each panel of normalised scores whose evaluation has none."""
+    found = []
+    for name, figure in config.figures.items():
+        for i, panel in enumerate(figure.panels if figure.normalised else []):
+            evaluation = config.evaluations[panel.evaluation]
+            where = f"figures.{name}.panels[{i}].evaluation: {panel.evaluation!r}"
+            if not facts[evaluation.environment]["tables"]:
+                found.append(
+                    f"{where} in {evaluation.environment!r} (expected one in a tabular world of gla, whose best policy can be computed)"
+                )
+            if evaluation.env_steps is None:
+                found.append(
+                    f"{where} of {evaluation.episodes} episodes (expected one with env_steps, so that all methods take as many steps)"
+                )
+    return found
+
+
 def conditions(config: Config, facts: dict[str, Facts]) -> list[str]:
     """Returns a line for each baseline that cannot act in its evaluation's environment."""
     return [

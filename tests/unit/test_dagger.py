@@ -150,3 +150,13 @@ def test_a_world_without_tables_is_refused(tmp_path):
         ConfigError, match=r"agents.a.training.kind: 'dagger' in environment 'cart' \(expected a tabular world"
     ):
         checked(RAW | {"agents": {"a": {"dataset": "c", "training": "dagger"}}}, cache=tmp_path / "facts.json")
+
+
+def test_scores_are_refused_where_no_best_policy_is_known_or_methods_take_different_numbers_of_steps(tmp_path):
+    evaluation = {"agents": [], "conditions": [], "baselines": ["random"], "seeds": 2, "episodes": 2}
+    own = {n: evaluation | {"environment": n} for n in ("cart", "e")}
+    figures = {"table": {"kind": "normalised", "panels": [{"evaluation": "cart"}, {"evaluation": "e"}]}}
+    with pytest.raises(ConfigError) as caught:
+        checked(RAW | {"evaluations": own, "figures": figures}, cache=tmp_path / "facts.json")
+    assert "panels[0].evaluation: 'cart' in 'cart' (expected one in a tabular world" in str(caught.value)
+    assert "panels[1].evaluation: 'e' of 2 episodes (expected one with env_steps" in str(caught.value)

@@ -202,10 +202,33 @@ def test_scores_lie_between_random_actions_and_the_best_policy_of_each_task(tmp_
     assert agent["score_500"] == 1.0 and np.isnan(agent["score_2000"]) and agent["model"] == "lstm"
     assert found["method"].tolist() == ["ours", "ours, rewards hidden", "posterior sampling"]
     assert found.loc["rewards_hidden", "score"] == 0.0 and found.loc["online_psrl", "score"] == 0.5
-    assert np.isnan(found.loc["online_psrl", "steps_to_90_oracle"]) and found.loc["online_psrl", "steps_to_99_own"] == 100
+    assert (
+        np.isnan(found.loc["online_psrl", "steps_to_90_oracle"]) and found.loc["online_psrl", "steps_to_99_own"] == 100
+    )
     figure = normalised.draw(entry, found.reset_index())
     assert [x.get_label() for x in figure.axes[0].containers] == ["ours", "posterior sampling"]
     plt.close(figure)
+
+
+def test_seeds_that_finish_early_do_not_stand_for_all(tmp_path):
+    """One of two seeds ends its first episode at once, with the best return; the other at the end, with the worst."""
+    path = tmp_path / "r.parquet"
+    rows = [("a", "e", "agent", 0, 0, i, 10 * (i + 1), 1.0, 10, True) for i in range(10)]
+    rows += [("a", "e", "agent", 0, 1, 0, 100, 0.0, 100, True)]
+    pd.DataFrame(rows, columns=COLUMNS).to_parquet(path)
+    entry = _figure("normalised", panels=[{"evaluation": "v"}], points=10)
+    (own,) = normalised.table(entry, [[path]], [(np.zeros(1), np.ones(1))], [1], [{}]).itertuples()
+    assert np.isnan(own.steps_to_90_oracle) and np.isnan(own.episodes_to_90_oracle)
+    assert (own.score, own.steps_to_99_own, own.first_episodes) == (0.5, 100, 0.5)
+
+
+def test_a_task_in_which_random_actions_are_best_is_refused(tmp_path):
+    paths = [_rollouts(tmp_path, "0", "a", "agent", [[1.0], [1.0]])]
+    entry, ends = _figure("normalised", panels=[{"evaluation": "v"}]), (np.array([0.0, 2.0]), np.array([1.0, 2.0]))
+    with pytest.raises(
+        ConfigError, match=r"panels\[0\].evaluation: 'v': the best return is 2 in task 1, as much as random"
+    ):
+        normalised.table(entry, [paths], [ends], [2], [{}])
 
 
 def test_scores_need_a_world_whose_best_policy_is_known(tmp_path):

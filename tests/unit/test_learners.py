@@ -186,7 +186,12 @@ def test_rmax_plans_with_visited_states_as_with_all(monkeypatch):
     """Nothing leads to the others in its worlds, so that it takes the same actions."""
 
     def actions():
-        learner, envs, taken = RMax(EnvSpec(9, 5, True, None, None, 9), 4, 0), make(ROOM.id, **ROOM.kwargs), []
+        learner, envs, taken, planned = (
+            RMax(EnvSpec(9, 5, True, None, None, 9), 4, 0),
+            make(ROOM.id, **ROOM.kwargs),
+            [],
+            [],
+        )
         envs = type(envs.unwrapped).vector(ROOM.id, [ROOM.kwargs | {"task": i} for i in range(4)], 0)
         observation = envs.reset()
         for _ in range(60):
@@ -194,10 +199,11 @@ def test_rmax_plans_with_visited_states_as_with_all(monkeypatch):
             step = envs.step(taken[-1])
             learner.observe(step)
             observation = step.observation
-        return np.stack(taken), learner
+            planned.append(learner._planned(np.arange(4)).shape[1])
+        return np.stack(taken), planned
 
-    few, learner = actions()
-    assert learner._planned(np.arange(4)).shape[1] <= 9
+    few, planned = actions()
+    assert planned[0] < 5 and planned == sorted(planned)
     monkeypatch.setattr(
         TabularLearner, "_planned", lambda self, copies: np.tile(np.arange(self.states), (len(copies), 1))
     )
@@ -262,19 +268,24 @@ def test_confidence_bounds_are_those_of_a_beta_posterior():
 def test_q_learning_with_bounds_takes_the_largest_bound_and_steps_towards_its_target():
     """One of two actions pays 1 and leads back; worked out by hand, step by step."""
     learner, one_hot = QWithBounds(EnvSpec(1, 2, True, None, None, 1), 1, 0, rate=0.5), np.ones((1, 1), np.float32)
-    q, tried, rewards, never = np.full(2, 10.0), np.zeros(2), [], np.array([False])
+    rng, q, tried, never = np.random.default_rng(0), np.zeros(2), np.ones(2), np.array([False])
     for step in range(40):
-        deviation = np.std(rewards) if rewards else 0.0
-        bound = q + 5.0 * deviation * np.sqrt(np.log(4001) / np.maximum(tried, 1))
-        action = int(learner.act(one_hot)[0])
-        assert bound[action] == pytest.approx(bound.max())
+        noise = np.maximum(rng.standard_normal((1, 2))[0], 0)
+        bound = q + 5.0 * max(np.std(q), 0.1) * np.sqrt(np.log(4001) / tried) * noise
+        action, ends = int(learner.act(one_hot)[0]), step % 8 == 7
+        assert action == bound.argmax()
         paid = float(action == 1)
-        learner.observe(VectorStep(one_hot, np.array([paid]), np.array([step == 39]), never, one_hot))
-        rate = 0.5 * max(4001 / (4000 + tried[action]), 0.002)
-        q[action] += rate * (paid + (0.0 if step == 39 else 0.99 * q.max()) - q[action])
+        learner.observe(VectorStep(one_hot, np.array([paid]), np.array([ends]), never, one_hot))
+        q[action] += 0.5 * (paid + (0.0 if ends else 0.99 * q.max()) - q[action])
         tried[action] += 1
-        rewards.append(paid)
         np.testing.assert_allclose(learner.q[0, 0], q)
+
+
+def test_search_tells_ends_that_pay_from_others():
+    """A lake without slipping, with holes that end the episode like the goal does."""
+    lake = Environment(id="gla/FrozenLake-v0", kwargs={"slippery": False, "shaped": True, "max_episode_steps": 30})
+    best = make(lake.id, **lake.kwargs).unwrapped.optimal_return(30)
+    assert fifths(_rows(lake, "online_search", 1500, 8), 8)[1].mean() == pytest.approx(best)
 
 
 @pytest.mark.parametrize("kind", TABULAR.values())

@@ -1,4 +1,4 @@
-"""A baseline: Q-learning with an upper confidence bound (gla.learners.q_ucb), from scratch, in each seed separately. It needs discrete observations."""
+"""A baseline: Q-learning with confidence bounds (gla.learners.q_ucb), from scratch in each seed, for discrete observations."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A baseline: R-max with a memory of what was paid in the episode (gla.learners.rmax), from scratch, in each seed separately. It needs discrete observations."""
+"""A baseline: R-max that remembers what was paid (gla.learners.rmax), from scratch in each seed, for discrete observations."""
 
 from typing import Any
 

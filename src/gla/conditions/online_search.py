@@ -1,4 +1,4 @@
-"""A baseline: a search for what pays (gla.learners.search), from scratch, in each seed separately. It needs discrete observations."""
+"""A baseline: a search for what pays (gla.learners.search), from scratch in each seed, for discrete observations."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A baseline: upper confidence bounds of a posterior (gla.learners.ucb), from scratch, in each seed separately. It needs discrete observations."""
+"""A baseline: confidence bounds of a posterior (gla.learners.ucb), from scratch in each seed, for discrete observations."""
 
 from typing import Any
 

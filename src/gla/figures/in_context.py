@@ -16,7 +16,7 @@ from pydantic import Field
 
 from gla.conditions.kinds import CONDITIONS
 from gla.conditions.roles import IN_CONTEXT, of_role
-from gla.figures.panels import STEADY, FigureOptions, Panel, grid, seed_means, seeds_of, shared, together
+from gla.figures.panels import STEADY, FigureOptions, Panel, by_steps, grid, seed_means, seeds_of, shared, together
 from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
 from gla.verdicts import fifths
@@ -45,18 +45,13 @@ def _by_x(frame: pd.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
     Over steps, the return at a point is the mean of the seed's episodes that ended since the previous point or, if none did,
     the return at the previous point.
     """
+    if x == "env_steps":
+        edges = np.linspace(0, frame["env_steps"].max(), BINS + 1)
+        return edges[1:], by_steps(frame, edges)
     seeds = range(seeds_of(frame))
     pairs = pd.MultiIndex.from_product([sorted(frame["training_seed"].unique()), seeds])
-    keys = ["training_seed", "seed"]
-    if x == "episode":
-        wide = frame.pivot(index=keys, columns="episode", values="episode_return").reindex(index=pairs)
-        points = wide.columns.to_numpy() + 1
-    else:
-        edges = np.linspace(0, frame["env_steps"].max(), BINS + 1)
-        binned = frame.assign(bin=np.clip(np.searchsorted(edges, frame["env_steps"]) - 1, 0, BINS - 1))
-        wide = binned.pivot_table(index=keys, columns="bin", values="episode_return")
-        wide, points = wide.reindex(index=pairs, columns=range(BINS)).ffill(axis=1), edges[1:]
-    return points, wide.to_numpy().reshape(-1, len(seeds), len(points))
+    wide = frame.pivot(index=["training_seed", "seed"], columns="episode", values="episode_return").reindex(index=pairs)
+    return wide.columns.to_numpy() + 1, wide.to_numpy().reshape(-1, len(seeds), wide.shape[1])
 
 
 def _online(frame: pd.DataFrame) -> str | None:

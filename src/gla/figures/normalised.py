@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from gla.conditions.kinds import CONDITIONS
-from gla.figures.panels import FigureOptions, Panel, seeds_of
+from gla.figures.panels import FigureOptions, Panel, by_steps, shared, together
 from gla.options import ConfigError, Count
 from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
@@ -24,11 +24,12 @@ COLUMNS = (
     "seeds",
 )  # fmt: skip
 NEAR, OWN = 0.9, 0.99
+LOWEST = -1.0  # score that is drawn as it is
 
 
 class Options(FigureOptions):
-    """Scores between random actions and the best policy of each task, by world and method, and how soon they are reached. It needs tabular
-    worlds of gla."""
+    """Scores between random actions and the best policy of each task, by world and method, and how soon they are reached. It needs evaluations
+    with env_steps, in tabular worlds of gla."""
 
     kind: Literal["normalised"]
     panels: Annotated[list[Panel], Field(min_length=1)]
@@ -42,30 +43,26 @@ class Options(FigureOptions):
     normalised: ClassVar[bool] = True
 
 
-def _between(frame: pd.DataFrame, low: float, high: float, score: np.ndarray) -> np.ndarray:
-    """Returns the mean score of the episodes that ended after ``low`` and until ``high`` steps, by network and seed, (R, S); NaN if there is
-    none. score: that of each row of frame."""
-    own = frame["env_steps"].between(low, high, inclusive="right").to_numpy()
-    return _by_seed(frame[own], score[own], frame)
-
-
-def _by_seed(rows: pd.DataFrame, score: np.ndarray, whole: pd.DataFrame) -> np.ndarray:
-    """Returns the means of scores by network and seed, (R, S), for the networks and seeds of ``whole``."""
-    found = np.full((int(whole["training_seed"].max()) + 1, seeds_of(whole)), np.nan)
-    means = rows.assign(score=score).groupby(["training_seed", "seed"])["score"].mean()
-    places = means.index.to_frame().to_numpy().T
-    found[places[0], places[1]] = means
-    return found
-
-
 def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+    """Returns the mean of values (R, S), or NaN if one is missing: seeds that finish episodes early are not like the others."""
+    return float(values.mean()) if np.isfinite(values).all() else np.nan
 
 
 def _reached(ends: np.ndarray, means: np.ndarray, level: float) -> float:
     """Returns the end of the first part whose mean is at least ``level``; NaN if there is none."""
     found = np.flatnonzero(means >= level)
     return float(ends[found[0]]) if len(found) else np.nan
+
+
+def _scored(frame: pd.DataFrame, ends: tuple[np.ndarray, np.ndarray], where: str) -> pd.DataFrame:
+    """Returns rollouts with a column ``score``. ends: the expected returns of random actions and of the best policy, (tasks,) each. Raises
+    ConfigError if the two do not differ in a task."""
+    random, best = ends
+    if len(equal := np.flatnonzero(~(best > random))):
+        said = f"{best[equal[0]]:g} in task {equal[0]}, as much as random actions have (expected more)"
+        raise ConfigError(f"{where}: the best return is {said}")
+    task = frame["seed"].to_numpy() % len(random)
+    return frame.assign(score=(frame["episode_return"].to_numpy() - random[task]) / (best - random)[task])
 
 
 def table(
@@ -78,59 +75,65 @@ def table(
     """Returns a table with a row for each agent and condition, and for each baseline.
 
     rollouts, tasks: as for figures of kind in_context. bounds: the expected returns of random actions and of the best policy in each task.
-    agents: the kind of each agent's model, by panel. score, low, high: over the episodes of the last fifth of the steps. first_episodes: the
-    mean score of the first episodes. score_N: that of the episodes in the last fifth of the first N steps, empty if a rollout is shorter.
-    steps_to_90_oracle, steps_to_99_own: the steps after which the mean over seeds and networks is first at 0.9, and at 0.99 of the method's
-    own highest mean. Raises ConfigError for an evaluation without bounds.
+    agents: the kind of each agent's model, by panel. score, low, high: over the episodes that ended in the last fifth of the steps.
+    first_episodes: the mean score of the first episodes. score_N: over the episodes that ended in the last fifth of the first N steps, empty if
+    a rollout is shorter. Where a seed has no such episode, its last one before counts. steps_to_90_oracle, steps_to_99_own: the steps after
+    which the mean over seeds and networks is first at 0.9, and within a hundredth of the method's own highest mean. Raises ConfigError for a
+    world without bounds, and for one in which the best policy earns no more than random actions do.
     """
     rows = []
     for number, (panel, paths, ends, n, known) in enumerate(
         zip(entry.panels, rollouts, bounds, tasks, agents, strict=True)
     ):
+        where = f"panels[{number}].evaluation: {panel.evaluation!r}"
         if ends is None:
-            said = f"{panel.evaluation!r} (expected one in a tabular world of gla, whose best policy can be computed)"
-            raise ConfigError(f"panels[{number}].evaluation: {said}")
-        frame = read_evaluation(paths)
+            raise ConfigError(f"{where} (expected one in a tabular world of gla, whose best policy can be computed)")
+        frame = _scored(read_evaluation(paths), ends, where)
         learners = list(frame.loc[frame["condition"] == "agent", "agent"].unique())
         names = dict(zip(learners, panel.labels or learners, strict=True))
-        total = int(frame["env_steps"].max())
+        total, longest = (int(frame[c].max()) if len(frame) else 0 for c in ("env_steps", "episode_length"))
         cuts = np.linspace(0, total, entry.points + 1)
         for (agent, condition), own in frame.groupby(["agent", "condition"], sort=False):
-            random, best = (x[own["seed"].to_numpy() % n] for x in ends)
-            score = (own["episode_return"].to_numpy() - random) / (best - random)
-            curve = np.array([_mean(_between(own, low, high, score)) for low, high in zip(cuts, cuts[1:], strict=False)])
-            near = _reached(cuts[1:], curve, NEAR)
-            before = own[own["env_steps"] <= near].groupby(["training_seed", "seed"]).size().mean()
-            first = own["episode"].to_numpy() < entry.first
-            last, count = _between(own, 0.8 * total, total, score), known[agent]["model"] if agent in known else ""
+            curve = np.array([_mean(x) for x in np.moveaxis(by_steps(own, cuts, "score"), -1, 0)])
+            near, best = _reached(cuts[1:], curve, NEAR), np.nanmax(curve, initial=-np.inf)
+            before = (own["env_steps"] <= near).groupby([own["training_seed"], own["seed"]]).sum().mean()
+            first = own[own["episode"] < entry.first].groupby(["training_seed", "seed"])["score"].mean().mean()
+            last = by_steps(own, np.array([0, 0.8 * total, total]), "score")[..., 1]
+            budgets = [
+                _mean(by_steps(own, np.array([0, 0.8 * b, b]), "score")[..., 1]) if b < total + longest else np.nan
+                for b in BUDGETS
+            ]
             name = names[agent] if condition == "agent" else CONDITIONS[condition].label
             if agent in names and condition != "agent":
                 name = f"{names[agent]}, {name}"
             rows.append((
-                number, panel.name, panel.evaluation, own["environment"].iloc[0], agent, name, count, condition,
-                *seeds_interval(last, n), _mean(_by_seed(own[first], score[first], own)),
-                near, before if np.isfinite(near) else np.nan, _reached(cuts[1:], curve, OWN * np.nanmax(curve)),
-                *(_mean(_between(own, 0.8 * b, b, score)) if b <= total else np.nan for b in BUDGETS),
+                number, panel.name, panel.evaluation, own["environment"].iloc[0], agent, name,
+                known[agent]["model"] if agent in known else "", condition, *seeds_interval(last, n), first,
+                near, before if np.isfinite(near) else np.nan, _reached(cuts[1:], curve, best - (1 - OWN) * abs(best)), *budgets,
                 n, *last.shape,
             ))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
-    """Draws one pair of axes. Each world is a column, in which every method has a point with an interval."""
-    shown = frame[~frame["condition"].isin([c for c, x in CONDITIONS.items() if x.role in ("calm", "control")])]
-    worlds, methods = list(dict.fromkeys(shown["row"])), list(dict.fromkeys(shown["method"]))
-    figure, ax = plt.subplots(figsize=(max(3.4, 0.8 * len(worlds)), 2.9), layout="constrained")
+    """Draws one pair of axes. Each world is a column, in which every method has a point with an interval. What lies below -1 is drawn at -1,
+    as a triangle."""
+    hidden = [c for c, x in CONDITIONS.items() if x.role in ("calm", "control", "ablation")]
+    shown = frame[~frame["condition"].isin(hidden)]
+    groups, methods = shared(entry.panels), list(dict.fromkeys(shown["method"]))
+    figure, ax = plt.subplots(figsize=(max(3.4, 0.8 * len(groups)), 2.9), layout="constrained")
+    places = {first: place for place, first in enumerate(groups)}
     for k, method in enumerate(methods):
-        own = shown[shown["method"] == method].drop_duplicates("row")
-        x = np.array([worlds.index(row) for row in own["row"]]) + 0.7 * ((k + 0.5) / len(methods) - 0.5)
-        error = np.abs(own[["low", "high"]].to_numpy().T - own["score"].to_numpy())
-        ax.errorbar(x, own["score"], error, fmt="o", markersize=3, linewidth=0.9, color=f"C{k}", label=method)
+        own = pd.concat([together(shown, numbers).assign(place=places[first]) for first, numbers in groups.items()])
+        own = own[own["method"] == method]
+        x, height = own["place"] + 0.7 * ((k + 0.5) / len(methods) - 0.5), own["score"].clip(lower=LOWEST)
+        error = np.abs(own[["low", "high"]].clip(lower=LOWEST).to_numpy().T - height.to_numpy())
+        ax.errorbar(x, height, error, fmt="o", markersize=3, linewidth=0.9, color=f"C{k}", label=method)
+        cut = (own["score"] < LOWEST).to_numpy()
+        ax.plot(x[cut], height[cut], "v", markersize=5, color=f"C{k}")
     for height, style in ((0.0, (0, (1, 2))), (1.0, (0, (1, 1)))):
         ax.axhline(height, color="0.4", linestyle=style, linewidth=0.9)
-    lowest = float(np.nanmin(shown["score"])) if len(shown) else 0.0
-    ax.set_ylim(min(-0.1, max(lowest - 0.1, -1.0)), 1.1)
-    ax.set_xticks(range(len(worlds)), worlds, rotation=30, ha="right")
+    ax.set_xticks(range(len(groups)), [entry.panels[first].name for first in groups], rotation=30, ha="right")
     ax.set_ylabel("score: random actions 0, best policy 1")
-    figure.legend(loc="outside lower center", ncols=min(len(methods), 4))
+    figure.legend(loc="outside lower center", ncols=min(max(1, len(methods)), 4))
     return figure

@@ -77,6 +77,19 @@ def seed_means(frame: pd.DataFrame) -> np.ndarray:
     return wide.reindex(columns=range(seeds_of(frame))).to_numpy()
 
 
+def by_steps(frame: pd.DataFrame, edges: np.ndarray, column: str = "episode_return") -> np.ndarray:
+    """Returns the mean of a column over the episodes that ended in each part of a rollout, by network and seed, (R, S, n); where none did, the
+    mean of the part before, and NaN before the first episode ends. edges: (n + 1,), the steps between which parts lie.
+    """
+    n = len(edges) - 1
+    pairs = pd.MultiIndex.from_product([sorted(frame["training_seed"].unique()), range(seeds_of(frame))])
+    inside = frame[frame["env_steps"] <= edges[-1]]
+    part = np.clip(np.searchsorted(edges, inside["env_steps"]) - 1, 0, n - 1)
+    wide = inside.assign(part=part).pivot_table(index=["training_seed", "seed"], columns="part", values=column)
+    wide = wide.reindex(index=pairs, columns=range(n)).ffill(axis=1)
+    return wide.to_numpy().reshape(-1, seeds_of(frame), n)
+
+
 def grid(
     count: int, width: float, height: float, least: float = 3.4, margin: float = 0.0
 ) -> tuple[plt.Figure, np.ndarray]:

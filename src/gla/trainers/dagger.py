@@ -47,7 +47,7 @@ class Options(ActingOptions):
     updates: Count = 24
     """Number of optimiser steps on each batch of lifetimes."""
     minibatch_size: Count = 16
-    """Number of lifetimes in an optimiser step."""
+    """Number of lifetimes in an optimiser step, all of one source."""
     positions: Count = 16
     """Number of steps of each lifetime whose labels are learned in an optimiser step, one in each of as many equal parts."""
     temperatures: Annotated[list[Heat], Field(min_length=2, max_length=2)] = [0.3, 1.0]
@@ -111,7 +111,7 @@ class Trainer(ActingTrainer):
         rng = np.random.Generator(np.random.Philox(key=[self.config.seed, 2], counter=[0, 0, 0, self.step]))
         self.module.train()
         for update in range(o.updates):
-            own = found[update % len(found)]
+            own = found[(self.step + update) % len(found)]
             index = torch.from_numpy(rng.permutation(len(own.reward))[: o.minibatch_size]).to(self.own.device)
             loss = self._loss(own.part(index), self._positions(rng.random(o.positions))).mean()
             self.optimizer.zero_grad(set_to_none=True)
@@ -129,7 +129,11 @@ class Trainer(ActingTrainer):
         reward of a step."""
         self.module.eval()
         positions, found = self._positions(np.full(self.options.positions, 0.5)), list(self.lifetimes(split, index))
-        every = [x.part(i) for x in map(self.on_device, found) for i in torch.arange(len(x.reward)).chunk(4)]
+        every = [
+            x.part(i)
+            for x in map(self.on_device, found)
+            for i in torch.arange(len(x.reward)).split(self.options.minibatch_size)
+        ]
         own = torch.cat([self._loss(x, positions) for x in every]).mean(0)
         actions = torch.cat([torch.full((len(x.reward),), float(np.log(x.label.shape[-1]))) for x in every])
         return own.cpu(), actions.mean().expand(len(own)), float(torch.cat([x.reward for x in found]).mean())
