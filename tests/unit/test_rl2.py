@@ -24,7 +24,7 @@ from gla.sources import random
 from gla.storage.collecting import collect
 from gla.train import Interrupted, train
 from gla.trainers import rl2
-from gla.trainers.acting import ActingOptions, log_probability
+from gla.trainers.acting import ActingTrainerOptions, log_probability
 from gla.trainers.rl2 import FOLLOWS, Trainer, entropy, lifetime_advantages
 
 # One of two arms always pays. Whoever pulls one knows which: over four pulls the best return is 3.5.
@@ -145,7 +145,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(tmp_path, manifest, mon
 
 
 def test_options_that_it_shares_with_ppo_have_the_same_names():
-    own = rl2.Options.model_fields.keys() - ActingOptions.model_fields.keys() - {"kind"}
+    own = rl2.Options.model_fields.keys() - ActingTrainerOptions.model_fields.keys() - {"kind"}
     assert "gae_lambda" in own and own <= PPO.model_fields.keys()
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
 
 
-class ActingOptions(TrainerOptions):
+class ActingTrainerOptions(TrainerOptions):
     """Options of all trainers whose model acts."""
 
     batch_size: Count = 256

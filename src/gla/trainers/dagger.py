@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from gla.environments.tabular import stacked, values
 from gla.options import Count, Rate, Steps
-from gla.trainers.acting import ActingOptions, ActingTrainer, Lifetimes
+from gla.trainers.acting import ActingTrainer, ActingTrainerOptions, Lifetimes
 
 Discount = Annotated[float, Field(ge=0, lt=1)]
 Heat = Annotated[float, Field(gt=0, le=1e3)]
 TIES = 1e-6  # actions are equally good if their values differ by less than this share of the largest value
 
 
-class Options(ActingOptions):
+class Options(ActingTrainerOptions):
     """The model acts in the tasks of the dataset's training lifetimes, and learns what an oracle would have done there. It needs worlds of
     finitely many states."""
 

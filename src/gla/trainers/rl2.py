@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gla.learners.advantages import advantages
 from gla.options import Count, Fraction, Rate, Steps, Weight
-from gla.trainers.acting import HALF_LOG_TAU, ActingOptions, ActingTrainer, Lifetimes, log_probability
+from gla.trainers.acting import HALF_LOG_TAU, ActingTrainer, ActingTrainerOptions, Lifetimes, log_probability
 
 if TYPE_CHECKING:
     from gla.config.agents import Agent
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FOLLOWS = 0.1  # share of the distance to a batch's returns that the unit of values moves
 
 
-class Options(ActingOptions):
+class Options(ActingTrainerOptions):
     """The model acts in the tasks of the dataset's training lifetimes, and learns from the rewards that it earns there."""
 
     kind: Literal["rl2"] = "rl2"
