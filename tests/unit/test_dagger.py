@@ -64,12 +64,20 @@ def _train(config, manifest, folder):
 
 def test_the_best_actions_lead_to_the_goal_by_the_shortest_ways_and_all_of_them_are_alike():
     room = DarkRoom(size=3, goal=[0, 0])
-    best = best_actions([room.tables], 9, 0.9)[0]
+    best = best_actions([room.tables], 9, 8, 0.9)[0, -1]
     after = room.tables.successor[:, :, 0]
     distance = np.add.outer(np.arange(3), np.arange(3)).ravel()  # from the goal in the corner
     for state in range(9):
         nearer = distance[after[state]] == max(distance[state] - 1, 0)
-        np.testing.assert_array_equal(best[state], nearer / nearer.sum())
+        np.testing.assert_allclose(best[state], nearer / nearer.sum())
+
+
+def test_the_oracle_knows_how_much_time_is_left():
+    """Without enough of it to get to the goal, all actions are alike."""
+    room = DarkRoom(size=3, goal=[0, 0])
+    best = best_actions([room.tables], 9, 4, 0.9)[0]
+    for left in (1, 2, 3, 4):
+        assert (best[left - 1, 8] == 0.2).all() == (left < 4)  # the corner that is four steps away
 
 
 def test_labels_are_those_of_the_states_that_the_model_was_in_and_temperatures_those_at_which_it_acted(manifest):
@@ -83,11 +91,13 @@ def test_labels_are_those_of_the_states_that_the_model_was_in_and_temperatures_t
     logits, _ = trainer.encoding.distribution(output, found.frame)
     chance = torch.log_softmax(logits / 2.0, -1).gather(-1, found.action.unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(chance, found.log_probability, atol=1e-4, rtol=1e-4)
-    # Each context is of one task. Its labels are a function of the state, which are best for the goal where it was paid.
+    # Each context is of one task. Its labels are a function of the state and the step, and best for the goal where it was paid.
     state = found.tokens.split(trainer.encoding.sizes.parts, -1)[4].argmax(-1)
+    step = torch.arange(48) % 8  # episodes end at the time limit alone
     for context in range(16):
         for s in state[context].unique():
-            assert len(found.label[context][state[context] == s].unique(dim=0)) == 1
+            for t in range(8):
+                assert len(found.label[context][(state[context] == s) & (step == t)].unique(dim=0)) <= 1
     paid = (found.reward[:, :-1] == 1) & (state[:, 1:] != 4)  # steps into the goal that do not end an episode
     at = found.label[:, 1:][paid]
     assert len(at) and (at[:, 4] > 0).all()  # where to stay is best
@@ -136,7 +146,7 @@ RAW = {
         ({"minibatch_size": 65}, "training.minibatch_size: 65 of 64 lifetimes (expected at most batch_size)"),
         ({"positions": 1001}, "training.positions: 1001 of 1000 steps (expected at most lifetime_steps)"),
         ({"temperatures": [1.0, 0.5]}, "training.temperatures: [1.0, 0.5] (expected the smaller one first)"),
-        ({"gamma": 1.0}, "training.gamma"),
+        ({"gamma": 1.1}, "training.gamma"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(own, expected):

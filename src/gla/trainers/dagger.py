@@ -16,11 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gla.environments.tabular import stacked, values
-from gla.options import Count, Rate, Steps
+from gla.environments.tabular import stacked
+from gla.options import Count, Fraction, Rate, Steps
 from gla.trainers.acting import ActingTrainer, ActingTrainerOptions, Lifetimes
 
-Discount = Annotated[float, Field(ge=0, lt=1)]
 Heat = Annotated[float, Field(gt=0, le=1e3)]
 TIES = 1e-6  # actions are equally good if their values differ by less than this share of the largest value
 
@@ -52,8 +51,8 @@ class Options(ActingTrainerOptions):
     """Number of steps of each lifetime whose labels are learned in an optimiser step, one in each of as many equal parts."""
     temperatures: Annotated[list[Heat], Field(min_length=2, max_length=2)] = [0.3, 1.0]
     """Smallest and largest temperature at which the model acts. Each lifetime has its own, drawn uniformly in between."""
-    gamma: Discount = 0.994
-    """Discount per step of the oracle, which plans without a time limit."""
+    gamma: Fraction = 0.998
+    """Discount per step in the returns that the oracle maximises up to the time limit. It is below 1 so that no reward is put off."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         yield from super().problems_of(agent)
@@ -65,8 +64,8 @@ class Options(ActingTrainerOptions):
             yield f"temperatures: {self.temperatures} (expected the smaller one first)"
 
     def problems_in(self, name: str, facts: Mapping[str, Any]) -> Iterator[str]:
-        if not facts["tables"]:
-            yield f"kind: 'dagger' in environment {name!r} (expected a tabular world of gla, which an oracle can plan in)"
+        if not facts["tables"] or facts["time_limit"] is None:
+            yield f"kind: 'dagger' in environment {name!r} (expected a tabular world of gla with a time limit, which an oracle can plan in)"
 
     def outputs(self, agent: Any) -> int:
         return self.positions if agent.model.selective else self.lifetime_steps
@@ -76,11 +75,17 @@ class Options(ActingTrainerOptions):
         return self.minibatch_size
 
 
-def best_actions(tables: list[Any], states: int, gamma: float) -> np.ndarray:
-    """Returns how likely an oracle is to take each action in tasks with these tables, (tasks, states, A): all the best ones alike."""
-    q = values(*stacked(tables, states), gamma)
-    best = q >= q.max(-1, keepdims=True) - TIES * np.abs(q).max((1, 2), keepdims=True)
-    return best / best.sum(-1, keepdims=True)
+def best_actions(tables: list[Any], states: int, limit: int, gamma: float) -> np.ndarray:
+    """Returns how likely an oracle is to take each action in tasks with these tables, (tasks, limit, states, A): all the best ones alike. Row i
+    is for i + 1 remaining steps, and later rows are not needed where a task's own horizon is shorter."""
+    probability, reward, terminal = stacked(tables, states)
+    value, found = np.zeros(reward.shape[:2]), np.zeros((len(tables), limit, *reward.shape[1:]), np.float32)
+    for left in range(limit):
+        q = reward + gamma * np.einsum("nsat,nt->nsa", probability, value * ~terminal)
+        value = q.max(-1)
+        best = q >= value[..., None] - TIES * np.abs(q).max((1, 2), keepdims=True)
+        found[:, left] = best / best.sum(-1, keepdims=True)
+    return found
 
 
 class Trainer(ActingTrainer):
@@ -91,8 +96,8 @@ class Trainer(ActingTrainer):
         return rng.uniform(low, high, n)
 
     def labeller(self, envs: Any) -> Callable[[], np.ndarray]:
-        best = best_actions(envs.tables, envs.states, self.options.gamma)
-        return lambda: best[envs.task, envs.state]
+        best = best_actions(envs.tables, envs.states, int(envs.limit.max()), self.options.gamma)
+        return lambda: best[envs.task, envs.left - 1, envs.state]
 
     def _loss(self, part: Lifetimes, positions: Tensor) -> Tensor:
         """Returns the cross-entropy of the oracle's actions at steps (P,) of B lifetimes, (B, P)."""
