@@ -65,27 +65,16 @@ class Tables(NamedTuple):
             values[left] = self.expected(values[left - 1], discount).max(-1)
         return values
 
-    def optimal_actions(self, steps: int, discount: float = 1.0) -> np.ndarray:
-        """Returns the first optimal action with 1 to ``steps`` remaining steps, (steps, S) int. Row i is for i + 1 remaining
-        steps.
-        """
+    def best_actions(self, steps: int, discount: float = 1.0) -> np.ndarray:
+        """Returns which actions are optimal with 1 to ``steps`` remaining steps, (steps, S, A) bool. Row i is for i + 1 remaining steps."""
         values = self.optimal_values(steps - 1, discount)
         expected = np.stack([self.expected(v, discount) for v in values])
         best = expected.max(-1, keepdims=True)
-        return (expected >= best - 1e-9 * (1 + np.abs(best))).argmax(-1)
+        return expected >= best - 1e-9 * (1 + np.abs(best))
 
-
-def stacked(tables: "list[Tables]", states: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns what ``values`` needs of many tasks with as many actions, padded to ``states``: probabilities (tasks, S, A, S), expected rewards
-    (tasks, S, A), and which states are terminal, (tasks, S) bool. States that a task does not have are terminal."""
-    n, actions = len(tables), tables[0].sizes[1]
-    probability, reward = np.zeros((n, states, actions, states)), np.zeros((n, states, actions))
-    terminal = np.ones((n, states), bool)
-    for i, t in enumerate(tables):
-        own = t.sizes[0]
-        probability[i, :own, :, :own], reward[i, :own] = t.dense()
-        terminal[i, :own] = t.terminal
-    return probability, reward, terminal
+    def optimal_actions(self, steps: int, discount: float = 1.0) -> np.ndarray:
+        """Returns the first optimal action with 1 to ``steps`` remaining steps, (steps, S) int. Rows are those of ``best_actions``."""
+        return self.best_actions(steps, discount).argmax(-1)
 
 
 def values(

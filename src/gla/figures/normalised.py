@@ -122,10 +122,9 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     shown = frame[~frame["condition"].isin(hidden)]
     groups, methods = shared(entry.panels), list(dict.fromkeys(shown["method"]))
     figure, ax = plt.subplots(figsize=(max(3.4, 0.8 * len(groups)), 2.9), layout="constrained")
-    places = {first: place for place, first in enumerate(groups)}
+    placed = pd.concat([together(shown, numbers).assign(place=i) for i, numbers in enumerate(groups.values())])
     for k, method in enumerate(methods):
-        own = pd.concat([together(shown, numbers).assign(place=places[first]) for first, numbers in groups.items()])
-        own = own[own["method"] == method]
+        own = placed[placed["method"] == method]
         x, height = own["place"] + 0.7 * ((k + 0.5) / len(methods) - 0.5), own["score"].clip(lower=LOWEST)
         error = np.abs(own[["low", "high"]].clip(lower=LOWEST).to_numpy().T - height.to_numpy())
         ax.errorbar(x, height, error, fmt="o", markersize=3, linewidth=0.9, color=f"C{k}", label=method)

@@ -21,8 +21,8 @@ class Search:
 
     def __init__(self, spec: EnvSpec, n: int, seed: int):
         refuse_what_is_not_discrete(self, spec)
-        s, a = self.states, _ = spec.states, spec.action_size
-        self.rng, self.copies = np.random.default_rng(seed), np.arange(n)
+        s, a = spec.states, spec.action_size
+        self.states, self.rng, self.copies = s, np.random.default_rng(seed), np.arange(n)
         self.after = np.broadcast_to(np.arange(s)[:, None], (n, s, a)).copy()
         self.tried, self.value = np.zeros((n, s, a), bool), np.zeros((n, s + 1))
         self.paid, self.entered = np.full((n, s, a), -np.inf), np.zeros((n, s + 1))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from gla.environments.spaces import EnvSpec
+from gla.environments.tabular import greedy
 from gla.environments.vector import VectorStep
 from gla.learners.tabular import refuse_what_is_not_discrete
 
@@ -28,7 +29,7 @@ class PosteriorBounds:
         tried, paid = self.tried[self.copies, self.state], self.paid[self.copies, self.state]
         mean = (1 + paid) / (2 + tried)
         bound = mean + self.width * np.sqrt(np.clip(mean * (1 - mean), 0, None) / (3 + tried))
-        self.action = np.where(bound == bound.max(1, keepdims=True), self.rng.random(bound.shape), -1.0).argmax(1)
+        self.action = greedy(bound, self.rng)
         return self.action
 
     def observe(self, step: VectorStep) -> None:

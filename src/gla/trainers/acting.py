@@ -160,7 +160,8 @@ class ActingTrainer(BaseTrainer):
         eta = torch.zeros(n, 1)
         before = nothing(n, encoding.sizes)
         steps: list[tuple[Tensor, ...]] = []
-        observation, temperature, labels = envs.reset(), self.temperatures(n, rng), self.labeller(envs)
+        observation, drawn, labels = envs.reset(), self.temperatures(n, rng), self.labeller(envs)
+        temperature = None if drawn is None else torch.from_numpy(drawn).float().view(-1, 1, 1)
         for _ in range(length):
             now = encoding.observe(torch.from_numpy(observation).unsqueeze(1), frames, seen)
             if at_random:
@@ -170,7 +171,7 @@ class ActingTrainer(BaseTrainer):
                 x = token(before, now, eta).squeeze(1).to(self.own.device)
                 mean, log_std = encoding.distribution(model.step(x, state).cpu().unsqueeze(1), frames.a)
             if temperature is not None:
-                mean = mean / torch.from_numpy(temperature).float().view(-1, 1, 1)
+                mean = mean / temperature
             label = torch.empty(n, 1, 0) if labels is None else torch.from_numpy(labels()).float().unsqueeze(1)
             action = sample_action(mean, None if spec.discrete else log_std, generator)
             chance = log_probability(mean, log_std, action, spec.discrete)

@@ -16,12 +16,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gla.environments.tabular import stacked
+from gla.environments.tabular import Tables
 from gla.options import Count, Fraction, Rate, Steps
 from gla.trainers.acting import ActingTrainer, ActingTrainerOptions, Lifetimes
 
 Heat = Annotated[float, Field(gt=0, le=1e3)]
-TIES = 1e-6  # actions are equally good if their values differ by less than this share of the largest value
 
 
 class Options(ActingTrainerOptions):
@@ -75,16 +74,13 @@ class Options(ActingTrainerOptions):
         return self.minibatch_size
 
 
-def best_actions(tables: list[Any], states: int, limit: int, gamma: float) -> np.ndarray:
+def best_actions(tables: list[Tables], states: int, limit: int, gamma: float) -> np.ndarray:
     """Returns how likely an oracle is to take each action in tasks with these tables, (tasks, limit, states, A): all the best ones alike. Row i
     is for i + 1 remaining steps, and later rows are not needed where a task's own horizon is shorter."""
-    probability, reward, terminal = stacked(tables, states)
-    value, found = np.zeros(reward.shape[:2]), np.zeros((len(tables), limit, *reward.shape[1:]), np.float32)
-    for left in range(limit):
-        q = reward + gamma * np.einsum("nsat,nt->nsa", probability, value * ~terminal)
-        value = q.max(-1)
-        best = q >= value[..., None] - TIES * np.abs(q).max((1, 2), keepdims=True)
-        found[:, left] = best / best.sum(-1, keepdims=True)
+    found = np.zeros((len(tables), limit, states, tables[0].sizes[1]), np.float32)
+    for likely, own in zip(found, tables, strict=True):
+        best = own.best_actions(limit, gamma)
+        likely[:, : own.sizes[0]] = best / best.sum(-1, keepdims=True)
     return found
 
 
