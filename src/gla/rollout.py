@@ -135,10 +135,11 @@ def run_in(
 
 def run_learner(make: Callable, entry: Environment, evaluation: Evaluation, label: str, **settings: Any) -> EpisodeRows:
     """Runs a learner from scratch in each seed separately. ``make(spec, seeds, seed, **settings)`` returns an object with
-    ``act(observation)``, which returns actions, and ``observe(step)``."""
+    ``act(observation)``, which returns actions, and ``observe(step)``. A setting that is a function is called with the environments."""
     envs = environments_of(entry, evaluation)
     try:
-        learner = make(envs.spec, evaluation.seeds, seed_of(evaluation), **settings)
+        own = {name: value(envs) if callable(value) else value for name, value in settings.items()}
+        learner = make(envs.spec, evaluation.seeds, seed_of(evaluation), **own)
         return run_all(
             envs, evaluation, label, lambda seen, _t: learner.act(seen), lambda step, *_: learner.observe(step)
         )

@@ -172,6 +172,7 @@ CHANGES = {
     "conditions.online_linear": ["baseline * online_linear"],
     "conditions.online_psrl": [],
     "conditions.online_rmax": [],
+    "conditions.online_rmax_three": [],
     "conditions.online_rmax_memory": [],
     "conditions.online_q_ucb": [],
     "conditions.online_search": [],

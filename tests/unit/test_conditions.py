@@ -52,6 +52,7 @@ def test_roles_divide_the_table_in_its_order():
         "online_ars",
         "online_psrl",
         "online_rmax",
+        "online_rmax_three",
         "online_rmax_memory",
         "online_q_ucb",
         "online_search",

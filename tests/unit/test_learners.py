@@ -1,5 +1,8 @@
 """Online learners: they learn, each seed alone, and PPO's batch is small enough that it learns at all."""
 
+from types import SimpleNamespace
+
+import gymnasium as gym
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,7 +12,8 @@ from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.environments.making import make
 from gla.environments.spaces import EnvSpec
-from gla.environments.vector import VectorStep
+from gla.environments.tabular import values
+from gla.environments.vector import VectorStep, vector_env
 from gla.learners.linear import LinearActorCritic
 from gla.learners.posterior_sampling import PosteriorSampling
 from gla.learners.ppo import Population
@@ -18,7 +22,7 @@ from gla.learners.random_search import RandomSearch
 from gla.learners.rmax import RMax, RMaxWithMemory
 from gla.learners.scale import RunningScale
 from gla.learners.search import Search
-from gla.learners.tabular import TabularLearner
+from gla.learners.tabular import LONGEST, TabularLearner, discounts
 from gla.learners.ucb import PosteriorBounds
 from gla.rollout import run_baseline
 from gla.verdicts import fifths
@@ -35,6 +39,7 @@ LEARNERS = {"online_linear": LinearActorCritic, "online_ars": RandomSearch}
 TABULAR = {
     "online_psrl": PosteriorSampling,
     "online_rmax": RMax,
+    "online_rmax_three": RMax,
     "online_rmax_memory": RMaxWithMemory,
     "online_q_ucb": QWithBounds,
     "online_search": Search,
@@ -156,7 +161,7 @@ def test_rmax_finds_the_goal_of_a_room_and_stays_there_and_posterior_sampling_ge
 @pytest.mark.parametrize("kind", [PosteriorSampling, RMax])
 def test_they_count_the_steps_that_they_saw(kind):
     spec = EnvSpec(2, 2, True, None, None, 2)
-    learner, one_hot = kind(spec, 1, 0), np.eye(2, dtype=np.float32)
+    learner, one_hot = kind(spec, 1, 0, gamma=0.95), np.eye(2, dtype=np.float32)
     for state, after, reward, terminated, truncated in (
         (0, 1, 2.0, False, False), (1, 0, 0.0, False, False), (0, 1, 1.0, False, True), (0, 1, 3.0, True, False),
     ):  # fmt: skip
@@ -172,7 +177,7 @@ def test_they_count_the_steps_that_they_saw(kind):
 
 
 def test_rmax_tries_everything_once_and_then_repeats_what_paid():
-    learner = RMax(EnvSpec(2, 2, True, None, None, 2), 1, 0)
+    learner = RMax(EnvSpec(2, 2, True, None, None, 2), 1, 0, gamma=0.95)
     one_hot, never, taken = np.eye(2, dtype=np.float32), np.array([False]), []
     for _ in range(6):  # action 1 pays a little, action 0 nothing, and either leads to the other state
         state = len(taken) % 2
@@ -187,7 +192,7 @@ def test_rmax_plans_with_visited_states_as_with_all(monkeypatch):
 
     def actions():
         learner, envs, taken, planned = (
-            RMax(EnvSpec(9, 5, True, None, None, 9), 4, 0),
+            RMax(EnvSpec(9, 5, True, None, None, 9), 4, 0, gamma=0.95),
             make(ROOM.id, **ROOM.kwargs),
             [],
             [],
@@ -288,8 +293,30 @@ def test_search_tells_ends_that_pay_from_others():
     assert fifths(_rows(lake, "online_search", 1500, 8), 8)[1].mean() == pytest.approx(best)
 
 
-@pytest.mark.parametrize("kind", TABULAR.values())
+@pytest.mark.parametrize("kind", set(TABULAR.values()), ids=lambda kind: kind.__name__)
 def test_they_refuse_what_is_not_discrete(kind):
+    settings = {"gamma": 0.95} if kind in (RMax, RMaxWithMemory, PosteriorSampling) else {}
     for spec in (CONTINUOUS, DISCRETE):
         with pytest.raises(ValueError, match="without discrete observations and actions"):
-            kind(spec, 1, 0)
+            kind(spec, 1, 0, **settings)
+
+
+def test_plans_look_as_far_ahead_as_an_episode_is_long():
+    """In episodes of 20 steps with a discount of 0.95, in each task of AnyMDP with its own; without a limit far, but not for ever."""
+    assert discounts(vector_env("gymnasium", "gla/FrozenLake-v0", [{"max_episode_steps": 20}], 0)) == 0.95
+    anymdp = Environment(id="gla/AnyMDP-v0", kwargs={"states": 16, "actions": 5}, tasks=[{"task": i} for i in range(4)])
+    envs = vector_env("gymnasium", anymdp.id, [anymdp.kwargs | task for task in anymdp.tasks], 0)
+    np.testing.assert_allclose(discounts(envs), 1 - 1 / envs.limit)
+    assert len(set(discounts(envs))) > 1
+    lake = gym.make("FrozenLake-v1", max_episode_steps=-1)
+    assert discounts(SimpleNamespace(envs=[lake])) == 1 - 1 / LONGEST
+
+
+def test_copies_plan_with_their_own_discounts():
+    """A reward of 1 at once, or one of 3 two steps later and then nothing: which is better depends on the discount."""
+    after, paid = np.eye(4)[[[3, 1], [2, 2], [3, 3]]], np.array([[1.0, 0.0], [0.0, 0.0], [3.0, 3.0]])
+    probability, reward = np.zeros((2, 4, 2, 4)), np.zeros((2, 4, 2))
+    probability[:, :3], reward[:, :3] = after, paid
+    probability[:, 3, :, 3] = 1
+    q = values(probability, reward, np.tile(np.arange(4) == 3, (2, 1)), np.array([0.5, 0.9]))
+    np.testing.assert_allclose(q[:, 0], [[1, 0.75], [1, 2.43]])

@@ -40,6 +40,7 @@ CONDITIONS = {
     "online_ars": Condition("online", "random search", (0, (1, 1)), usual=True),
     "online_psrl": Condition("online", "posterior sampling", (0, (5, 2, 1, 2)), tabular=True),
     "online_rmax": Condition("online", "R-max", (0, (2, 1, 1, 1)), tabular=True),
+    "online_rmax_three": Condition("online", "R-max, three tries", (0, (2, 1, 1, 1, 1, 1, 1, 1)), tabular=True),
     "online_rmax_memory": Condition("online", "R-max with memory", (0, (2, 1, 1, 1, 1, 1)), tabular=True),
     "online_q_ucb": Condition("online", "Q-learning with bounds", (0, (3, 1, 3, 1, 1, 1)), tabular=True),
     "online_search": Condition("online", "search", (0, (6, 1)), tabular=True),

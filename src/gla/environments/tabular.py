@@ -78,15 +78,16 @@ class Tables(NamedTuple):
 
 
 def values(
-    probability: np.ndarray, reward: np.ndarray, terminal: np.ndarray, discount: float, greedy: bool = True
+    probability: np.ndarray, reward: np.ndarray, terminal: np.ndarray, discount: float | np.ndarray, greedy: bool = True
 ) -> np.ndarray:
     """Returns the discounted returns of states and actions, (..., S, A), under the best policy (by policy iteration) or, if not greedy,
     under random actions; of one task or of many at once.
 
-    probability: (..., S, A, S). reward: (..., S, A), expected rewards. terminal: (..., S) bool; nothing follows a terminal state.
+    probability: (..., S, A, S). reward: (..., S, A), expected rewards. terminal: (..., S) bool; nothing follows a terminal state. discount:
+    one number, or (...).
     """
     states, actions = reward.shape[-2:]
-    follows = discount * probability * ~terminal[..., None, None, :]
+    follows = np.asarray(discount)[..., None, None, None] * probability * ~terminal[..., None, None, :]
     policy, best, one = np.full(reward.shape, 1 / actions), None, np.eye(actions)
     while True:
         led = np.eye(states) - np.einsum("...sa,...sat->...st", policy, follows)

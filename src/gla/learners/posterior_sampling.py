@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from gla.environments.spaces import EnvSpec
 from gla.learners.tabular import TabularLearner
-
-GAMMA = 0.95  # discount per step
 
 
 class PosteriorSampling(TabularLearner):
@@ -15,9 +12,6 @@ class PosteriorSampling(TabularLearner):
     For S states, what follows a state and an action has a Dirichlet prior with 1 / S for every state and for the end of the episode. Their
     reward has a normal prior with mean 0 and deviation 1, and is observed with noise of deviation 1.
     """
-
-    def __init__(self, spec: EnvSpec, n: int, seed: int, gamma: float = GAMMA):
-        super().__init__(spec, n, seed, gamma)
 
     def world(self, copies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         drawn = self.rng.gamma(self.counts[copies] + 1 / self.states) + 1e-12

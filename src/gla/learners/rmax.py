@@ -8,7 +8,6 @@ from gla.environments.spaces import EnvSpec
 from gla.environments.vector import VectorStep
 from gla.learners.tabular import TabularLearner, refuse_what_is_not_discrete
 
-GAMMA = 0.95  # discount per step
 KNOWN = 1  # times that an action has to be tried until its outcomes are believed
 MOST_PAID = 2  # rewards of an episode that its memory counts
 
@@ -21,7 +20,7 @@ class RMax(TabularLearner):
 
     closed = True  # what is unknown leads to the end of the world
 
-    def __init__(self, spec: EnvSpec, n: int, seed: int, gamma: float = GAMMA, known: int = KNOWN):
+    def __init__(self, spec: EnvSpec, n: int, seed: int, gamma: float | np.ndarray, known: int = KNOWN):
         self.known, self.most = known, np.zeros(n)
         super().__init__(spec, n, seed, gamma)
 
@@ -30,7 +29,7 @@ class RMax(TabularLearner):
         probability, reward = self.counts[copies] / tried[..., None], self.paid[copies] / tried
         unknown = self.tried[copies] < self.known
         # The largest mean reward for ever is given at once, at the end of the world.
-        most = np.where(self.most[copies] > 0, self.most[copies], 1.0) / (1 - self.gamma)
+        most = np.where(self.most[copies] > 0, self.most[copies], 1.0) / (1 - self.gamma[copies])
         reward = np.where(unknown, most[:, None, None], reward)
         probability[unknown] = np.eye(self.states + 1)[-1]
         return probability, reward

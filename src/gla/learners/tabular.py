@@ -1,10 +1,23 @@
 """The parts that learners of a table have in common: what they have counted, and planning."""
 
+from typing import Any
+
 import numpy as np
 
+from gla.environments.making import time_limit
 from gla.environments.spaces import EnvSpec
 from gla.environments.tabular import greedy, values
 from gla.environments.vector import VectorStep
+
+
+LONGEST = 1000  # steps that plans look ahead where episodes have no limit, at most
+
+
+def discounts(envs: Any) -> np.ndarray | float:
+    """Returns the discounts per step with which plans look as far ahead as an episode is long, 1 - 1/limit: one number, or one for each of N
+    tasks that have limits of their own. envs: environments side by side."""
+    limit = getattr(envs, "limit", time_limit(envs.envs[0]))
+    return 1 - 1 / np.clip(LONGEST if limit is None else limit, 2, LONGEST)
 
 
 def refuse_what_is_not_discrete(learner: object, spec: EnvSpec) -> None:
@@ -22,7 +35,8 @@ def located(step: VectorStep, end: int) -> np.ndarray:
 
 
 class TabularLearner:
-    """N seeds side by side, in worlds of S states and A actions. A kind implements ``world`` and ``stale``.
+    """N seeds side by side, in worlds of S states and A actions. A kind implements ``world`` and ``stale``. gamma: discount per step, one number
+    or (N,). Plans are made without an end of time, and a discount of 1 - 1/limit makes them look as far ahead as an episode is long.
 
     counts: (N, S, A, S + 1), how often each state followed a state and an action; the last is the end of the episode. tried, paid: (N, S, A),
     how often an action was taken, and the sum of its rewards. policy: (N, S), the actions that are taken.
@@ -30,11 +44,12 @@ class TabularLearner:
 
     closed = False  # whether nothing leads to a state that was never entered, in the worlds that are planned for
 
-    def __init__(self, spec: EnvSpec, n: int, seed: int, gamma: float):
+    def __init__(self, spec: EnvSpec, n: int, seed: int, gamma: float | np.ndarray):
         """Raises ValueError if observations or actions are not discrete."""
         refuse_what_is_not_discrete(self, spec)
         s, a = spec.states, spec.action_size
-        self.n, self.states, self.gamma, self.rng = n, s, gamma, np.random.default_rng(seed)
+        self.n, self.states, self.rng = n, s, np.random.default_rng(seed)
+        self.gamma = np.broadcast_to(gamma, n)
         self.counts, self.tried, self.paid = np.zeros((n, s, a, s + 1)), np.zeros((n, s, a)), np.zeros((n, s, a))
         self.policy, self.copies = np.zeros((n, s), int), np.arange(n)
         self._plan(self.copies)
@@ -58,7 +73,7 @@ class TabularLearner:
         reward_of = np.pad(reward[row, states], ((0, 0), (0, 1), (0, 0)))
         terminal = np.arange(ends.shape[1]) == ends.shape[1] - 1
         q = np.zeros_like(reward)  # what is not planned for is as good as anything
-        q[row, states] = values(probability, reward_of, terminal, self.gamma)[:, :-1]
+        q[row, states] = values(probability, reward_of, terminal, self.gamma[copies])[:, :-1]
         self.policy[copies] = greedy(q, self.rng)
 
     def _planned(self, copies: np.ndarray) -> np.ndarray:
