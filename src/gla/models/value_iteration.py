@@ -7,7 +7,9 @@ what was earned in this episode). Each is the reward of a value function with a 
 rounds of value iteration on the observed transitions. A second network scores the actions of the current state by their C values.
 
 All states share these weights, and so do all actions. The outputs are therefore the same in every order of states and actions, and the
-weights fit any number of them. States that the context has not shown cannot be planned through, so that plans are made with the others
+weights fit any number of them. With ``doubt``, a pair that was tried n times leads to the unknown with probability k / (n + k), as under a
+Dirichlet prior, where k and what the unknown is worth for each value function are learned: more than anything seen, for ever, if need be.
+States that the context has not shown cannot be planned through, so that plans are made with the others
 alone, under numbers of their own: a few in a large room, early on. All environments of a dataset should have as many actions, since an
 action that does not exist looks like one that was never tried. What was never tried leads nowhere, and is worth what the first network says.
 """
@@ -43,6 +45,8 @@ class Options(ModelOptions):
     """Number of value functions."""
     tries: Count = 12
     """Counts of tries of an action in a state look the same to the model from this number on. Means are over all tries."""
+    doubt: bool = False
+    """Whether what was tried seldom leads in part to the unknown, whose value is learned."""
 
     predicts: ClassVar[bool] = False
     turns: ClassVar[bool] = True
@@ -59,7 +63,7 @@ class Options(ModelOptions):
         return batch * (4 * (sizes.observation * sizes.action * (sizes.observation + 3) + 2) + 8 * sizes.observation)
 
     def parameters(self, sizes: Sizes) -> int:
-        return self.width * (2 * FACTS + 4 * self.channels)
+        return self.width * (2 * FACTS + (5 if self.doubt else 4) * self.channels)
 
     def activations(self, sizes: Sizes) -> int:
         pairs = sizes.observation * sizes.action
@@ -129,6 +133,11 @@ class SequenceModel(nn.Module):
         self.rewards = nn.Sequential(nn.Linear(FACTS, options.width), nn.GELU(), nn.Linear(options.width, c))
         self.paid = nn.Parameter(torch.ones(c))  # weights of the mean reward in each of the C rewards
         self.horizon = nn.Parameter(torch.empty(c))  # logarithms
+        if options.doubt:
+            self.unknown = nn.Linear(options.width, c)  # its values
+            self.doubt = nn.Parameter(torch.zeros(c))  # logarithms of k
+            nn.init.zeros_(self.unknown.weight)
+            nn.init.zeros_(self.unknown.bias)
         self.hidden = nn.Linear(FACTS + 3 * c, options.width)
         self.head = nn.Linear(options.width, 1)
         if not self.horizon.is_meta:
@@ -163,12 +172,18 @@ class SequenceModel(nn.Module):
         facts, paid = self._facts(tried, sums, episode)
         # 1 - discount. Rewards are multiplied by it, so that values are means instead of sums, and all have one scale.
         slow = (-self.horizon).exp().clamp(max=1.0).view(-1, 1, 1)
-        reward = self.rewards(facts).permute(0, 3, 1, 2) + self.paid.view(-1, 1, 1) * paid.unsqueeze(1)
-        reward = (slow * reward).contiguous()  # (N, C, A, S); in this order each round takes a third less time
+        made = self.rewards[:-1](facts)
+        reward = slow * (self.rewards[-1](made).permute(0, 3, 1, 2) + self.paid.view(-1, 1, 1) * paid.unsqueeze(1))  # (N, C, A, S)
+        discount = 1 - slow
+        if self.options.doubt:
+            sure = tried.unsqueeze(1) / (tried.unsqueeze(1) + self.doubt.exp().view(-1, 1, 1))
+            reward = reward + discount * (1 - sure) * self.unknown(made).permute(0, 3, 1, 2)
+            discount = discount * sure
+        reward = reward.contiguous()  # in this order each round takes a third less time
         led = (moves / tried.clamp_min(1.0).unsqueeze(1)).flatten(2)  # (N, S', A S)
         value = reward.new_zeros(n, self.options.channels, states)
         for _ in range(self.options.layers):
-            q = torch.addcmul(reward, 1 - slow, (value @ led).unflatten(2, (actions, states)))
+            q = torch.addcmul(reward, discount, (value @ led).unflatten(2, (actions, states)))
             value = q.amax(2)
         # The states that the context has shown, (N, 1, S).
         known = (tried.sum(1) + moves.sum((2, 3)) > 0).to(q.dtype).scatter(1, state.unsqueeze(1), 1.0).unsqueeze(1)
