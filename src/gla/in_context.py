@@ -71,7 +71,8 @@ class InContext:
         # Checked before sampling, since an integer drawn from NaN logits would look like any other.
         check_finite(f"environment {evaluation.environment!r}", "the agent's output", output.numpy(), self.t)
         mean, log_std = (x.squeeze(1) for x in encoding.distribution(output, self.frames.a))
-        action = sample_action(mean, None if self.spec.discrete else log_std, self.generator, evaluation.temperature)
+        temperature = evaluation.temperature_at(self.t)
+        action = sample_action(mean, None if self.spec.discrete else log_std, self.generator, temperature)
         self.previous = self.previous._replace(action=encoding.act(action.unsqueeze(1), self.frames))
         self.t += 1
         return action.numpy()

@@ -198,6 +198,7 @@ def test_scores_lie_between_random_actions_and_the_best_policy_of_each_task(tmp_
     found = normalised.table(entry, [paths], [(low, high)], [2], [{"a": {"model": "lstm"}}]).set_index("condition")
     agent = found.loc["agent"]
     assert (agent["score"], agent["low"], agent["high"], agent["first_episodes"]) == (1.0, 1.0, 1.0, 0.25)
+    assert agent["median"] == 1.0 and found.loc["online_psrl", "median"] == 0.5
     assert (agent["steps_to_90_oracle"], agent["episodes_to_90_oracle"], agent["steps_to_99_own"]) == (300, 3, 300)
     assert agent["score_500"] == 1.0 and np.isnan(agent["score_2000"]) and agent["model"] == "lstm"
     assert found["method"].tolist() == ["ours", "ours, rewards hidden", "posterior sampling"]

@@ -195,6 +195,16 @@ def test_discrete_actions_are_embedded_and_greedy_without_temperature():
     torch.testing.assert_close(tokens[:, 1:, 64:REWARD], chosen)
 
 
+def test_temperatures_fall_and_stay_where_they_are_told_to():
+    """From a large one, where actions are drawn almost evenly, to none after eight steps."""
+    cooled = _settings("grid", env_steps=24, temperature=1000.0, cooling={"steps": 8, "temperature": 0.0})
+    assert [cooled.temperature_at(t) for t in (0, 2, 8, 9)] == [1000.0, 750.0, 0.0, 0.0]
+    assert _settings(temperature=0.5).temperature_at(99) == 0.5
+    _, tokens, outputs = _recorded(_agent("identity", standardise=False), GRID, cooled)
+    taken, best = tokens[:, 1:, 64:REWARD].argmax(-1), outputs[:, :-1, :4].argmax(-1)
+    assert (taken[:, 8:] == best[:, 8:]).all() and (taken[:, :4] != best[:, :4]).any()
+
+
 def test_hidden_rewards_are_zero_in_every_token_and_nothing_else_is():
     agent = _agent()
     shown, hidden = (_recorded(agent, PENDULUM, _settings(), c)[1] for c in ("agent", "rewards_hidden"))

@@ -44,10 +44,13 @@ def _tokens(steps, sizes):
     return tokens(encoded, torch.zeros(reward.shape))
 
 
-def _model(sizes, seed=0, **options):
+def _model(sizes, seed=0, doubt=True, **options):
     torch.manual_seed(seed)
-    model = SequenceModel(Options(**options), sizes)
+    model = SequenceModel(Options(doubt=doubt, **options), sizes)
     torch.nn.init.normal_(model.head.weight)
+    if doubt:
+        torch.nn.init.normal_(model.unknown.weight)
+        torch.nn.init.normal_(model.doubt)
     return model
 
 
@@ -128,7 +131,7 @@ def test_other_names_of_states_and_actions_change_only_the_names_of_its_outputs_
 def test_a_memory_of_more_tries_than_it_tells_apart_is_the_same_to_it():
     """So that contexts may be longer than those of training."""
     sizes = Sizes(3, 2, 4)
-    model, rng = _model(sizes, tries=5), np.random.default_rng(0)
+    model, rng = _model(sizes, tries=5, doubt=False), np.random.default_rng(0)
     moves = torch.from_numpy(rng.integers(5, 9, (1, 3, 2, 3))).float()
     sums = torch.from_numpy(rng.integers(0, 9, (1, 3, 2, 3))).float()
     state, episode = torch.tensor([1]), torch.zeros(1, 2)
@@ -138,19 +141,28 @@ def test_a_memory_of_more_tries_than_it_tells_apart_is_the_same_to_it():
 
 
 @pytest.mark.parametrize("discount", [0.5, 0.9])
+@pytest.mark.parametrize("often, unknown", [(1e4, None), (4.0, 1.5), (1.0, -0.5)])
 @torch.no_grad()
-def test_without_learned_rewards_its_values_are_those_of_the_world_that_it_has_seen(discount):
-    """Values are (1 - discount) times discounted returns, in units of the largest mean reward."""
+def test_without_learned_rewards_its_values_are_those_of_the_world_that_it_has_seen(discount, often, unknown):
+    """Values are (1 - discount) times discounted returns, in units of the largest mean reward. With doubt, pairs that were tried n times lead
+    with probability 2 / (n + 2) to a state that is never left and pays a constant."""
     rng, states, actions = np.random.default_rng(0), 6, 3
     probability = rng.dirichlet(np.full(states, 0.3), (states, actions))
     reward = rng.normal(size=(states, actions))
-    expected = values(probability, reward, np.zeros(states, bool), discount)
+    doubt = 0.0 if unknown is None else 2 / (often + 2)
+    whole, paid = np.zeros((states + 1, actions, states + 1)), np.zeros((states + 1, actions))
+    whole[:states, :, :states], whole[:states, :, states], whole[states, :, states] = (1 - doubt) * probability, doubt, 1
+    paid[:states], paid[states] = reward, (unknown or 0.0) * np.abs(reward).max()
+    expected = values(whole, paid, np.zeros(states + 1, bool), discount)[:states]
     expected *= (1 - discount) / np.abs(reward).max()
-    model = SequenceModel(Options(layers=200, channels=1, width=4), Sizes(states, actions, 2 * actions))
+    options = Options(layers=200, channels=1, width=4, doubt=unknown is not None)
+    model = SequenceModel(options, Sizes(states, actions, 2 * actions))
     for p in model.rewards.parameters():
         p.zero_()
     model.horizon.fill_(-np.log(1 - discount))
-    often = 1e4  # as a memory of many steps would be
+    if unknown is not None:
+        model.unknown.bias.fill_(unknown)
+        model.doubt.fill_(np.log(2))
     moves = torch.from_numpy(often * probability).float().permute(2, 1, 0).unsqueeze(0)
     sums = torch.from_numpy(often * np.stack([0 * reward, reward, reward**2])).float().transpose(1, 2).unsqueeze(0)
     model.hidden = (

@@ -26,6 +26,15 @@ class Prompt(Options):
         return self
 
 
+class Cooling(Options):
+    """A temperature that falls, so that an agent explores at first and keeps to what it has found later."""
+
+    steps: Steps
+    """Number of an agent's first steps in which its temperature falls linearly."""
+    temperature: Annotated[float, Field(ge=0, le=1e3)]
+    """The temperature from then on."""
+
+
 class Evaluation(Options):
     """Agents and baselines in one environment, from an empty context or from a prompt."""
 
@@ -62,8 +71,17 @@ class Evaluation(Options):
     """The steps that contexts are shown before agents act. By default contexts begin empty."""
     temperature: Annotated[float, Field(ge=0, le=1e3)] = 1.0
     """Factor on the action noise. Logits of discrete actions are divided by it."""
+    cooling: Cooling | None = None
+    """How agents' temperature changes from the first step on. By default it does not change."""
     seed: Annotated[int, Field(ge=0, lt=2**20)] = 0
     """Random seed of environments, projections and action noise."""
+
+    def temperature_at(self, step: int) -> float:
+        """Returns the temperature of an agent after so many steps."""
+        if self.cooling is None:
+            return self.temperature
+        done = min(1.0, step / self.cooling.steps)
+        return self.temperature + (self.cooling.temperature - self.temperature) * done
 
     @model_validator(mode="after")
     def _enough_seeds(self):

@@ -19,9 +19,9 @@ from gla.statistics import seeds_interval
 
 BUDGETS = (500, 2000, 10000)  # steps
 COLUMNS = (
-    "panel", "row", "evaluation", "environment", "agent", "method", "model", "condition", "score", "low", "high", "first_episodes",
-    "steps_to_90_oracle", "episodes_to_90_oracle", "steps_to_99_own", *(f"score_{steps}" for steps in BUDGETS), "tasks", "training_seeds",
-    "seeds",
+    "panel", "row", "evaluation", "environment", "agent", "method", "model", "condition", "score", "low", "high", "median",
+    "first_episodes", "steps_to_90_oracle", "episodes_to_90_oracle", "steps_to_99_own", *(f"score_{steps}" for steps in BUDGETS), "tasks",
+    "training_seeds", "seeds",
 )  # fmt: skip
 NEAR, OWN = 0.9, 0.99
 LOWEST = -1.0  # score that is drawn as it is
@@ -75,7 +75,9 @@ def table(
     """Returns a table with a row for each agent and condition, and for each baseline.
 
     rollouts, tasks: as for figures of kind in_context. bounds: the expected returns of random actions and of the best policy in each task.
-    agents: the kind of each agent's model, by panel. score, low, high: over the episodes that ended in the last fifth of the steps.
+    agents: the kind of each agent's model, by panel. score, low, high: over the episodes that ended in the last fifth of the steps. median:
+    that of test seeds, over networks. A task in which the best policy earns little more than random actions do may decide on the mean, but
+    not on the median.
     first_episodes: the mean score of the first episodes. score_N: over the episodes that ended in the last fifth of the first N steps, empty if
     a rollout is shorter. Where a seed has no such episode, its last one before counts. steps_to_90_oracle, steps_to_99_own: the steps after
     which the mean over seeds and networks is first at 0.9, and within a hundredth of the method's own highest mean. Raises ConfigError for a
@@ -108,7 +110,7 @@ def table(
                 name = f"{names[agent]}, {name}"
             rows.append((
                 number, panel.name, panel.evaluation, own["environment"].iloc[0], agent, name,
-                known[agent]["model"] if agent in known else "", condition, *seeds_interval(last, n), first,
+                known[agent]["model"] if agent in known else "", condition, *seeds_interval(last, n), np.median(last.mean(0)), first,
                 near, before if np.isfinite(near) else np.nan, _reached(cuts[1:], curve, best - (1 - OWN) * abs(best)), *budgets,
                 n, *last.shape,
             ))  # fmt: skip
