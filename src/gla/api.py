@@ -39,6 +39,7 @@ from gla.environments.spaces import (
 from gla.in_context import InContext, run_agent
 
 EnvLike = Any  # an id, a gym.Env, or a function that returns one
+SHIPPED = Path(__file__).parent / "shipped"
 SIMPLE = of_role("calm")  # conditions that need no agent and no histories
 
 
@@ -180,8 +181,15 @@ class AgentPolicy:
         self.acted = False
 
 
+def shipped() -> list[str]:
+    """Returns the names of the agents that are installed with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/agent.json"))
+
+
 def load(folder: str | Path) -> LoadedAgent:
-    """Loads an agent from its folder, which may have any name. Raises CorruptFile, which names the file that is missing or
-    altered.
+    """Loads an agent from its folder, which may have any name, or an agent of ``shipped`` by its name, unless there is a folder of that name.
+    Raises CorruptFile, which names the file that is missing or altered.
     """
+    if not Path(folder).exists() and str(folder) in shipped():
+        folder = SHIPPED / str(folder)
     return LoadedAgent(**vars(agent.load(folder, anywhere=True)), name=Path(folder).resolve().name)

@@ -99,7 +99,9 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     c = command("learn", _learn, "let an agent learn in an environment that it may never have seen")
-    c.add_argument("--agent", required=True, help="folder of a trained agent")
+    c.add_argument(
+        "--agent", required=True, help="folder of a trained agent, or the name of one that is installed: omni"
+    )
     c.add_argument("--env", required=True, help="the environment: a Gymnasium id, or dm_control/<domain>-<task>-v0")
     c.add_argument(
         "--import",

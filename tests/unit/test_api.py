@@ -161,6 +161,23 @@ def test_a_rollout_on_a_gpu_is_that_on_the_cpu(agent):
     pd.testing.assert_frame_equal(*frames, rtol=1e-3)
 
 
+def test_an_agent_that_is_installed_learns_a_world_of_gymnasium():
+    """From its rewards: with them hidden it does not find the way over the ice. A folder of the same name comes first."""
+    assert "omni" in api.shipped()
+    frame = gla.load("omni").learn(
+        "FrozenLake-v1", episodes=60, seeds=8, conditions=("agent", "rewards_hidden"), kwargs={"is_slippery": False}, temperature=0.3
+    )  # fmt: skip
+    last = frame[frame["episode"] >= 40].groupby("condition")["episode_return"].mean()
+    assert last["agent"] > 0.8 and last["rewards_hidden"] < 0.5 * last["agent"]
+
+
+def test_a_folder_comes_before_an_installed_agent_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "omni").mkdir()
+    with pytest.raises(CorruptFile, match="omni/agent.json: missing"):
+        gla.load("omni")
+
+
 def test_a_policy_sees_what_it_is_handed_and_nothing_else(agent):
     env = gym.make("InvertedPendulum-v5")
     policy = agent.policy(env)

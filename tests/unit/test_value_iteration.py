@@ -151,7 +151,11 @@ def test_without_learned_rewards_its_values_are_those_of_the_world_that_it_has_s
     reward = rng.normal(size=(states, actions))
     doubt = 0.0 if unknown is None else 2 / (often + 2)
     whole, paid = np.zeros((states + 1, actions, states + 1)), np.zeros((states + 1, actions))
-    whole[:states, :, :states], whole[:states, :, states], whole[states, :, states] = (1 - doubt) * probability, doubt, 1
+    whole[:states, :, :states], whole[:states, :, states], whole[states, :, states] = (
+        (1 - doubt) * probability,
+        doubt,
+        1,
+    )
     paid[:states], paid[states] = reward, (unknown or 0.0) * np.abs(reward).max()
     expected = values(whole, paid, np.zeros(states + 1, bool), discount)[:states]
     expected *= (1 - discount) / np.abs(reward).max()

@@ -9,7 +9,6 @@ from gla.environments.spaces import EnvSpec
 from gla.environments.tabular import greedy, values
 from gla.environments.vector import VectorStep
 
-
 LONGEST = 1000  # steps that plans look ahead where episodes have no limit, at most
 
 

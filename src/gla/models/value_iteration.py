@@ -173,7 +173,9 @@ class SequenceModel(nn.Module):
         # 1 - discount. Rewards are multiplied by it, so that values are means instead of sums, and all have one scale.
         slow = (-self.horizon).exp().clamp(max=1.0).view(-1, 1, 1)
         made = self.rewards[:-1](facts)
-        reward = slow * (self.rewards[-1](made).permute(0, 3, 1, 2) + self.paid.view(-1, 1, 1) * paid.unsqueeze(1))  # (N, C, A, S)
+        reward = slow * (
+            self.rewards[-1](made).permute(0, 3, 1, 2) + self.paid.view(-1, 1, 1) * paid.unsqueeze(1)
+        )  # (N, C, A, S)
         discount = 1 - slow
         if self.options.doubt:
             sure = tried.unsqueeze(1) / (tried.unsqueeze(1) + self.doubt.exp().view(-1, 1, 1))
