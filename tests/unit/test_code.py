@@ -210,6 +210,7 @@ CHANGES = {
     "environments.spaces": ["collect *", "manifest *", "train *", "card *", "refer *", "table *", *ROLLOUTS],
     "environments.tabular": [],
     "environments.toy_text": [],
+    "environments.switch": [],
     "environments.vector": ["collect *", "refer *", *ROLLOUTS],
     "environments.watermaze": [],
     "figures": ["table *", "draw *"],

@@ -32,6 +32,7 @@ ENVIRONMENTS = {
     "gla/CliffWalking-v0": Own("gla.environments.toy_text", "CliffWalking", 200),
     "gla/FrozenLake-v0": Own("gla.environments.toy_text", "FrozenLake", 100),
     "gla/DiscretePendulum-v0": Own("gla.environments.toy_text", "DiscretePendulum", 200),
+    "gla/Switch2-v0": Own("gla.environments.switch", "Switch2", 50),
     "gla/AnyMDP-v0": Own("gla.environments.anymdp", "AnyMDP", 1000),
     "gla/Garnet-v0": Own("gla.environments.anymdp", "Garnet", 1000),
 }
