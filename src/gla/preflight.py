@@ -101,6 +101,7 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
             "discrete": spec.discrete,
             "states": spec.states,
             "tables": hasattr(envs.envs[0].unwrapped, "tables"),
+            "bounded": hasattr(envs.envs[0].unwrapped, "random_return"),
         }
         first, bounds = (
             first or facts | {"time_limit": limit},
@@ -115,7 +116,8 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
 
 
 def all_facts(config: Config, cache: str | Path = CACHE) -> dict[str, Facts]:
-    """Returns each environment's observation_size, action_size, discrete, states, tables and time_limit (None if it has none).
+    """Returns each environment's observation_size, action_size, discrete, states, tables (whether it is given by tables), bounded (whether
+    the returns of random actions and of the best policy can be computed) and time_limit (None if it has none).
 
     cache: a JSON file of earlier findings, since making environments takes seconds. Raises ConfigError with a line for each
     environment that cannot be used.
@@ -167,7 +169,7 @@ def figures(config: Config, facts: dict[str, Facts]) -> list[str]:
         for i, panel in enumerate(figure.panels if figure.normalised else []):
             evaluation = config.evaluations[panel.evaluation]
             where = f"figures.{name}.panels[{i}].evaluation: {panel.evaluation!r}"
-            if not facts[evaluation.environment]["tables"]:
+            if not facts[evaluation.environment]["bounded"]:
                 found.append(
                     f"{where} in {evaluation.environment!r} (expected one in a tabular world of gla, whose best policy can be computed)"
                 )

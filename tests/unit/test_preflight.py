@@ -285,6 +285,7 @@ def test_what_environments_are_like_is_told_and_kept(cache, monkeypatch):
         "discrete": True,
         "states": 0,
         "tables": False,
+        "bounded": False,
         "time_limit": 10,
     }
     assert found["pendulum"] == {
@@ -293,6 +294,7 @@ def test_what_environments_are_like_is_told_and_kept(cache, monkeypatch):
         "discrete": False,
         "states": 0,
         "tables": False,
+        "bounded": False,
         "time_limit": 50,
     }
     monkeypatch.setattr(preflight, "_facts", None)  # no environment is made again
@@ -430,7 +432,7 @@ def test_a_tabular_encoding_has_as_much_room_as_it_says(cache, key, room, said):
                                        ("Blackjack-v1", {"observation_size": 45, "action_size": 2, "states": 0})])  # fmt: skip
 def test_worlds_of_integers_are_environments_like_others(cache, id, facts):
     found = checked.checked(_edited(((*PENDULUM, "id"), id)), cache=cache)
-    assert found.facts["pendulum"] == facts | {"discrete": True, "time_limit": 50, "tables": False}
+    assert found.facts["pendulum"] == facts | {"discrete": True, "time_limit": 50, "tables": False, "bounded": False}
 
 
 # What was found is kept
