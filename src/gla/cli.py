@@ -43,7 +43,14 @@ def _learn(a: argparse.Namespace) -> None:
     kwargs = file.parse(a.kwargs, "--kwargs")
     if not isinstance(kwargs, dict):
         raise ConfigError(f"--kwargs: {a.kwargs!r} (expected a mapping such as '{{goal: [2, 2]}}')")
-    settings = {"kwargs": kwargs, "seed": a.seed, "temperature": a.temperature, "env_steps": a.steps}
+    cooling = file.parse(a.cooling, "--cooling") if a.cooling else None
+    settings = {
+        "kwargs": kwargs,
+        "seed": a.seed,
+        "temperature": a.temperature,
+        "cooling": cooling,
+        "env_steps": a.steps,
+    }
     agent = api.load(a.agent)
     frame = agent.learn(a.env, episodes=a.episodes, seeds=a.seeds, conditions=a.conditions, **settings)
     print(watch.summary(frame))
@@ -136,6 +143,11 @@ def parser() -> argparse.ArgumentParser:
     )
     c.add_argument(
         "--temperature", type=float, default=1.0, help="factor on the action noise; 0 removes it (default: %(default)s)"
+    )
+    c.add_argument(
+        "--cooling",
+        metavar="YAML",
+        help="how the temperature falls from the first step on, such as '{steps: 1000, temperature: 0.3}' (default: it does not)",
     )
     c.add_argument(
         "--conditions", nargs="+", default=[*usual(IN_CONTEXT), *of_role("calm")], metavar="CONDITION",

@@ -168,7 +168,7 @@ def test_an_agent_that_is_installed_learns_a_world_of_gymnasium():
         "FrozenLake-v1", episodes=60, seeds=8, conditions=("agent", "rewards_hidden"), kwargs={"is_slippery": False}, temperature=0.3
     )  # fmt: skip
     last = frame[frame["episode"] >= 40].groupby("condition")["episode_return"].mean()
-    assert last["agent"] > 0.8 and last["rewards_hidden"] < 0.5 * last["agent"]
+    assert last["agent"] > 0.25 and last["rewards_hidden"] < 0.05
 
 
 def test_a_folder_comes_before_an_installed_agent_of_its_name(tmp_path, monkeypatch):
