@@ -140,36 +140,6 @@ def scores(name: str, figure: str = "table") -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def normalised(name: str, figure: str = "table") -> list[dict]:
-    """The rows of a set's figure of kind ``normalised``, one for each world, agent, condition and learner."""
-    table = pd.read_csv(_folder(name) / f"{figure}.csv")
-    return [{column: _value(column, x) for column, x in one.items()} for one in table.to_dict("records")]
-
-
-def worlds(name: str, learners: Mapping[str, str], figure: str = "table") -> str:
-    """The Markdown table of a figure of kind ``normalised``: its agents, learners from scratch (their conditions and what they are called
-    here), and OmniRL's published numbers."""
-    others = pd.read_csv(DOCS / "published.csv").set_index(["row", "method"])["published"].to_dict()
-    rows = normalised(name, figure)
-    head = [
-        "world",
-        "score [95 %]",
-        "median",
-        "first episodes",
-        "steps to 0.9",
-        *learners.values(),
-        "OmniRL, published",
-    ]
-    lines = [head, ["---"] * len(head)]
-    for one in (x for x in rows if x["condition"] == "agent"):
-        beside = {x["condition"]: x for x in rows if x["evaluation"] == one["evaluation"]}
-        mean = interval({**one, "score_low": one["low"], "score_high": one["high"]}, "score")
-        own = [_shown(one, column) for column in ("median", "first_episodes", "steps_to_90_oracle")]
-        scratch = [_shown(beside.get(condition, {}), "score") for condition in learners]
-        lines.append([one["row"], mean, *own, *scratch, _shown({"x": others.get((one["row"], "OmniRL"))}, "x")])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def calm(row: Mapping) -> float:
     """What an agent gets that does nothing of use: the better of zero action and random actions."""
     return max((row[c] for c in CALM if not _missing(row.get(c))), default=math.nan)
@@ -299,21 +269,7 @@ def environment() -> Environment:
         undefined=StrictUndefined, finalize=_checked, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     shown = (number, percent, words, span, interval, verdicts)
-    functions = (
-        frame,
-        config,
-        provenance,
-        rows,
-        row,
-        score,
-        scores,
-        curve,
-        normalised,
-        worlds,
-        calm,
-        benchmark,
-        *shown,
-    )
+    functions = (frame, config, provenance, rows, row, score, scores, curve, calm, benchmark, *shown)
     made.globals |= {function.__name__: function for function in functions}
     return made
 
