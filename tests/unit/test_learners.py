@@ -293,7 +293,7 @@ def test_search_tells_ends_that_pay_from_others():
     assert fifths(_rows(lake, "online_search", 1500, 8), 8)[1].mean() == pytest.approx(best)
 
 
-@pytest.mark.parametrize("kind", set(TABULAR.values()), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", list(dict.fromkeys(TABULAR.values())), ids=lambda kind: kind.__name__)
 def test_they_refuse_what_is_not_discrete(kind):
     settings = {"gamma": 0.95} if kind in (RMax, RMaxWithMemory, PosteriorSampling) else {}
     for spec in (CONTINUOUS, DISCRETE):
