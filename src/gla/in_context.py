@@ -71,7 +71,7 @@ class InContext:
         # Checked before sampling, since an integer drawn from NaN logits would look like any other.
         check_finite(f"environment {evaluation.environment!r}", "the agent's output", output.numpy(), self.t)
         mean, log_std = (x.squeeze(1) for x in encoding.distribution(output, self.frames.a))
-        temperature = evaluation.temperature_at(self.t)
+        temperature = temperature_at(evaluation, self.t)
         action = sample_action(mean, None if self.spec.discrete else log_std, self.generator, temperature)
         self.previous = self.previous._replace(action=encoding.act(action.unsqueeze(1), self.frames))
         self.t += 1
@@ -106,6 +106,14 @@ class InContext:
         self.previous = Encoded(emptied(before.observation), emptied(before.action), emptied(before.reward), before.end)
         if self.seen is not None:
             self.seen.forget(rows)
+
+
+def temperature_at(evaluation: Evaluation, step: int) -> float:
+    """Returns the temperature of an agent after so many steps."""
+    if evaluation.cooling is None:
+        return evaluation.temperature
+    done = min(1.0, step / evaluation.cooling.steps)
+    return evaluation.temperature + (evaluation.cooling.temperature - evaluation.temperature) * done
 
 
 def run_agent(

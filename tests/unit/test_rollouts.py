@@ -19,7 +19,7 @@ from gla.encoding import projected
 from gla.encoding.making import encoding_of
 from gla.environments.vector import VectorEnv
 from gla.files import CorruptFile, read_json
-from gla.in_context import frame_seeds, run_agent
+from gla.in_context import frame_seeds, run_agent, temperature_at
 from gla.manifests import TEST
 from gla.models.kinds import MODELS
 from gla.options import ConfigError
@@ -198,8 +198,8 @@ def test_discrete_actions_are_embedded_and_greedy_without_temperature():
 def test_temperatures_fall_and_stay_where_they_are_told_to():
     """From a large one, where actions are drawn almost evenly, to none after eight steps."""
     cooled = _settings("grid", env_steps=24, temperature=1000.0, cooling={"steps": 8, "temperature": 0.0})
-    assert [cooled.temperature_at(t) for t in (0, 2, 8, 9)] == [1000.0, 750.0, 0.0, 0.0]
-    assert _settings(temperature=0.5).temperature_at(99) == 0.5
+    assert [temperature_at(cooled, t) for t in (0, 2, 8, 9)] == [1000.0, 750.0, 0.0, 0.0]
+    assert temperature_at(_settings(temperature=0.5), 99) == 0.5
     _, tokens, outputs = _recorded(_agent("identity", standardise=False), GRID, cooled)
     taken, best = tokens[:, 1:, 64:REWARD].argmax(-1), outputs[:, :-1, :4].argmax(-1)
     assert (taken[:, 8:] == best[:, 8:]).all() and (taken[:, :4] != best[:, :4]).any()

@@ -76,13 +76,6 @@ class Evaluation(Options):
     seed: Annotated[int, Field(ge=0, lt=2**20)] = 0
     """Random seed of environments, projections and action noise."""
 
-    def temperature_at(self, step: int) -> float:
-        """Returns the temperature of an agent after so many steps."""
-        if self.cooling is None:
-            return self.temperature
-        done = min(1.0, step / self.cooling.steps)
-        return self.temperature + (self.cooling.temperature - self.temperature) * done
-
     @model_validator(mode="after")
     def _enough_seeds(self):
         for condition in self.conditions:
