@@ -31,14 +31,6 @@ def trains(model):
     return measure
 
 
-class Acts(Cached):
-    """Steps of the gated delta network; each call returns stream steps per second."""
-
-    def __init__(self, model, steps: int = 5):
-        self.model, self.x, self.steps = model, torch.randn(64, SIZES.token), steps
-        self.cache = model.initial_state(len(self.x), LENGTH)
-
-
 def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -47,7 +39,7 @@ def main() -> None:
     against = "a Transformer of the same width and depth, one thread each"
     found = interleaved(ROUNDS, ours=trains(ours), peer=trains(peer))
     put_ratio(f"gated delta, training, {LENGTH} tokens", "tokens/s", found["ours"], found["peer"], against, None)
-    found = interleaved(ROUNDS, ours=Acts(ours.eval()), peer=Cached(peer.eval(), LENGTH, LENGTH))
+    found = interleaved(ROUNDS, ours=Cached(ours.eval(), LENGTH, LENGTH), peer=Cached(peer.eval(), LENGTH, LENGTH))
     put_ratio(f"gated delta, acting, {LENGTH} tokens", "stream steps/s", found["ours"], found["peer"], against, None)
 
 

@@ -126,16 +126,11 @@ class Switch2(gym.Env):
 
     def optimal_return(self, steps: int) -> float:
         """Returns the highest mean return of both players in an episode of at most this many steps, if one mind moves both."""
-        tables = self._together()
-        return float(tables.start @ tables.optimal_values(steps)[-1])
+        return self._together().optimal_return(steps)
 
     def random_return(self, steps: int) -> float:
         """Returns the expected mean return of both players under random actions."""
-        tables = self._together()
-        value = np.zeros(len(tables.start))
-        for _ in range(steps):
-            value = tables.expected(value).mean(-1)
-        return float(tables.start @ value)
+        return self._together().random_return(steps)
 
 
 class Players:

@@ -65,6 +65,17 @@ class Tables(NamedTuple):
             values[left] = self.expected(values[left - 1], discount).max(-1)
         return values
 
+    def optimal_return(self, steps: int) -> float:
+        """Returns the highest expected return of an episode of at most this many steps."""
+        return float(self.start @ self.optimal_values(steps)[-1])
+
+    def random_return(self, steps: int) -> float:
+        """Returns the expected return of an episode of at most this many steps under random actions."""
+        value = np.zeros(len(self.start))
+        for _ in range(steps):
+            value = self.expected(value).mean(-1)
+        return float(self.start @ value)
+
     def best_actions(self, steps: int, discount: float = 1.0) -> np.ndarray:
         """Returns which actions are optimal with 1 to ``steps`` remaining steps, (steps, S, A) bool. Row i is for i + 1 remaining steps."""
         values = self.optimal_values(steps - 1, discount)
@@ -146,15 +157,11 @@ class TabularEnv(gym.Env):
 
     def optimal_return(self, steps: int) -> float:
         """Returns the highest expected return of an episode of at most this many steps, for a policy that knows the task."""
-        steps = min(steps, self.tables.horizon or steps)
-        return float(self.tables.start @ self.tables.optimal_values(steps)[-1])
+        return self.tables.optimal_return(min(steps, self.tables.horizon or steps))
 
     def random_return(self, steps: int) -> float:
         """Returns the expected return of an episode of at most this many steps under random actions."""
-        value = np.zeros(len(self.tables.start))
-        for _ in range(min(steps, self.tables.horizon or steps)):
-            value = self.tables.expected(value).mean(-1)
-        return float(self.tables.start @ value)
+        return self.tables.random_return(min(steps, self.tables.horizon or steps))
 
 
 class TabularVector:
