@@ -116,7 +116,9 @@ def _named(path: Path) -> str:
 
 
 def _of_returns(paths: Paths, figure: str) -> bool:
-    return made(Figure, paths.config["figures"][figure]).inputs == "rollouts"
+    """Whether a figure's table is made from returns alone."""
+    entry = made(Figure, paths.config["figures"][figure])
+    return entry.inputs == "rollouts" and not entry.losses
 
 
 # What may differ between two configs whose results are put together.

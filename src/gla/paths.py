@@ -71,6 +71,14 @@ class Paths:
         """Returns the entry of the dataset that an agent is trained on, given its name or that of one of its networks."""
         return self.config["datasets"][self.agent_entry(name)["dataset"]]
 
+    def training_tasks(self, name: str) -> int:
+        """Returns the number of tasks in the histories that an agent is trained on."""
+        sources = [self.config["sources"][s] for s in self.dataset_of(name)["sources"]]
+        return sum(
+            min(s["lifetimes"], len(tasks_in(self.config["environments"][s["environment"]], "training")))
+            for s in sources
+        )
+
     def training(self, name: str) -> dict[str, Any]:
         """Returns an agent's settings with the seed of this network. The number of its networks is left out, since it decides
         nothing.
@@ -216,7 +224,7 @@ class Paths:
 
     def panels(self, figure: str) -> list[dict[str, Any]]:
         """Returns, for each panel, the number of its rollouts, the environment, whose best return may be known, and for each
-        agent the number of projections that it was trained with and the kind of its model."""
+        agent the number of projections and of tasks that it was trained with, the kind of its model, and the evaluation's split."""
         found = []
         for panel in self.config["figures"][figure].get("panels", []):
             evaluation = self.config["evaluations"][panel["evaluation"]]
@@ -226,7 +234,10 @@ class Paths:
                 "rollouts": len(self.rollouts(panel["evaluation"], panel["agents"])),
                 "environment": {"id": environment["id"], "kwargs": environment["kwargs"], "tasks": self.tasks(panel["evaluation"])},
                 "agents": {
-                    a: {"projections": self.dataset_of(a)["encoding"].get("train", 1), "model": self.agent_entry(a)["model"]["kind"]}
+                    a: {
+                        "projections": self.dataset_of(a)["encoding"].get("train", 1), "tasks": self.training_tasks(a),
+                        "model": self.agent_entry(a)["model"]["kind"], "split": evaluation["split"],
+                    }
                     for a in agents
                 },
             })  # fmt: skip

@@ -221,6 +221,7 @@ CHANGES = {
     "figures.panels": ["table *", "draw *"],
     "figures.scaling": [],
     "figures.normalised": [],
+    "figures.training_tasks": [],
     "figures.scores": [],
     "figures.sources": ["table sources", "draw sources"],
     "figures.training": ["table training", "draw training"],

@@ -218,7 +218,7 @@ def _refused(*edits):
             ("figures", "training", "kind"),
             "bar",
             "figures.training.kind",
-            "one of sources, in_context, scaling, scores, normalised, training",
+            "one of sources, in_context, scaling, scores, normalised, training, training_tasks",
         ),
         (("evaluations", "grid", "baselines"), ["best"], "evaluations.grid.baselines.0", "'random', 'zero_action'"),
         # Gaps

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gla.code import documentation
-from gla.figures import drawing, in_context, normalised, scaling, scores, sources, training
+from gla.figures import drawing, in_context, normalised, scaling, scores, sources, training, training_tasks
 from gla.figures.kinds import FIGURES
 from gla.files import CorruptFile, fingerprint
 from gla.options import ConfigError
@@ -208,6 +208,29 @@ def test_scores_lie_between_random_actions_and_the_best_policy_of_each_task(tmp_
     )
     figure = normalised.draw(entry, found.reset_index())
     assert [x.get_label() for x in figure.axes[0].containers] == ["ours", "posterior sampling"]
+    plt.close(figure)
+
+
+def test_losses_and_scores_stand_by_the_number_of_training_tasks(tmp_path):
+    """Two agents, in tasks of training and in others. Each loses half of its loss in training, and a quarter at best elsewhere."""
+    low, high = np.zeros(1), np.ones(1)
+    paths = [
+        [_rollouts(tmp_path, f"{split}_{name}", name, "agent", [[0.0] * 4 + [score]] * 3, length=100) for name, score in found]
+        for split, found in (("seen", [("a", 1.0), ("b", 0.8)]), ("unseen", [("a", 0.2), ("b", 0.6)]))
+    ]  # fmt: skip
+    losses = tmp_path / "by_position.csv"
+    pd.DataFrame({"position": [0, 9, 19], "train_loss": [2.0, 1.0, 1.2], "validation_loss": [2.0, 1.8, 1.5], "constant_loss": 2.0}).to_csv(losses, index=False)  # fmt: skip
+    known = {name: {"model": "lstm", "tasks": n} for name, n in (("a", 16), ("b", 256))}
+    entry = _figure("training_tasks", panels=[{"evaluation": x} for x in ("seen", "unseen")], agents=["a", "b"])
+    facts = [{name: one | {"split": split} for name, one in known.items()} for split in ("training", "test")]
+    found = training_tasks.table(entry, paths, [(low, high)] * 2, [1, 1], facts, [str(losses)] * 2)
+    assert found["training_tasks"].tolist() == [16, 256, 16, 256]
+    assert found["loss_ratio"].tolist() == [0.5, 0.5, 0.25, 0.25]
+    assert found["score"].tolist() == pytest.approx([1.0, 0.8, 0.2, 0.6])
+    assert found["split"].tolist() == ["seen", "seen", "unseen", "unseen"]
+    assert (found["seeds"].tolist(), found["training_seeds"].tolist()) == ([3] * 4, [1] * 4)
+    figure = training_tasks.draw(entry, found)
+    assert [line.get_label() for line in figure.axes[0].lines] == ["lstm, seen", "lstm, unseen"]
     plt.close(figure)
 
 

@@ -22,6 +22,7 @@ from gla.options import ConfigError
 SIZES = projected.Options().sizes
 MODEL_KINDS = list(MODELS)
 ATTEND = ["transformer", "equivariant"]  # those with a window of attention, and a cache
+CARRYING = ["lstm", "gru", "gated_delta"]  # those that read a sequence in parts
 LONG = 2 * CHUNK + 9  # tokens: more than one chunk, and no multiple of it
 KINDS, ATTENDING = st.sampled_from(MODEL_KINDS), st.sampled_from(ATTEND)
 OPTIONS = {
@@ -142,6 +143,21 @@ def test_decoding_step_by_step_equals_the_forward_pass(kind, t, layers, seed):
     features, output = model(x)
     assert features.shape == (2, t, 16) and output.shape == (2, t, 32) and output.dtype == found.dtype == torch.float32
     torch.testing.assert_close(found, output, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", CARRYING)
+@given(cuts=st.lists(st.integers(1, CHUNK + 9), min_size=1, max_size=4), seed=st.integers(0, 100))
+@example(cuts=[CHUNK, CHUNK, 3], seed=0)
+@settings(max_examples=10, deadline=None)
+def test_a_sequence_that_is_read_in_parts_is_one_that_is_read_at_once(kind, cuts, seed):
+    """And no gradient reaches from one part into another."""
+    model, x = _model(kind, 2, seed), _tokens(2, sum(cuts), seed).requires_grad_()
+    state, parts = model.initial_state(2, 1), x.split(cuts, 1)
+    found = [model(part, state) for part in parts]
+    for own, expected in zip(zip(*found, strict=True), model(x), strict=True):
+        torch.testing.assert_close(torch.cat(own, 1), expected, rtol=1e-4, atol=1e-4)
+    last = torch.autograd.grad(found[-1][1].sum(), x)[0]
+    assert not last[:, : -cuts[-1]].any() and last[:, -cuts[-1] :].any()
 
 
 @given(
@@ -559,7 +575,7 @@ def test_chunks_are_the_recurrence_and_so_are_their_gradients(batch, heads, t, h
         _inputs(batch, heads, t, head, *sorted(rates), seed),
         _normal(batch, heads, t, head, seed=seed + 9).double(),
     )
-    found, expected = chunked(*inputs), _recurrence(*inputs)
+    found, expected = chunked(*inputs)[0], _recurrence(*inputs)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     for a, b in zip(*(torch.autograd.grad((y * weight).sum(), inputs) for y in (found, expected)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-8)
@@ -569,7 +585,7 @@ def test_chunks_are_the_recurrence_and_so_are_their_gradients(batch, heads, t, h
 @settings(max_examples=20, deadline=None)
 def test_chunks_in_single_precision_are_the_recurrence_in_double(t, seed):
     inputs = _inputs(2, 2, t, 8, 1e-3, 1.0, seed)
-    found = chunked(*(x.detach().float() for x in inputs))
+    found, _ = chunked(*(x.detach().float() for x in inputs))
     torch.testing.assert_close(found.double(), _recurrence(*inputs).detach(), rtol=1e-4, atol=1e-4)
 
 
@@ -578,5 +594,5 @@ def test_a_memory_gives_back_what_was_stored_last_under_a_key():
     k = torch.eye(3).double()[[0, 1, 0, 2, 1]].view(1, 1, 5, 3)
     v, one = _normal(1, 1, 5, 3).double(), torch.ones(1, 1, 5).double()
     asked = torch.eye(3).double()[[0, 0, 1, 0, 0]].view(1, 1, 5, 3)
-    found = chunked(asked, k, v, one, 0 * one)[0, 0]
+    found = chunked(asked, k, v, one, 0 * one)[0][0, 0]
     torch.testing.assert_close(found, v[0, 0, [0, 0, 1, 2, 2]])

@@ -133,24 +133,28 @@ def test_the_folder_is_what_is_documented(undisturbed, manifest):
     assert not (undisturbed / "scratch/checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if not LOSSES.options(loss)().slow])
-def test_the_losses_that_are_written_are_those_of_the_agent_that_was_written(tmp_path, manifest, loss):
-    """by_position.csv is compared with the losses of the loaded agent on the first batches of each split."""
-    labels = "later_policy" if "distribution" in LOSSES.options(loss)().wants else "recorded"
-    config = _with(Agent(**TINY.model_dump() | {"loss": loss, "labels": labels}), batch_size=16)
-    _train(config, manifest, tmp_path)
-    found, loaded = pd.read_csv(tmp_path / "by_position.csv"), agent.load(tmp_path)
+def _losses_that_were_written_are_those_of_the_agent(config, manifest, folder):
+    """Compares by_position.csv with the losses of the loaded agent on the first batches of each split."""
+    _train(config, manifest, folder)
+    found, loaded = pd.read_csv(folder / "by_position.csv"), agent.load(folder)
     for split in ("train", "validation"):
         windows = Windows(config, *read_manifest(*manifest), split)
         batches = [windows.batch(i, config.training.batch_size) for i in range(distillation.VALIDATION_BATCHES)]
         with torch.no_grad():
             each = [
-                LOSSES[loss]
+                LOSSES[config.loss.kind]
                 .policy(config.loss, encoding_of(loaded.manifest), loaded.model(tokens(Encoded(*b[:4]), b.eta))[1], b)
                 .mean(0)
                 for b in batches
             ]
         np.testing.assert_allclose(found[f"{split}_loss"], torch.stack(each).mean(0).numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if not LOSSES.options(loss)().slow])
+def test_the_losses_that_are_written_are_those_of_the_agent_that_was_written(tmp_path, manifest, loss):
+    labels = "later_policy" if "distribution" in LOSSES.options(loss)().wants else "recorded"
+    config = _with(Agent(**TINY.model_dump() | {"loss": loss, "labels": labels}), batch_size=16)
+    _losses_that_were_written_are_those_of_the_agent(config, manifest, tmp_path)
 
 
 def _after(monkeypatch, steps, act):
@@ -526,6 +530,35 @@ def test_actions_of_a_source_without_distributions_are_learned_from_and_acted_on
     assert (
         found.env_steps == 40 and len(found.rows) == 3 * 2 and (found.length == 10).all()
     )  # episodes of 15 steps, and a begun one
+
+
+# Windows that are read in parts
+
+
+def _in_parts(segment=16, kind="gated_delta", **options):
+    return Agent(
+        dataset="d", model={"kind": kind, "layers": 1, "width": 16}, windows={"kind": "consecutive", "steps": 40}, labels="recorded",
+        loss={"kind": "action_likelihood", "prediction_weight": 1.0}, eta="none",
+        training=TINY.training.model_dump() | {"learning_rate": 0.01, "segment": segment} | options,
+    )  # fmt: skip
+
+
+def test_windows_in_parts_have_the_losses_of_whole_ones_and_a_part_of_the_whole_length_is_the_window(tmp_path):
+    paths = _random(tmp_path, RING, tabular.Options(states=300, actions=20))
+    _losses_that_were_written_are_those_of_the_agent(_in_parts(), paths, tmp_path / "parts")
+    whole, one_part = (_train(_in_parts(n), paths, tmp_path / str(n)) / "weights.safetensors" for n in (None, 40))
+    assert whole.read_bytes() == one_part.read_bytes() != (tmp_path / "parts" / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["gru", "gated_delta"])
+def test_a_run_with_windows_in_parts_that_dies_goes_on_to_the_same_bytes(tmp_path, monkeypatch, kind):
+    paths, config = _random(tmp_path, RING, tabular.Options(states=300, actions=20)), _in_parts(kind=kind)
+    undisturbed = _bytes(_train(config, paths, tmp_path / "undisturbed"))
+    _after(monkeypatch, 5, _die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(config, paths, tmp_path / "dies")
+    monkeypatch.undo()
+    assert _bytes(_train(config, paths, tmp_path / "dies")) == undisturbed
 
 
 @pytest.mark.parametrize("id, kwargs", [("gla/GridWorld-v0", {}), ("InvertedPendulum-v5", {"max_episode_steps": 40})])

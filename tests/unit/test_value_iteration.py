@@ -203,6 +203,9 @@ def _raw(**agent):
         ({"training": {"positions": 4}, "loss": "q_values"}, "agents.a.training.positions: 4 with loss 'q_values' (expected none"),
         ({"training": {"positions": 4}, "model": "gru", "loss": {"kind": "action_likelihood", "prediction_weight": 1.0}},
          "agents.a.training.positions: 4 with prediction_weight 1.0 (expected none"),
+        ({"training": {"segment": 20}}, "agents.a.training.segment: 20 with a model of kind 'value_iteration' (expected none: its state grows"),
+        ({"training": {"positions": 4, "segment": 20}, "model": "gru"}, "agents.a.training.segment: 20 with positions 4 (expected none"),
+        ({"training": {"segment": 20}, "model": "gru", "loss": "q_values"}, "agents.a.training.segment: 20 with loss 'q_values' (expected none"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(change, expected):

@@ -10,6 +10,8 @@ with job(snakemake.threads, snakemake.config["pathvars"]["results"]):
     entry, panels = made(Figure, snakemake.params.entry), snakemake.params.panels
     if entry.inputs == "rollouts":
         inputs = gather(panels, snakemake.input.rollouts, entry.normalised)
+        if entry.losses:
+            inputs["by_position"] = list(snakemake.input.by_position)
     else:
         inputs = {entry.inputs: list(snakemake.input[entry.inputs])}
     tabulate(entry, inputs, snakemake.output[0])

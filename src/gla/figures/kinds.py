@@ -11,6 +11,11 @@ FIGURES = Kinds(
         "scores": "gla.figures.scores",
         "normalised": "gla.figures.normalised",
         "training": "gla.figures.training",
+        "training_tasks": "gla.figures.training_tasks",
     },
 )
-NAMING = ("scores", "normalised")  # kinds whose tables, and not only their legends, hold the names of panels and agents
+NAMING = (
+    "scores",
+    "normalised",
+    "training_tasks",
+)  # kinds whose tables, and not only their legends, hold the names of panels and agents

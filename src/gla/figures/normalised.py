@@ -54,15 +54,22 @@ def _reached(ends: np.ndarray, means: np.ndarray, level: float) -> float:
     return float(ends[found[0]]) if len(found) else np.nan
 
 
-def _scored(frame: pd.DataFrame, ends: tuple[np.ndarray, np.ndarray], where: str) -> pd.DataFrame:
+def scored(frame: pd.DataFrame, ends: tuple[np.ndarray, np.ndarray] | None, where: str) -> pd.DataFrame:
     """Returns rollouts with a column ``score``. ends: the expected returns of random actions and of the best policy, (tasks,) each. Raises
-    ConfigError if the two do not differ in a task."""
+    ConfigError if these are not known, or do not differ in a task."""
+    if ends is None:
+        raise ConfigError(f"{where} (expected one in a tabular world of gla, whose best policy can be computed)")
     random, best = ends
     if len(equal := np.flatnonzero(~(best > random))):
         said = f"{best[equal[0]]:g} in task {equal[0]}, as much as random actions have (expected more)"
         raise ConfigError(f"{where}: the best return is {said}")
     task = frame["seed"].to_numpy() % len(random)
     return frame.assign(score=(frame["episode_return"].to_numpy() - random[task]) / (best - random)[task])
+
+
+def last_fifth(frame: pd.DataFrame, total: int) -> np.ndarray:
+    """Returns the mean score of the episodes that ended in the last fifth of ``total`` steps, by network and seed, (R, S)."""
+    return by_steps(frame, np.array([0, 0.8 * total, total]), "score")[..., 1]
 
 
 def table(
@@ -88,9 +95,7 @@ def table(
         zip(entry.panels, rollouts, bounds, tasks, agents, strict=True)
     ):
         where = f"panels[{number}].evaluation: {panel.evaluation!r}"
-        if ends is None:
-            raise ConfigError(f"{where} (expected one in a tabular world of gla, whose best policy can be computed)")
-        frame = _scored(read_evaluation(paths), ends, where)
+        frame = scored(read_evaluation(paths), ends, where)
         learners = list(frame.loc[frame["condition"] == "agent", "agent"].unique())
         names = dict(zip(learners, panel.labels or learners, strict=True))
         total, longest = (int(frame[c].max()) if len(frame) else 0 for c in ("env_steps", "episode_length"))
@@ -100,11 +105,8 @@ def table(
             near, best = _reached(cuts[1:], curve, NEAR), np.nanmax(curve, initial=-np.inf)
             before = (own["env_steps"] <= near).groupby([own["training_seed"], own["seed"]]).sum().mean()
             first = own[own["episode"] < entry.first].groupby(["training_seed", "seed"])["score"].mean().mean()
-            last = by_steps(own, np.array([0, 0.8 * total, total]), "score")[..., 1]
-            budgets = [
-                _mean(by_steps(own, np.array([0, 0.8 * b, b]), "score")[..., 1]) if b < total + longest else np.nan
-                for b in BUDGETS
-            ]
+            last = last_fifth(own, total)
+            budgets = [_mean(last_fifth(own, b)) if b < total + longest else np.nan for b in BUDGETS]
             name = names[agent] if condition == "agent" else CONDITIONS[condition].label
             if agent in names and condition != "agent":
                 name = f"{names[agent]}, {name}"

@@ -27,6 +27,8 @@ class FigureOptions(Options):
     """The inputs of its table: digests, by_position or rollouts."""
     normalised: ClassVar[bool] = False
     """Whether its table takes the returns of random actions and of the best policy in each task (``bounds``)."""
+    losses: ClassVar[bool] = False
+    """Whether its table of returns also takes losses (``by_position``)."""
 
 
 class Panel(Options):

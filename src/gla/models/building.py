@@ -1,6 +1,6 @@
 """The modules of an agent: a sequence model, and a head that only its training needs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -22,9 +22,11 @@ class AgentModel(nn.Module):
         if config.loss.prediction_weight > 0:
             self.auxiliary = prediction_head(config.model.width, sizes)
 
-    def forward(self, x: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, positions: Tensor | None = None, state: Any = None) -> tuple[Tensor, Tensor]:
         """Maps tokens (B, T, sizes.token) to features (B, T, D) and policy outputs (B, T, sizes.output) in float32; if positions (P,) are
-        given, only to those of these tokens, (B, P, any)."""
+        given, only to those of these tokens, (B, P, any). If a state is given, the tokens follow those that it holds."""
+        if state is not None:
+            return self.sequence(x, state)
         if positions is None:
             return self.sequence(x)
         if self.sequence.options.selective:

@@ -14,7 +14,7 @@ log a,
 so that the triangular systems of all chunks are solved at once, and only S is passed from one chunk to the next.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,8 @@ class Options(ModelOptions):
     heads: Steps = 4
     """Number of memories in each block. It must divide width."""
 
+    carries: ClassVar[bool] = True
+
     @model_validator(mode="after")
     def _divisible(self):
         if self.width % self.heads:
@@ -49,8 +51,11 @@ class Options(ModelOptions):
         return self.layers * 13 * self.width**2
 
 
-def chunked(q: Tensor, k: Tensor, v: Tensor, b: Tensor, log_a: Tensor) -> Tensor:
-    """Computes the outputs of the recurrence above from S = 0, (B, H, T, head). q, k, v: (B, H, T, head); b, log_a: (B, H, T)."""
+def chunked(
+    q: Tensor, k: Tensor, v: Tensor, b: Tensor, log_a: Tensor, memory: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Computes the outputs of the recurrence above, (B, H, T, head), and the matrix S that it ends with, (B, H, head, head). q, k, v:
+    (B, H, T, head); b, log_a: (B, H, T). memory: the matrix that it begins with; none: zeros."""
     batch, heads, t, head = q.shape
     rest = -t % CHUNK
     q, k, v = (F.pad(x, (0, 0, 0, rest)).unflatten(2, (-1, CHUNK)) for x in (q, k, v))  # (B, H, N, C, head)
@@ -67,12 +72,12 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, b: Tensor, log_a: Tensor) -> Tensor
     )
     scores, asked = (q @ k.transpose(-1, -2)) * decay, grown * q
     kept, stored = total[..., -1, None, None].exp(), k * (total[..., -1:] - total).exp().unsqueeze(-1)
-    state, outputs = q.new_zeros(batch, heads, head, head), []
+    state, outputs = q.new_zeros(batch, heads, head, head) if memory is None else memory, []
     for n in range(q.shape[2]):
         u = from_values[:, :, n] - from_state[:, :, n] @ state
         outputs.append(asked[:, :, n] @ state + scores[:, :, n] @ u)
         state = kept[:, :, n] * state + stored[:, :, n].transpose(-1, -2) @ u
-    return torch.cat(outputs, 2)[:, :, :t]
+    return torch.cat(outputs, 2)[:, :, :t], state
 
 
 class State:
@@ -142,12 +147,14 @@ class SequenceModel(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, Tensor]:
         x = self.embed(x).float()  # so that the residual stream is float32 under autocast
-        for block in self.blocks:
+        for layer, block in enumerate(self.blocks):
             *parts, gate = block.project(x)
             with torch.autocast(x.device.type, enabled=False):
-                read = chunked(*parts)
+                read, memory = chunked(*parts, None if state is None else state.memory[layer].clone())
+            if state is not None:
+                state.memory[layer] = memory.detach()
             x = block.finish(x, read, gate)
         features = self.norm(x)
         return features, self.head(features).float()

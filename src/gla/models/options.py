@@ -31,6 +31,8 @@ class ModelOptions(Options):
     """Whether all layers have the same weights."""
     selective: ClassVar[bool] = False
     """Whether ``forward`` takes positions, because an output costs much more than reading a token."""
+    carries: ClassVar[bool] = False
+    """Whether ``forward`` takes a state, because one of fixed size holds all that was read."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         """Yields a line for each reason why these options do not fit the agent's other options."""

@@ -19,6 +19,7 @@ class RecurrentOptions(ModelOptions):
     """Number of vectors of its width that a cell computes in a step."""
     kept: ClassVar[int]
     """Number of vectors of its width that a cell keeps."""
+    carries: ClassVar[bool] = True
 
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
         return batch * self.layers * self.kept * self.width * 4
@@ -60,18 +61,15 @@ class RecurrentModel(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def _through(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor, Any]:
-        """Returns features and outputs (B, T, ...), and the state of the cells after them."""
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):  # rounding errors add up in a recurrence
-            before = (
-                None if kept is None else tuple(kept) if len(kept) > 1 else kept[0]
-            )  # a tuple if several states are kept
+            kept = None if state is None else tuple(state.kept)  # a tuple if several states are kept
+            before = kept[0] if kept is not None and len(kept) == 1 else kept
             h, after = self.stack(self.embed(x.float()), before)
             features = self.norm(h)
-            return features, self.head(features), after
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features, outputs, _ = self._through(x, None)
+            outputs = self.head(features)
+        if state is not None:
+            state.kept = (torch.stack(after) if isinstance(after, tuple) else after.unsqueeze(0)).detach()
         return features, outputs
 
     def initial_state(self, batch: int, length: int) -> State:
@@ -79,6 +77,4 @@ class RecurrentModel(nn.Module):
         return State(self.head.weight.new_zeros(sizes))
 
     def step(self, x: Tensor, state: State) -> Tensor:
-        _, outputs, after = self._through(x.unsqueeze(1), state.kept)
-        state.kept = torch.stack(after) if isinstance(after, tuple) else after.unsqueeze(0)
-        return outputs.squeeze(1)
+        return self(x.unsqueeze(1), state)[1].squeeze(1)

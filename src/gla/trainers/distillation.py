@@ -46,8 +46,18 @@ class Options(TrainerOptions):
     """Number of steps of each window that are drawn for their labels to be learned, closer together near the beginning. A step that is drawn
     twice counts once. By default all labels are learned.
     """
+    segment: Count | None = None
+    """Number of steps that a window is read in at a time. The model's state is carried over from each part to the next, without its
+    gradients, so that windows of any length need the memory of a part. By default windows are read at once.
+    """
 
     def problems_of(self, agent: Any) -> Iterator[str]:
+        if self.segment is not None:
+            if not agent.model.carries:
+                yield f"segment: {self.segment} with a model of kind {agent.model.kind!r} (expected none: its state grows with what it read)"
+            for name, other in (("positions", self.positions), ("loss", agent.loss.follows_steps and agent.loss.kind)):
+                if other:
+                    yield f"segment: {self.segment} with {name} {other!r} (expected none: it needs whole windows)"
         if self.positions is None:
             return
         if self.positions > (most := agent.windows.length):
@@ -58,7 +68,7 @@ class Options(TrainerOptions):
             yield f"positions: {self.positions} with prediction_weight {agent.loss.prediction_weight} (expected none: each step's successor is predicted)"
 
     def outputs(self, agent: Any) -> int:
-        return (agent.model.selective and self.positions) or self.length(agent)
+        return (agent.model.selective and self.positions) or self.segment or self.length(agent)
 
 
 def bfloat16_speed(device: torch.device) -> float:
@@ -108,27 +118,30 @@ class Losses(nn.Module):
         self.slow = copy.deepcopy(self.model).requires_grad_(False) if config.loss.slow else None
         self.constant = nn.Parameter(torch.zeros(encoding.sizes.output))
 
-    def forward(self, batch: Batch, positions: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the policy losses (B, T) of the model and of the constant predictor, and the error of predicting the next step, (). If
-        positions (P,) are given, losses are those at these steps, (B, P).
+    def forward(
+        self, x: Tensor, batch: Batch, positions: Tensor | None = None, state: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the policy losses (B, T) of the model and of the constant predictor, and the error of predicting the next step, (), given
+        the tokens of a batch (B, T, token). If positions (P,) are given, losses are those at these steps, (B, P). If a state is given, the
+        tokens follow those that it holds.
         """
         device = batch.reward.device
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            features, output = self.model(tokens(Encoded(*batch[:4]), batch.eta), positions)
+            features, output = self.model(x, positions, state)
         if positions is not None:
             batch = batch.at(positions)
         auxiliary = torch.zeros((), device=device)
         if self.model.auxiliary is not None:
             auxiliary = prediction(self.model.auxiliary, features.float(), batch).mean()
         constant = self.policy(self.options, self.encoding, self.constant.expand_as(output), batch)
-        slow = [] if self.slow is None else [self._slow(batch)]
+        slow = [] if self.slow is None else [self._slow(x)]
         return self.policy(self.options, self.encoding, output, batch, *slow), constant, auxiliary
 
     @torch.no_grad()
-    def _slow(self, batch: Batch) -> Tensor:
+    def _slow(self, x: Tensor) -> Tensor:
         """Returns the outputs of the slow copy, (B, T, sizes.output)."""
-        with torch.autocast(batch.reward.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.slow(tokens(Encoded(*batch[:4]), batch.eta))[1]
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.slow(x)[1]
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -193,16 +206,30 @@ class Trainer(BaseTrainer):
         drawn = o.length(self.config) * ((np.arange(o.positions) + offset) / o.positions) ** 2
         return torch.from_numpy(np.unique(drawn.astype(np.int64))).to(self.own.device)
 
+    def read(self, batch: Batch, positions: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
+        """Yields the losses of each part of the windows that is read at a time, and its share of their steps."""
+        x, size = tokens(Encoded(*batch[:4]), batch.eta), self.options.segment
+        n, t = x.shape[:2]
+        if size is None:
+            yield *self.parallel(x, batch, positions), 1.0
+            return
+        state = self.model.sequence.initial_state(n, t)
+        for part in (slice(first, min(first + size, t)) for first in range(0, t, size)):
+            yield *self.parallel(x[:, part], batch.at(part), None, state), (part.stop - part.start) / t
+
     def train(self, batch: Batch) -> None:
         """Makes one optimiser step."""
         rate = self.set_rate()
-        policy, constant, auxiliary = self.parallel(batch, self.positions(self.step))
         self.optimizer.zero_grad(set_to_none=True)
         self.constant_optimizer.zero_grad(set_to_none=True)
-        (policy.mean() + constant.mean() + self.config.loss.prediction_weight * auxiliary).backward()
+        found = torch.zeros(3, device=self.own.device)
+        for policy, constant, auxiliary, share in self.read(batch, self.positions(self.step)):
+            losses = torch.stack([policy.mean(), constant.mean(), auxiliary])
+            (share * (losses[0] + losses[1] + self.config.loss.prediction_weight * losses[2])).backward()
+            found += share * losses.detach()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
         names = ("train_loss", "constant_loss", "auxiliary_loss", "gradient_norm")
-        means = self.own.mean(torch.stack([policy.mean(), constant.mean(), auxiliary, norm]).detach())
+        means = self.own.mean(torch.cat([found, norm.detach().view(1)]))
         row = dict(zip(names, means.tolist(), strict=True)) | {"learning_rate": rate}
         self.check(row)
         self.optimizer.step()
@@ -216,8 +243,12 @@ class Trainer(BaseTrainer):
         self.model.eval()
         total: dict[str, Tensor] = {}
         for index in range(VALIDATION_BATCHES):
-            policy, constant, auxiliary = self.parallel(self.batch(windows, index), self.positions())
-            for name, value in (("loss", policy.mean(0)), ("constant", constant.mean(0)), ("auxiliary", auxiliary)):
+            parts = [
+                (policy.mean(0), constant.mean(0), (share * auxiliary).view(1))
+                for policy, constant, auxiliary, share in self.read(self.batch(windows, index), self.positions())
+            ]
+            policy, constant, auxiliary = (torch.cat(x) for x in zip(*parts, strict=True))
+            for name, value in (("loss", policy), ("constant", constant), ("auxiliary", auxiliary.sum())):
                 total[name] = total.get(name, 0) + value / VALIDATION_BATCHES
         self.model.train()
         return {name: self.own.mean(value).cpu() for name, value in total.items()}

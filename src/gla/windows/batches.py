@@ -46,8 +46,8 @@ class Batch(NamedTuple):
         """Returns a batch with every tensor changed by a function."""
         return Batch(*(tuple(map(change, x)) if isinstance(x, tuple) else change(x) for x in self))
 
-    def at(self, positions: Tensor) -> "Batch":
-        """Returns a batch with these steps (P,) alone, which do not follow each other."""
+    def at(self, positions: Tensor | slice) -> "Batch":
+        """Returns a batch with these steps alone, (P,) int or a slice."""
         changed = {
             name: getattr(self, name)[:, positions] for name in ("observation", "action", "reward", "end", "eta")
         }
