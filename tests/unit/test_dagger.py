@@ -6,6 +6,8 @@ import signal
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gla import agent as agents
 from gla.checked import checked
@@ -15,6 +17,7 @@ from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.config.reading import load
 from gla.encoding import tabular
+from gla.environments.anymdp import AnyMDP
 from gla.environments.dark_room import DarkRoom
 from gla.in_context import run_agent
 from gla.manifests import read_manifest, write_manifest
@@ -23,7 +26,7 @@ from gla.processes import processes
 from gla.sources import random
 from gla.storage.collecting import collect
 from gla.train import Interrupted, train
-from gla.trainers.dagger import Trainer, best_actions
+from gla.trainers.dagger import Labelled, Trainer, Worlds
 
 ROOM = Environment(
     id="gla/DarkRoom-v0", kwargs={"size": 3, "max_episode_steps": 8}, tasks=[{"task": i} for i in range(8)]
@@ -62,9 +65,17 @@ def _train(config, manifest, folder):
     return {name: (folder / name).read_bytes() for name in OUTPUTS}
 
 
+def _best(tables, state, left, gamma, untried=None):
+    """What the oracle of one task does in states with so many remaining steps, (n, A), where it knows nothing of these pairs, (S, A)."""
+    state, left = (torch.as_tensor(x).view(1, -1) for x in (state, left))
+    untried = torch.zeros(tables.sizes[:2], dtype=torch.bool) if untried is None else torch.as_tensor(untried)
+    worlds = Worlds.of([tables], np.zeros(1, int))
+    return worlds.best_actions(untried.expand(1, state.numel(), -1, -1), state, left, gamma)[0].numpy()
+
+
 def test_the_best_actions_lead_to_the_goal_by_the_shortest_ways_and_all_of_them_are_alike():
     room = DarkRoom(size=3, goal=[0, 0])
-    best = best_actions([room.tables], 9, 8, 0.9)[0, -1]
+    best = _best(room.tables, range(9), [8] * 9, 0.9)
     after = room.tables.successor[:, :, 0]
     distance = np.add.outer(np.arange(3), np.arange(3)).ravel()  # from the goal in the corner
     for state in range(9):
@@ -74,19 +85,64 @@ def test_the_best_actions_lead_to_the_goal_by_the_shortest_ways_and_all_of_them_
 
 def test_the_oracle_knows_how_much_time_is_left():
     """Without enough of it to get to the goal, all actions are alike."""
+    best = _best(DarkRoom(size=3, goal=[0, 0]).tables, [8] * 4, [1, 2, 3, 4], 0.9)  # the corner that is four steps away
+    assert (best == 0.2).all(1).tolist() == [True, True, True, False]
+
+
+@given(task=st.integers(0, 100), gamma=st.sampled_from([0.9, 0.998, 1.0]), seed=st.integers(0, 100))
+@settings(max_examples=10, deadline=None)
+def test_who_knows_everything_does_what_backward_induction_says(task, gamma, seed):
+    tables, rng = AnyMDP(task=task, states=8, actions=3).tables, np.random.default_rng(seed)
+    state, left = rng.integers(0, 8, 12), rng.integers(1, 60, 12)
+    best = tables.best_actions(60, gamma)[left - 1, state]
+    np.testing.assert_allclose(_best(tables, state, left, gamma), best / best.sum(1, keepdims=True), atol=1e-6)
+
+
+def test_who_knows_nothing_tries_anything_and_who_knows_a_part_goes_to_the_nearest_thing_that_was_not_tried():
+    """In a room where everything was tried but one action in the corner opposite to the goal."""
     room = DarkRoom(size=3, goal=[0, 0])
-    best = best_actions([room.tables], 9, 4, 0.9)[0]
-    for left in (1, 2, 3, 4):
-        assert (best[left - 1, 8] == 0.2).all() == (left < 4)  # the corner that is four steps away
+    everything = np.ones((9, 5), bool)
+    np.testing.assert_allclose(_best(room.tables, range(9), [8] * 9, 0.9, everything), 0.2)
+    one = np.zeros((9, 5), bool)
+    one[8, 1] = True
+    after = room.tables.successor[:, :, 0]
+    distance = np.add.outer(np.arange(3), np.arange(3)).ravel()[::-1]  # from that corner
+    best = _best(room.tables, range(9), [8] * 9, 0.9, one)
+    assert best[8].argmax() == 1 and best[8].max() == 1
+    for state in range(1, 8):  # the goal pays in each step, and is as good as what the unknown promises
+        if distance[state] < 4 - distance[state]:
+            nearer = distance[after[state]] == distance[state] - 1
+            np.testing.assert_allclose(best[state], nearer / nearer.sum())
+    np.testing.assert_allclose(best[0], (after[0] == 0) / (after[0] == 0).sum())  # who is at the goal stays there
+
+
+def test_labels_believe_what_was_tried_often_enough_before_a_step(manifest):
+    """Against counts that are made step by step."""
+    trainer = _trainer(_with(temperatures=[2.0, 2.0]), manifest)
+    ((lifetimes, worlds),) = trainer.lifetimes("train", 0)
+    state, left = lifetimes.noted.unbind(-1)
+    positions = torch.tensor([0, 3, 4, 30, 47])
+    for known in (0, 1, 2):
+        found = Labelled(lifetimes, worlds).labels(positions, known, 0.9)
+        for b in range(4):
+            own = Worlds(*(x[b : b + 1] for x in worlds))
+            for i, at in enumerate(positions):
+                tried = torch.zeros(9, 5)
+                for t in range(at):
+                    tried[state[b, t], lifetimes.action[b, t]] += 1
+                one = (x[b, at].view(1, 1) for x in (state, left))
+                expected = own.best_actions((tried < known).view(1, 1, 9, 5), *one, 0.9)
+                torch.testing.assert_close(found[b, i], expected[0, 0])
 
 
 def test_labels_are_those_of_the_states_that_the_model_was_in_and_temperatures_those_at_which_it_acted(manifest):
     trainer = _trainer(_with(temperatures=[2.0, 2.0]), manifest)
     for p in trainer.model.parameters():
         torch.nn.init.normal_(p, 0, 0.5)
-    (found,) = (trainer.on_device(x) for x in trainer.lifetimes("train", 0))
-    assert found.label.shape == (16, 48, 5)
-    torch.testing.assert_close(found.label.sum(-1), torch.ones(16, 48))
+    (own,) = trainer.lifetimes("train", 0)
+    found, label = own.lifetimes, own.labels(torch.arange(48), 0, 0.9)
+    assert label.shape == (16, 48, 5)
+    torch.testing.assert_close(label.sum(-1), torch.ones(16, 48))
     _, output = trainer.model(found.tokens)
     logits, _ = trainer.encoding.distribution(output, found.frame)
     chance = torch.log_softmax(logits / 2.0, -1).gather(-1, found.action.unsqueeze(-1)).squeeze(-1)
@@ -97,9 +153,9 @@ def test_labels_are_those_of_the_states_that_the_model_was_in_and_temperatures_t
     for context in range(16):
         for s in state[context].unique():
             for t in range(8):
-                assert len(found.label[context][(state[context] == s) & (step == t)].unique(dim=0)) <= 1
+                assert len(label[context][(state[context] == s) & (step == t)].unique(dim=0)) <= 1
     paid = (found.reward[:, :-1] == 1) & (state[:, 1:] != 4)  # steps into the goal that do not end an episode
-    at = found.label[:, 1:][paid]
+    at = label[:, 1:][paid]
     assert len(at) and (at[:, 4] > 0).all()  # where to stay is best
 
 

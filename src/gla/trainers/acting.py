@@ -3,7 +3,7 @@
 They use the encoding of the dataset and the tasks of its lifetimes, but no step of the histories.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
@@ -60,15 +60,15 @@ class ActingTrainerOptions(TrainerOptions):
 
 class Lifetimes(NamedTuple):
     """B lifetimes of T steps. tokens: (B, T, token). action: (B, T) integers or (B, T, a). log_probability: (B, T), that of
-    the actions when they were chosen. reward: (B, T), raw. frame: (B, u, a), the matrices that map outputs to actions. label: (B, T, A), what a
-    trainer wants to know of the states in which the actions were taken, or (B, T, 0)."""
+    the actions when they were chosen. reward: (B, T), raw. frame: (B, u, a), the matrices that map outputs to actions. noted: (B, T, any), what
+    a trainer wants to know of the environments when the actions were chosen."""
 
     tokens: Tensor
     action: Tensor
     log_probability: Tensor
     reward: Tensor
     frame: Tensor
-    label: Tensor
+    noted: Tensor
 
     def part(self, index: Tensor) -> "Lifetimes":
         return Lifetimes(*(x[index] for x in self))
@@ -82,7 +82,7 @@ def log_probability(mean: Tensor, log_std: Tensor, action: Tensor, discrete: boo
 
 
 class ActingTrainer(BaseTrainer):
-    """Acts in lifetimes. A kind implements ``temperatures`` and ``labeller`` if it needs them, and learns from ``lifetimes``."""
+    """Acts in lifetimes. A kind implements ``temperatures`` and ``noted`` if it needs them, and learns from ``lifetimes``."""
 
     unit: ClassVar[str] = "steps"
 
@@ -147,9 +147,9 @@ class ActingTrainer(BaseTrainer):
         """Returns the temperatures at which n lifetimes act, (n,); None: 1 for all."""
         return None
 
-    def labeller(self, envs: Any) -> Callable[[], np.ndarray] | None:
-        """Returns a function that gives labels of the environments' current states, (N, A); None: there are none."""
-        return None
+    def noted(self, envs: Any) -> np.ndarray:
+        """Returns what the trainer wants to know of environments before each step, (N, any)."""
+        return np.zeros((len(envs), 0))
 
     @torch.inference_mode()
     def _live(self, envs: Any, rng: np.random.Generator, seeds: tuple[int, int], at_random: bool) -> Lifetimes:
@@ -160,7 +160,7 @@ class ActingTrainer(BaseTrainer):
         eta = torch.zeros(n, 1)
         before = nothing(n, encoding.sizes)
         steps: list[tuple[Tensor, ...]] = []
-        observation, drawn, labels = envs.reset(), self.temperatures(n, rng), self.labeller(envs)
+        observation, drawn = envs.reset(), self.temperatures(n, rng)
         temperature = None if drawn is None else torch.from_numpy(drawn).float().view(-1, 1, 1)
         for _ in range(length):
             now = encoding.observe(torch.from_numpy(observation).unsqueeze(1), frames, seen)
@@ -172,18 +172,18 @@ class ActingTrainer(BaseTrainer):
                 mean, log_std = encoding.distribution(model.step(x, state).cpu().unsqueeze(1), frames.a)
             if temperature is not None:
                 mean = mean / temperature
-            label = torch.empty(n, 1, 0) if labels is None else torch.from_numpy(labels()).float().unsqueeze(1)
+            noted = torch.from_numpy(self.noted(envs)).unsqueeze(1)
             action = sample_action(mean, None if spec.discrete else log_std, generator)
             chance = log_probability(mean, log_std, action, spec.discrete)
             step = envs.step(action.squeeze(1).numpy())
             paid = torch.from_numpy(step.reward).float().unsqueeze(1)
             end = torch.from_numpy(step.terminated | step.truncated).float().unsqueeze(1)
             before = Encoded(now, encoding.act(action, frames), encoding.reward(paid, seen), end)
-            steps.append((*before, action, chance, paid, label))
+            steps.append((*before, action, chance, paid, noted))
             observation = step.observation
-        *encoded, action, chance, paid, label = (torch.cat(x, 1) for x in zip(*steps, strict=True))
+        *encoded, action, chance, paid, noted = (torch.cat(x, 1) for x in zip(*steps, strict=True))
         whole = tokens(Encoded(*encoded), torch.zeros(n, length))
-        return Lifetimes(whole, action, chance, paid, frames.a.expand(n, -1, -1), label)
+        return Lifetimes(whole, action, chance, paid, frames.a.expand(n, -1, -1), noted)
 
     def on_device(self, found: Lifetimes) -> Lifetimes:
         # Tensors that were made in inference mode cannot have gradients.

@@ -5,10 +5,14 @@ contexts that the model gets into when it acts, least of all when it errs. Here 
 labels, as in OmniRL (Wang et al., 2025, decoupled policy distillation), whose behaviours are others than the model. Each batch of lifetimes
 is learned from and then forgotten. The loss is the cross-entropy of the oracle's actions, and the constant output that it is compared with
 gives all actions the same probability.
+
+Who knows the task never explores, and so cannot teach it. The oracle may therefore be told to believe only what the context has shown, and
+of everything else the best, as R-max does (Brafman and Tennenholtz, 2002). Its plans go through what was tried, where it knows what will
+happen much better than the context says, and end at what was not.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -52,6 +56,9 @@ class Options(ActingTrainerOptions):
     """Smallest and largest temperature at which the model acts. Each lifetime has its own, drawn uniformly in between."""
     gamma: Fraction = 0.998
     """Discount per step in the returns that the oracle maximises up to the time limit. It is below 1 so that no reward is put off."""
+    known: Annotated[int, Field(ge=0, le=10**6)] = 1
+    """Number of tries after which the oracle knows what an action does in a state. Before, it takes it for one that pays the largest mean reward
+    of the task in each remaining step of the episode. With 0 it knows everything, and never explores."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         yield from super().problems_of(agent)
@@ -74,14 +81,65 @@ class Options(ActingTrainerOptions):
         return self.minibatch_size
 
 
-def best_actions(tables: list[Tables], states: int, limit: int, gamma: float) -> np.ndarray:
-    """Returns how likely an oracle is to take each action in tasks with these tables, (tasks, limit, states, A): all the best ones alike. Row i
-    is for i + 1 remaining steps, and later rows are not needed where a task's own horizon is shorter."""
-    found = np.zeros((len(tables), limit, states, tables[0].sizes[1]), np.float32)
-    for likely, own in zip(found, tables, strict=True):
-        best = own.best_actions(limit, gamma)
-        likely[:, : own.sizes[0]] = best / best.sum(-1, keepdims=True)
-    return found
+class Worlds(NamedTuple):
+    """The tables of N tasks with at most S states and A actions, in float64. leads: (N, S, S A), the probability that the first state follows
+    each pair of the last ones and does not end the episode. reward: (N, S, A), means. most: (N,), the largest of them."""
+
+    leads: Tensor
+    reward: Tensor
+    most: Tensor
+
+    @classmethod
+    def of(cls, tables: list[Tables], copies: np.ndarray) -> "Worlds":
+        """Returns those of copies (N,), which have these numbers among the tables."""
+        s, a = max(t.sizes[0] for t in tables), tables[0].sizes[1]
+        leads, reward = np.zeros((len(tables), s, s, a)), np.zeros((len(tables), s, a))
+        for i, own in enumerate(tables):
+            probability, paid = own.dense()
+            n = len(paid)
+            leads[i, :n, :n], reward[i, :n] = np.moveaxis(probability * ~own.terminal, -1, 0), paid
+        most = np.array([own.dense()[1][~own.terminal].max() for own in tables])
+        return cls(*(torch.from_numpy(x[copies]) for x in (leads.reshape(len(tables), s, s * a), reward, most)))
+
+    def best_actions(self, untried: Tensor, state: Tensor, left: Tensor, gamma: float) -> Tensor:
+        """Returns how likely an oracle is to take each action, (N, P, A): all the best ones alike. untried: (N, P, S, A) bool, the pairs that it
+        knows nothing of. state, left: (N, P) int, the current states and the remaining steps, in which returns are discounted by gamma.
+        """
+        found, later = self.reward.new_zeros(*left.shape, self.reward.shape[-1]), torch.zeros_like(self.most)
+        value = self.reward.new_zeros(untried.shape[:3])
+        rows = torch.arange(len(state)).unsqueeze(1), torch.arange(state.shape[1]), state
+        for steps in range(1, int(left.max()) + 1):
+            later = 1 + gamma * later
+            expected = self.reward.unsqueeze(1) + gamma * (value @ self.leads).view(untried.shape)
+            expected = torch.where(untried, (later * self.most).view(-1, 1, 1, 1), expected)
+            found = torch.where((left == steps).unsqueeze(-1), expected[rows], found)
+            value = expected.amax(-1)
+        most = found.amax(-1, keepdim=True)
+        best = (found >= most - 1e-9 * (1 + most.abs())).float()
+        return best / best.sum(-1, keepdim=True)
+
+
+class Labelled(NamedTuple):
+    """Lifetimes of one source, and their tasks."""
+
+    lifetimes: Lifetimes
+    worlds: Worlds
+
+    def part(self, index: Tensor) -> "Labelled":
+        return Labelled(self.lifetimes.part(index), Worlds(*(x[index.cpu()] for x in self.worlds)))
+
+    def labels(self, positions: Tensor, known: int, gamma: float) -> Tensor:
+        """Returns how likely the oracle is to take each action at steps (P,), (B, P, A). known: the tries after which it knows what an action
+        does in a state."""
+        positions, (state, left) = positions.cpu(), self.lifetimes.noted.cpu().unbind(-1)
+        n, t = state.shape
+        s, a = self.worlds.reward.shape[1:]
+        # Each try counts from the first of the positions that come after it.
+        part = torch.searchsorted(positions, torch.arange(t), right=True)
+        pair = (part * s + state) * a + self.lifetimes.action.cpu()
+        tried = torch.zeros(n, (len(positions) + 1) * s * a).scatter_add_(1, pair, torch.ones(n, t))
+        untried = tried.view(n, -1, s, a)[:, :-1].cumsum(1) < known
+        return self.worlds.best_actions(untried, state[:, positions], left[:, positions], gamma)
 
 
 class Trainer(ActingTrainer):
@@ -91,15 +149,19 @@ class Trainer(ActingTrainer):
         low, high = self.options.temperatures
         return rng.uniform(low, high, n)
 
-    def labeller(self, envs: Any) -> Callable[[], np.ndarray]:
-        best = best_actions(envs.tables, envs.states, int(envs.limit.max()), self.options.gamma)
-        return lambda: best[envs.task, envs.left - 1, envs.state]
+    def noted(self, envs: Any) -> np.ndarray:
+        return np.stack([envs.state, envs.left], -1).astype(np.int64)
 
-    def _loss(self, part: Lifetimes, positions: Tensor) -> Tensor:
+    def _live(self, envs: Any, *how: Any) -> Labelled:
+        return Labelled(self.on_device(super()._live(envs, *how)), Worlds.of(envs.tables, envs.task))
+
+    def _loss(self, part: Labelled, positions: Tensor) -> Tensor:
         """Returns the cross-entropy of the oracle's actions at steps (P,) of B lifetimes, (B, P)."""
-        _, output = self.model(part.tokens, positions)
-        logits, _ = self.encoding.distribution(output, part.frame)
-        return -(part.label[:, positions] * torch.log_softmax(logits, -1)).sum(-1)
+        own, o = part.lifetimes, self.options
+        _, output = self.model(own.tokens, positions)
+        logits, _ = self.encoding.distribution(output, own.frame)
+        label = part.labels(positions, o.known, o.gamma).to(logits)
+        return -(label * torch.log_softmax(logits, -1)).sum(-1)
 
     def _positions(self, offset: np.ndarray) -> Tensor:
         """Returns a step in each of as many equal parts of a lifetime as there are offsets (P,) between 0 and 1."""
@@ -108,12 +170,12 @@ class Trainer(ActingTrainer):
 
     def advance(self) -> None:
         o, rate, rows = self.options, self.set_rate(), []
-        found = [self.on_device(x) for x in self.lifetimes("train", self.step)]
+        found = list(self.lifetimes("train", self.step))
         rng = np.random.Generator(np.random.Philox(key=[self.config.seed, 2], counter=[0, 0, 0, self.step]))
         self.module.train()
         for update in range(o.updates):
             own = found[(self.step + update) % len(found)]
-            index = torch.from_numpy(rng.permutation(len(own.reward))[: o.minibatch_size]).to(self.own.device)
+            index = torch.from_numpy(rng.permutation(len(own.worlds.most))[: o.minibatch_size]).to(self.own.device)
             loss = self._loss(own.part(index), self._positions(rng.random(o.positions))).mean()
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -121,7 +183,7 @@ class Trainer(ActingTrainer):
             rows.append({"train_loss": float(loss.detach()), "gradient_norm": float(norm)})
             self.check(rows[-1])
             self.optimizer.step()
-        reward = float(torch.cat([x.reward for x in found]).mean())
+        reward = float(torch.cat([x.lifetimes.reward for x in found]).mean())
         self.note({**pd.DataFrame(rows).mean().to_dict(), "train_reward": reward, "learning_rate": rate})
 
     @torch.no_grad()
@@ -130,14 +192,11 @@ class Trainer(ActingTrainer):
         reward of a step."""
         self.module.eval()
         positions, found = self._positions(np.full(self.options.positions, 0.5)), list(self.lifetimes(split, index))
-        every = [
-            x.part(i)
-            for x in map(self.on_device, found)
-            for i in torch.arange(len(x.reward)).split(self.options.minibatch_size)
-        ]
+        every = [x.part(i) for x in found for i in torch.arange(len(x.worlds.most)).split(self.options.minibatch_size)]
         own = torch.cat([self._loss(x, positions) for x in every]).mean(0)
-        actions = torch.cat([torch.full((len(x.reward),), float(np.log(x.label.shape[-1]))) for x in every])
-        return own.cpu(), actions.mean().expand(len(own)), float(torch.cat([x.reward for x in found]).mean())
+        actions = torch.cat([torch.full(x.worlds.most.shape, float(np.log(x.worlds.reward.shape[-1]))) for x in every])
+        reward = torch.cat([x.lifetimes.reward for x in found]).mean()
+        return own.cpu(), actions.mean().expand(len(own)), float(reward)
 
     def losses(self) -> dict[str, float]:
         loss, constant, reward = self._measured("validation", self.step)
