@@ -41,8 +41,11 @@ def _backends(config: Config, name: str) -> dict[str, str]:
     return found | own
 
 
-def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str, Any]:
-    """Returns an environment's sizes and time limit. Raises ConfigError if it cannot be used."""
+def _made(
+    entry: Environment, kwargs: dict[str, Any], where: str, name: str, backends: dict[str, str]
+) -> tuple[dict[str, Any], Any, Any]:
+    """Makes an environment and steps it once. Returns its sizes, its time limit and the bounds of its actions, which are None if these are
+    discrete. where: the key of kwargs in the config. Raises ConfigError if the environment cannot be used."""
     # Slow to import, and needed only for new entries.
     import gymnasium as gym
     import numpy as np
@@ -51,65 +54,66 @@ def _facts(name: str, entry: Environment, backends: dict[str, str]) -> dict[str,
     from gla.environments.spaces import UnsupportedEnvironment
     from gla.environments.vector import VectorEnv
 
+    blamed = where if kwargs else f"environments.{name}.id"
+    if kwargs.get("render_mode") not in (None, "rgb_array"):
+        expected = "none, or rgb_array: jobs have no display, and gla learn --video makes films"
+        raise ConfigError(f"{where}: render_mode {kwargs['render_mode']!r} (expected {expected})")
+    said = f"environment {entry.id!r} with {kwargs}" if kwargs else f"environment {entry.id!r}"
+    named = f"{blamed}: {said}"  # with the key, since a process that has to be ended can say nothing more
+    try:
+        envs = VectorEnv(entry.id, [kwargs], 0, [named])
+    except UnsupportedEnvironment as error:
+        raised = error.__context__  # the original error, if Gymnasium or the environment's code raised one
+        text = str(error).removeprefix(f"{blamed}: ")
+        if isinstance(raised, TypeError | ValueError):
+            raise ConfigError(f"{where}: {text} (expected keyword arguments that it takes)") from None
+        key = f"environments.{name}.id" if isinstance(raised, gym.error.Error | None) else where
+        raise ConfigError(f"{key}: {text}") from None
+    spec, limit = envs.spec, time_limit(envs.envs[0])
+    try:
+        seen = {"first observation": envs.reset()}
+        step = envs.step(np.zeros(1, np.int64) if spec.discrete else np.zeros((1, spec.action_size), np.float32))
+    except UnsupportedEnvironment as error:
+        raise ConfigError(str(error)) from None
+    envs.close()
+    for what, value in (seen | {"observation of step 0": step.observation, "reward of step 0": step.reward}).items():
+        if not np.isfinite(value).all():
+            raise ConfigError(f"{named}: {what} {value[0].tolist()} (expected finite numbers)")
+    if key := next((key for key, backend in backends.items() if backend == "envpool"), None):
+        from gla.environments.envpool import settings
+
+        try:
+            settings(entry.id, kwargs)
+        except UnsupportedEnvironment as error:
+            raise ConfigError(f"{key}: 'envpool' for {error}") from None
+        except Exception as error:  # EnvPool may raise errors of any type
+            said = f"{entry.id!r} with {kwargs}: {type(error).__name__}: {error} (expected one that EnvPool can make)"
+            raise ConfigError(f"{key}: 'envpool' for {said}") from None
+    facts = {
+        "observation_size": spec.observation_size,
+        "action_size": spec.action_size,
+        "discrete": spec.discrete,
+        "states": spec.states,
+        "tables": hasattr(envs.envs[0].unwrapped, "tables"),
+        "bounded": hasattr(envs.envs[0].unwrapped, "random_return"),
+    }
+    return facts, limit, None if spec.discrete else np.stack([spec.low, spec.high]).tolist()
+
+
+def _facts(name: str, entry: Environment, backends: dict[str, str], made: dict[str, tuple]) -> dict[str, Any]:
+    """Returns an environment's sizes and time limit. made: what was found of tasks that other entries have too. Raises ConfigError if it
+    cannot be used."""
     first, actions = {}, None
     lists = {"tasks": entry.tasks or [{}], "validation_tasks": entry.validation_tasks, "test_tasks": entry.test_tasks}
     for key, i, task in ((key, i, task) for key, tasks in lists.items() for i, task in enumerate(tasks)):
         kwargs = entry.kwargs | task
         where = f"environments.{name}.{key}[{i}]" if task else f"environments.{name}.kwargs"
-        blamed = where if kwargs else f"environments.{name}.id"
-        if kwargs.get("render_mode") not in (None, "rgb_array"):
-            expected = "none, or rgb_array: jobs have no display, and gla learn --video makes films"
-            raise ConfigError(f"{where}: render_mode {kwargs['render_mode']!r} (expected {expected})")
-        said = f"environment {entry.id!r} with {kwargs}" if kwargs else f"environment {entry.id!r}"
-        named = f"{blamed}: {said}"  # with the key, since a process that has to be ended can say nothing more
-        try:
-            envs = VectorEnv(entry.id, [kwargs], 0, [named])
-        except UnsupportedEnvironment as error:
-            raised = error.__context__  # the original error, if Gymnasium or the environment's code raised one
-            text = str(error).removeprefix(f"{blamed}: ")
-            if isinstance(raised, TypeError | ValueError):
-                raise ConfigError(f"{where}: {text} (expected keyword arguments that it takes)") from None
-            key = f"environments.{name}.id" if isinstance(raised, gym.error.Error | None) else where
-            raise ConfigError(f"{key}: {text}") from None
-        spec, limit = envs.spec, time_limit(envs.envs[0])
-        try:
-            seen = {"first observation": envs.reset()}
-            step = envs.step(np.zeros(1, np.int64) if spec.discrete else np.zeros((1, spec.action_size), np.float32))
-        except UnsupportedEnvironment as error:
-            raise ConfigError(str(error)) from None
-        envs.close()
-        for what, value in (
-            seen | {"observation of step 0": step.observation, "reward of step 0": step.reward}
-        ).items():
-            if not np.isfinite(value).all():
-                raise ConfigError(f"{named}: {what} {value[0].tolist()} (expected finite numbers)")
-        if key := next((key for key, backend in backends.items() if backend == "envpool"), None):
-            from gla.environments.envpool import settings
-
-            try:
-                settings(entry.id, kwargs)
-            except UnsupportedEnvironment as error:
-                raise ConfigError(f"{key}: 'envpool' for {error}") from None
-            except Exception as error:  # EnvPool may raise errors of any type
-                said = (
-                    f"{entry.id!r} with {kwargs}: {type(error).__name__}: {error} (expected one that EnvPool can make)"
-                )
-                raise ConfigError(f"{key}: 'envpool' for {said}") from None
-        facts = {
-            "observation_size": spec.observation_size,
-            "action_size": spec.action_size,
-            "discrete": spec.discrete,
-            "states": spec.states,
-            "tables": hasattr(envs.envs[0].unwrapped, "tables"),
-            "bounded": hasattr(envs.envs[0].unwrapped, "random_return"),
-        }
-        first, bounds = (
-            first or facts | {"time_limit": limit},
-            None if spec.discrete else np.stack([spec.low, spec.high]).tolist(),
-        )
+        same = fingerprint([entry.id, kwargs, sorted(backends.values())])
+        made[same] = made.get(same) or _made(entry, kwargs, where, name, backends)
+        facts, limit, bounds = made[same]
+        first, actions = first or facts | {"time_limit": limit}, actions or bounds
         if facts.items() - first.items():
             raise ConfigError(f"{where}: {task} has {facts} (expected what tasks[0] has, {first})")
-        actions = actions or bounds
         if actions != bounds:
             raise ConfigError(f"{where}: {task} has actions between {bounds} (expected what tasks[0] has, {actions})")
     return first
@@ -129,9 +133,10 @@ def all_facts(config: Config, cache: str | Path = CACHE) -> dict[str, Facts]:
         before = read_json(cache)
     known = dict(before) if isinstance(before, dict) else {}
     handlers = list(logging.root.handlers)
+    made: dict[str, tuple] = {}
     for name, key in keys.items():
         try:
-            known[key] = known.get(key) or _facts(name, config.environments[name], backends[name])
+            known[key] = known.get(key) or _facts(name, config.environments[name], backends[name], made)
         except ConfigError as error:
             faults.append(cut(" ".join(str(error).split())))  # one line, even if Gymnasium's message has more
     logging.root.handlers[:] = handlers  # dm-control adds one, which would print Snakemake's lines twice

@@ -554,6 +554,20 @@ def test_damaged_facts_are_found_anew(tmp_path, content):
     assert json.loads(path.read_text()).keys() > set()
 
 
+def test_tasks_that_several_environments_have_are_made_once(tmp_path, monkeypatch):
+    made, original = [], preflight._made
+    monkeypatch.setattr(
+        preflight, "_made", lambda entry, kwargs, *more: made.append(kwargs) or original(entry, kwargs, *more)
+    )
+    room = {"id": "gla/DarkRoom-v0", "kwargs": {"size": 3}}
+    entries = {
+        "few": room | {"tasks": {"task": [0, 2]}},
+        "all": room | {"tasks": {"task": [0, 5]}, "test_tasks": {"task": [5, 7]}},
+    }
+    found = preflight.all_facts(load({"environments": entries}), tmp_path / "environments.json")
+    assert [one["task"] for one in made] == list(range(7)) and found["few"] == found["all"]
+
+
 @pytest.mark.parametrize("odd", [{3: 2}, {"b": 1, 3: 2}, {True: 1}])
 def test_a_config_that_json_would_change_is_checked_every_time(tmp_path, monkeypatch, odd):
     """Keys that are no text become text in JSON, and another config could be taken for this one."""
