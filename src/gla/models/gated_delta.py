@@ -150,9 +150,10 @@ class SequenceModel(nn.Module):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, Tensor]:
         x = self.embed(x).float()  # so that the residual stream is float32 under autocast
         for layer, block in enumerate(self.blocks):
-            *parts, gate = block.project(x)
+            q, k, v, b, log_a, gate = block.project(x)
             with torch.autocast(x.device.type, enabled=False):
-                read, memory = chunked(*parts, None if state is None else state.memory[layer].clone())
+                before = None if state is None else state.memory[layer].clone()
+                read, memory = chunked(q, k, v, b, log_a, before)
             if state is not None:
                 state.memory[layer] = memory.detach()
             x = block.finish(x, read, gate)

@@ -82,7 +82,7 @@ def log_probability(mean: Tensor, log_std: Tensor, action: Tensor, discrete: boo
 
 
 class ActingTrainer(BaseTrainer):
-    """Acts in lifetimes. A kind implements ``temperatures`` and ``noted`` if it needs them, and learns from ``lifetimes``."""
+    """Acts in lifetimes. A kind implements ``temperatures``, ``noted`` and ``kept`` if it needs them, and learns from ``lifetimes``."""
 
     unit: ClassVar[str] = "steps"
 
@@ -121,8 +121,9 @@ class ActingTrainer(BaseTrainer):
             own += [task for n in sorted(numbers) if (task := entry.kwargs | tasks[n]) not in own]
         return found
 
-    def lifetimes(self, split: str, index: int, at_random: bool = False) -> Iterator[Lifetimes]:
-        """Yields lifetimes of each source, in equal shares. They depend only on the weights, the split and ``index``."""
+    def lifetimes(self, split: str, index: int, at_random: bool = False) -> Iterator[Any]:
+        """Yields lifetimes of each source, in equal shares, as ``kept`` returns them. They depend only on the weights, the split and
+        ``index``."""
         stream = {"train": 0, "validation": 1}[split]
         rng = np.random.Generator(np.random.Philox(key=[self.config.seed, stream], counter=[0, 0, 0, index]))
         n = len(self.environments)
@@ -134,7 +135,7 @@ class ActingTrainer(BaseTrainer):
                 chosen = [tasks[i] for i in rng.integers(0, len(tasks), count)]
                 envs = stepped(entry.id, chosen, int(rng.integers(2**31)), 1, None)
                 try:
-                    yield self._live(envs, rng, self._range(name, split), at_random)
+                    yield self.kept(self._live(envs, rng, self._range(name, split), at_random), envs)
                 finally:
                     envs.close()
 
@@ -150,6 +151,10 @@ class ActingTrainer(BaseTrainer):
     def noted(self, envs: Any) -> np.ndarray:
         """Returns what the trainer wants to know of environments before each step, (N, any)."""
         return np.zeros((len(envs), 0))
+
+    def kept(self, found: Lifetimes, envs: Any) -> Any:
+        """Returns lifetimes along with what the trainer wants to know of their environments."""
+        return found
 
     @torch.inference_mode()
     def _live(self, envs: Any, rng: np.random.Generator, seeds: tuple[int, int], at_random: bool) -> Lifetimes:

@@ -152,8 +152,8 @@ class Trainer(ActingTrainer):
     def noted(self, envs: Any) -> np.ndarray:
         return np.stack([envs.state, envs.left], -1).astype(np.int64)
 
-    def _live(self, envs: Any, *how: Any) -> Labelled:
-        return Labelled(self.on_device(super()._live(envs, *how)), Worlds.of(envs.tables, envs.task))
+    def kept(self, found: Lifetimes, envs: Any) -> Labelled:
+        return Labelled(self.on_device(found), Worlds.of(envs.tables, envs.task))
 
     def _loss(self, part: Labelled, positions: Tensor) -> Tensor:
         """Returns the cross-entropy of the oracle's actions at steps (P,) of B lifetimes, (B, P)."""
