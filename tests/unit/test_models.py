@@ -160,6 +160,19 @@ def test_a_sequence_that_is_read_in_parts_is_one_that_is_read_at_once(kind, cuts
     assert not last[:, : -cuts[-1]].any() and last[:, -cuts[-1] :].any()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", CARRYING)
+@torch.no_grad()
+def test_a_hundred_thousand_tokens_need_no_more_than_one_and_in_parts_they_are_what_they_are_one_by_one(kind):
+    model, x = _model(kind, 1), _tokens(1, 100_000)
+    one_by_one, carried = model.initial_state(1, 1), model.initial_state(1, 1)
+    bytes_before = sum(z.numel() for z in _held(one_by_one).values())
+    for part in x.split(1000, 1):
+        found = torch.stack([model.step(part[:, i], one_by_one) for i in range(1000)], 1)
+        torch.testing.assert_close(model(part, carried)[1], found, rtol=1e-4, atol=1e-4)
+    assert sum(z.numel() for z in _held(one_by_one).values()) == bytes_before
+
+
 @given(
     kind=ATTENDING, t=st.integers(1, 20), window=st.integers(1, 24), layers=st.integers(1, 3), seed=st.integers(0, 100)
 )
