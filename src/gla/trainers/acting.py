@@ -60,8 +60,8 @@ class ActingTrainerOptions(TrainerOptions):
 
 class Lifetimes(NamedTuple):
     """B lifetimes of T steps. tokens: (B, T, token). action: (B, T) integers or (B, T, a). log_probability: (B, T), that of
-    the actions when they were chosen. reward: (B, T), raw. frame: (B, u, a), the matrices that map outputs to actions. noted: (B, T, any), what
-    a trainer wants to know of the environments when the actions were chosen."""
+    the actions when they were chosen. reward: (B, T), raw. frame: (B, u, a), the matrices that map outputs to actions. noted: (B, T, any),
+    what a trainer wants to know of the environments when the actions were chosen."""
 
     tokens: Tensor
     action: Tensor

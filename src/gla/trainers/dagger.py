@@ -57,8 +57,8 @@ class Options(ActingTrainerOptions):
     gamma: Fraction = 0.998
     """Discount per step in the returns that the oracle maximises up to the time limit. It is below 1 so that no reward is put off."""
     known: Annotated[int, Field(ge=0, le=10**6)] = 1
-    """Number of tries after which the oracle knows what an action does in a state. Before, it takes it for one that pays the largest mean reward
-    of the task in each remaining step of the episode. With 0 it knows everything, and never explores."""
+    """Number of tries after which the oracle knows what an action does in a state. Before, it takes it for one that pays the largest mean
+    reward of the task in each remaining step of the episode. With 0 it knows everything, and never explores."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         yield from super().problems_of(agent)
@@ -82,8 +82,8 @@ class Options(ActingTrainerOptions):
 
 
 class Worlds(NamedTuple):
-    """The tables of N tasks with at most S states and A actions, in float64. leads: (N, S, S A), the probability that the first state follows
-    each pair of the last ones and does not end the episode. reward: (N, S, A), means. most: (N,), the largest of them."""
+    """The tables of N tasks with at most S states and A actions, in float64. leads: (N, S, S A), the probability that the first state
+    follows each pair of the last ones and does not end the episode. reward: (N, S, A), means. most: (N,), the largest of them."""
 
     leads: Tensor
     reward: Tensor
@@ -102,8 +102,8 @@ class Worlds(NamedTuple):
         return cls(*(torch.from_numpy(x[copies]) for x in (leads.reshape(len(tables), s, s * a), reward, most)))
 
     def best_actions(self, untried: Tensor, state: Tensor, left: Tensor, gamma: float) -> Tensor:
-        """Returns how likely an oracle is to take each action, (N, P, A): all the best ones alike. untried: (N, P, S, A) bool, the pairs that it
-        knows nothing of. state, left: (N, P) int, the current states and the remaining steps, in which returns are discounted by gamma.
+        """Returns how likely an oracle is to take each action, (N, P, A): all the best ones alike. untried: (N, P, S, A) bool, the pairs that
+        it knows nothing of. state, left: (N, P) int, the current states and the remaining steps, in which returns are discounted by gamma.
         """
         found, later = self.reward.new_zeros(*left.shape, self.reward.shape[-1]), torch.zeros_like(self.most)
         value = self.reward.new_zeros(untried.shape[:3])
@@ -129,8 +129,8 @@ class Labelled(NamedTuple):
         return Labelled(self.lifetimes.part(index), Worlds(*(x[index.cpu()] for x in self.worlds)))
 
     def labels(self, positions: Tensor, known: int, gamma: float) -> Tensor:
-        """Returns how likely the oracle is to take each action at steps (P,), (B, P, A). known: the tries after which it knows what an action
-        does in a state."""
+        """Returns how likely the oracle is to take each action at steps (P,), (B, P, A). known: the tries after which it knows what an
+        action does in a state."""
         positions, (state, left) = positions.cpu(), self.lifetimes.noted.cpu().unbind(-1)
         n, t = state.shape
         s, a = self.worlds.reward.shape[1:]
