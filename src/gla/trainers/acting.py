@@ -110,16 +110,17 @@ class ActingTrainer(BaseTrainer):
 
     def _tasks(self, split: str) -> dict[str, list[dict[str, Any]]]:
         """Returns the keyword arguments of the tasks of each source's lifetimes in a split."""
-        found: dict[str, list[dict[str, Any]]] = {}
+        found: dict[str, dict[int, dict[str, Any]]] = {}
         for (source, digest), rows in self.frame[self.frame["split"] == split].groupby(
             ["source", "digest"], sort=False
         ):
             entry, body = self.environments[str(source)], read_digest(digest)
             tasks = entry.tasks or [{}]
             numbers = {body["lifetimes"][k] % body["tasks"] for k in rows["lifetime"]}
-            own = found.setdefault(str(source), [])
-            own += [task for n in sorted(numbers) if (task := entry.kwargs | tasks[n]) not in own]
-        return found
+            own = found.setdefault(str(source), {})
+            for n in sorted(numbers):
+                own.setdefault(n, entry.kwargs | tasks[n])
+        return {source: list(own.values()) for source, own in found.items()}
 
     def lifetimes(self, split: str, index: int, at_random: bool = False) -> Iterator[Any]:
         """Yields lifetimes of each source, in equal shares, as ``kept`` returns them. They depend only on the weights, the split and
