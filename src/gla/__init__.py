@@ -10,6 +10,10 @@ Stages import one way, from the later to the earlier::
 __version__ = "0.1.0"
 
 
+def __dir__() -> list[str]:
+    return [*globals(), "load"]
+
+
 def __getattr__(name: str):
     """Provides ``gla.load``, and imports PyTorch only when it is used."""
     if name == "load":

@@ -37,6 +37,7 @@ from gla.environments.spaces import (
     real_number,
 )
 from gla.in_context import InContext, run_agent
+from gla.options import ConfigError
 
 EnvLike = Any  # an id, a gym.Env, or a function that returns one
 SHIPPED = Path(__file__).parent / "shipped"
@@ -77,6 +78,10 @@ class LoadedAgent(agent.TrainedAgent):
 
     name: str = "agent"
 
+    def __repr__(self) -> str:
+        weights = sum(p.numel() for p in self.model.parameters())
+        return f"<agent {self.name!r}: {self.config.model.kind}, {weights:,} weights>"
+
     def learn(
         self,
         env: EnvLike,
@@ -85,6 +90,7 @@ class LoadedAgent(agent.TrainedAgent):
         conditions: Sequence[str] = tuple(usual(IN_CONTEXT)),
         kwargs: dict[str, Any] | None = None,
         device: str | torch.device | None = None,
+        threads: int = 1,
         **settings: Any,
     ) -> pd.DataFrame:
         """Lets the agent learn, and returns tidy rows, one for each condition, seed and episode (columns: gla.rows.COLUMNS).
@@ -93,7 +99,8 @@ class LoadedAgent(agent.TrainedAgent):
         each seed, 20 unless ``env_steps`` is given. conditions: conditions of an evaluation, ``random`` or ``zero_action``;
         by default the agent and the two controls that tell whether it learns from rewards.
         kwargs: keyword arguments for ``gymnasium.make``. device: the device of the model, by default a GPU that no other
-        job of this user works on, or the CPU if there is none. settings: any further key of an evaluation (config/README.md).
+        job of this user works on, or the CPU if there is none. threads: of PyTorch; small models are slower with several. settings:
+        any further key of an evaluation (config/README.md).
         Raises ConfigError and UnsupportedEnvironment, each in one sentence.
         """
         if episodes is None and settings.get("env_steps") is None:
@@ -105,8 +112,10 @@ class LoadedAgent(agent.TrainedAgent):
             Evaluation,
             {"environment": label, "episodes": episodes, "seeds": seeds, "conditions": own} | settings,
         )
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ConfigError(f"threads: {threads!r} (expected 1 or more)")
         frames = []
-        with nullcontext(torch.device(device)) if device else devices.device() as where:
+        with devices.threads(threads), nullcontext(torch.device(device)) if device else devices.device() as where:
             # A copy, since policies of this agent keep what they saw where its model is.
             there = replace(self, model=copy.deepcopy(self.model).to(where))
             for condition in conditions:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from gla import progress, watchdog
+from gla import __version__, progress, watchdog
 from gla.conditions.roles import IN_CONTEXT, of_role, usual
 
 EXAMPLES = {
@@ -52,7 +52,9 @@ def _learn(a: argparse.Namespace) -> None:
         "env_steps": a.steps,
     }
     agent = api.load(a.agent)
-    frame = agent.learn(a.env, episodes=a.episodes, seeds=a.seeds, conditions=a.conditions, **settings)
+    frame = agent.learn(
+        a.env, episodes=a.episodes, seeds=a.seeds, conditions=a.conditions, threads=a.threads, **settings
+    )
     print(watch.summary(frame))
     if a.rows:
         with named(a.rows):
@@ -95,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         prog="gla", description="Agents that learn in context: make them, let them learn, watch them.",
         epilog=EXAMPLES[None], formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"gla {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
@@ -153,6 +156,12 @@ def parser() -> argparse.ArgumentParser:
         "--conditions", nargs="+", default=[*usual(IN_CONTEXT), *of_role("calm")], metavar="CONDITION",
         help="the agent, its controls and baselines that are run and compared (default: %(default)s)",
     )  # fmt: skip
+    c.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="number of PyTorch's threads; small models are slower with several (default: %(default)s)",
+    )
     c.add_argument(
         "--rows", metavar="CSV", help="write a table with a row for each condition, seed and episode to this file"
     )

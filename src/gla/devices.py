@@ -29,6 +29,17 @@ def free_gpu() -> Iterator[int]:
 
 
 @contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Lets PyTorch use so many threads for a while. The products of small models take longer with several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def device() -> Iterator[torch.device]:
     """Yields a GPU that no other job of this user uses, or the CPU if there is no GPU."""
     if not torch.cuda.is_available():

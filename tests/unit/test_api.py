@@ -141,6 +141,32 @@ def _where(agent):
     return next(agent.model.parameters()).device
 
 
+@pytest.mark.parametrize("asked, used", [({}, 1), ({"threads": 2}, 2)])
+def test_a_rollout_has_one_thread_unless_asked_and_the_users_number_comes_back(agent, monkeypatch, asked, used):
+    seen, original, before = [], api.run_agent, torch.get_num_threads()
+    monkeypatch.setattr(api, "run_agent", lambda *x: seen.append(torch.get_num_threads()) or original(*x))
+    try:
+        torch.set_num_threads(3)
+        agent.learn("InvertedPendulum-v5", episodes=1, seeds=2, kwargs=SHORT, conditions=["agent"], **asked)
+        assert seen == [used] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [0, True, 1.5])
+def test_a_number_of_threads_that_makes_no_sense_is_refused(agent, threads):
+    with pytest.raises(ConfigError, match=rf"threads: {threads!r} \(expected 1 or more\)"):
+        agent.learn("InvertedPendulum-v5", episodes=1, seeds=2, threads=threads)
+
+
+def test_an_agent_and_the_package_say_what_they_have(agent):
+    assert (
+        repr(agent)
+        == f"<agent {agent.name!r}: transformer, {sum(p.numel() for p in agent.model.parameters()):,} weights>"
+    )
+    assert "load" in dir(gla) and gla.load is api.load
+
+
 @pytest.mark.parametrize("named", [{}, {"device": "meta"}, {"device": torch.device("meta")}])
 def test_a_rollout_is_on_the_device_that_is_free_or_named(agent, monkeypatch, named):
     """And the agent, whose policies may have begun, stays where it was."""

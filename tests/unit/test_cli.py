@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+import gla
 from gla import cli
 from gla.sources import random
 from gla.storage.collecting import collect
@@ -46,6 +47,12 @@ def test_help_and_the_package_import_no_torch():
     code = "import sys, gla, gla.cli\ntry: gla.cli.main(['learn', '--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [["-m", "gla"], ["-m", "gla.cli"]])
+def test_it_says_its_version_as_a_module_too(command):
+    done = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"gla {gla.__version__}\n")
 
 
 def test_learn_prints_draws_and_writes(agent_folder, tmp_path, capsys):

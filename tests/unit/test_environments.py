@@ -107,6 +107,14 @@ def test_ant_dir_rewards_the_direction_alone():
         np.testing.assert_array_equal(f[0], b[0])
 
 
+def test_old_versions_are_made_without_a_word_and_the_users_own_warnings_stay(capsys, recwarn):
+    make("InvertedPendulum-v4").close()
+    assert gym.logger.min_level == gym.logger.WARN
+    assert not [w for w in recwarn if "out of date" in str(w.message)] and "out of date" not in capsys.readouterr().err
+    with pytest.warns(DeprecationWarning, match="out of date"):
+        gym.make("InvertedPendulum-v4").close()
+
+
 def test_same_step_reset_keeps_the_final_observation():
     envs = VectorEnv("gla/GridWorld-v0", [{"max_episode_steps": 2, "start": [1, 1]}], seed=0)
     envs.reset()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -16,10 +17,18 @@ import numpy as np
 from gla.environments.kinds import ENVIRONMENTS
 from gla.environments.spaces import Counted, UnsupportedEnvironment, check_supported, flatten
 
-gym.logger.min_level = gym.logger.ERROR  # v4 MuJoCo ids warn that v5 exists, at every construction
-
 for _id, _own in ENVIRONMENTS.items():
     gym.register(_id, f"{_own.module}:{_own.name}", max_episode_steps=_own.max_episode_steps)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keeps Gymnasium quiet for a while: v4 MuJoCo ids warn that v5 exists, at every construction."""
+    before, gym.logger.min_level = gym.logger.min_level, gym.logger.ERROR
+    try:
+        yield
+    finally:
+        gym.logger.min_level = before
 
 
 def text(error: BaseException) -> str:
@@ -44,7 +53,8 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
 
         gym.register_envs(shimmy)
     try:
-        env = gym.make(env_id, disable_env_checker=True, **kwargs)
+        with _without_warnings():
+            env = gym.make(env_id, disable_env_checker=True, **kwargs)
     except gym.error.Error as error:
         raise UnsupportedEnvironment(
             f"environment {env_id!r}: {error} "

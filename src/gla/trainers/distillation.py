@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from gla.devices import threads
 from gla.encoding.making import encoding_of
 from gla.encoding.tokens import Encoded, tokens
 from gla.losses.kinds import LOSSES
@@ -77,17 +78,13 @@ def bfloat16_speed(device: torch.device) -> float:
     It takes the best of many short products on one thread, with types in turns, so that other jobs on the machine change little.
     """
     seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         for _ in range(PRODUCTS):
             for dtype, measured in seconds.items():
                 a = torch.ones(512, 512, dtype=dtype, device=device)
                 start = time.perf_counter()
                 (a @ a)[0, 0].item()  # waits until the device is done
                 measured.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)
     return min(seconds[torch.float32]) / min(seconds[torch.bfloat16])
 
 
