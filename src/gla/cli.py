@@ -29,7 +29,25 @@ EXAMPLES = {
 }
 
 
+ROWS, DRAWINGS = (".csv", ".parquet"), (".png", ".pdf", ".svg")
+
+
+def _can_be_written(option: str, path: str | None, endings: tuple[str, ...] = ()) -> None:
+    """Raises ConfigError for a file that could not be written, before work is done for it."""
+    from gla.options import ConfigError
+
+    if path is None:
+        return
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise ConfigError(f"{option}: {path!r} (expected a file in a folder that exists)")
+    if endings and not path.endswith(endings):
+        raise ConfigError(f"{option}: {path!r} (expected a file whose name ends with {' or '.join(endings)})")
+
+
 def _learn(a: argparse.Namespace) -> None:
+    _can_be_written("--rows", a.rows, ROWS)
+    _can_be_written("--plot", a.plot, DRAWINGS)
+    _can_be_written("--video", a.video)
     if a.video and sys.platform.startswith("linux"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported
     sys.path.insert(0, os.getcwd())
@@ -58,7 +76,7 @@ def _learn(a: argparse.Namespace) -> None:
     print(watch.summary(frame))
     if a.rows:
         with named(a.rows):
-            frame.to_csv(a.rows, index=False)
+            frame.to_parquet(a.rows, index=False) if a.rows.endswith(".parquet") else frame.to_csv(a.rows, index=False)
     if a.plot:
         watch.plot_returns(frame, a.plot)
     if a.video:
@@ -74,6 +92,7 @@ def _verify(a: argparse.Namespace) -> int:
 def _inspect(a: argparse.Namespace) -> None:
     from gla import watch
 
+    _can_be_written("--plot", a.plot, DRAWINGS)
     print(watch.schema(a.store))
     if a.plot:
         watch.plot_history(a.store, a.plot)
@@ -163,7 +182,9 @@ def parser() -> argparse.ArgumentParser:
         help="number of PyTorch's threads; small models are slower with several (default: %(default)s)",
     )
     c.add_argument(
-        "--rows", metavar="CSV", help="write a table with a row for each condition, seed and episode to this file"
+        "--rows",
+        metavar="CSV",
+        help="write a table with a row for each condition, seed and episode to this file (CSV or Parquet)",
     )
     c.add_argument("--plot", metavar="PNG", help="draw the return of each episode into this file (PNG, PDF or SVG)")
     c.add_argument(

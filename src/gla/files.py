@@ -12,6 +12,8 @@ import json
 import os
 import re
 import reprlib
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -131,6 +133,16 @@ def atomic(path: str | Path) -> Iterator[Path]:
                 _write_hashes(path, [new])
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def asked_for(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path, and puts the file that was written there into the place of ``path`` on success. This is for what a user asked
+    for, outside of results: no folder is made, and no hash is written."""
+    with tempfile.TemporaryDirectory() as folder, named(path):
+        temporary = Path(folder) / Path(path).name
+        yield temporary
+        shutil.copyfile(temporary, path)
 
 
 def with_stores(digests: Iterable[str]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from gla.environments.making import make, time_limit
 from gla.environments.spaces import UnsupportedEnvironment
-from gla.files import CorruptFile, atomic, named
+from gla.files import CorruptFile, asked_for, named
 from gla.options import ConfigError
 from gla.statistics import mean_interval
 from gla.storage import layout, reading
@@ -20,20 +20,23 @@ HEIGHT = 240  # height of a video's frames in pixels
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """Returns, as text, the first and the last return of every condition in the rows of ``Agent.learn``, and the gain over seeds."""
+    """Returns, as text, the first and the last return of every condition in the rows of ``Agent.learn``, and the gain: means over seeds and, if
+    there are several, 95 % intervals."""
     if frame.empty:
         raise ConfigError("no episode ended (expected more steps, or a lower kwargs.max_episode_steps)")
-    rows = []
+    rows, shown = [], "{:.4g} [{:.4g}, {:.4g}]"
     for condition, own in frame.groupby("condition", sort=False):
         ends = own.groupby("seed")["episode_return"].agg(["first", "last"])
         text = {
-            name: "{:.4g} [{:.4g}, {:.4g}]".format(*mean_interval(values.to_numpy()))
+            name: (shown if len(ends) > 1 else "{:.4g}").format(*mean_interval(values.to_numpy()))
             for name, values in (
                 ("first episode", ends["first"]), ("last episode", ends["last"]), ("gain", ends["last"] - ends["first"]),
             )
         }  # fmt: skip
         rows.append({"condition": condition, "seeds": len(ends)} | text)
-    return pd.DataFrame(rows).to_string(index=False) + "\n(return: mean and 95 % interval over seeds)"
+    return pd.DataFrame(rows).to_string(index=False) + "\n(return: mean and 95 % interval over seeds)" * any(
+        row["seeds"] > 1 for row in rows
+    )
 
 
 def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
@@ -45,11 +48,11 @@ def plot_returns(frame: pd.DataFrame, path: str | Path) -> None:
     name = str(frame["environment"].iloc[0])
     ragged = frame.groupby(["condition", "seed"]).size().nunique() > 1
     entry = Options(kind="in_context", x="env_steps" if ragged else "episode", panels=[Panel(evaluation=name)])
-    with tempfile.TemporaryDirectory() as folder, named(folder):
+    with tempfile.TemporaryDirectory() as folder, named(folder), asked_for(path) as temporary:
         rows, table = f"{folder}/rows.parquet", f"{folder}/table.csv"
         frame.to_parquet(rows, index=False)
         tabulate(entry, {"rollouts": [[rows]], "optimal": [None], "tasks": [1]}, table)
-        plot(entry, table, [path])
+        plot(entry, table, [temporary])
 
 
 def video(
@@ -99,7 +102,7 @@ def video(
     finally:
         made.close()
     first, last = films[0], films[episodes - 1]
-    with atomic(path) as temporary, get_writer(temporary, fps=rate, macro_block_size=2) as writer:
+    with asked_for(path) as temporary, get_writer(temporary, fps=rate, macro_block_size=2) as writer:
         for t in range(max(len(first), len(last))):  # the shorter episode stays at its last frame
             writer.append_data(np.hstack([first[min(t, len(first) - 1)], last[min(t, len(last) - 1)]]))
 
@@ -203,6 +206,6 @@ def plot_history(store: str | Path, path: str | Path) -> None:
         drawn = right.hexbin(x, y, gridsize=40, bins="log", mincnt=1, linewidths=0)
         right.set(title="states seen", xlabel="1st principal component", ylabel="2nd")
         figure.colorbar(drawn, ax=right, label="steps")
-        with atomic(path) as temporary:
+        with asked_for(path) as temporary:
             figure.savefig(temporary)
         plt.close(figure)

@@ -49,6 +49,16 @@ def test_help_and_the_package_import_no_torch():
     assert done.returncode == 0, done.stderr
 
 
+def test_files_that_a_user_asks_for_come_alone_and_rows_of_one_seed_have_no_interval(agent_folder, tmp_path, capsys):
+    plot, rows = tmp_path / "out.png", tmp_path / "out.parquet"
+    short = ["--kwargs", "{max_episode_steps: 20}", "--episodes", "2", "--seeds", "1", "--conditions", "agent"]
+    status, out, _ = _run(
+        capsys, "learn", "--agent", agent_folder, "--env", "InvertedPendulum-v5", *short, "--plot", plot, "--rows", rows
+    )
+    assert status == 0 and {p.name for p in tmp_path.iterdir()} == {"out.png", "out.parquet"}
+    assert len(pd.read_parquet(rows)) == 2 and "[" not in out and "interval" not in out
+
+
 @pytest.mark.parametrize("command", [["-m", "gla"], ["-m", "gla.cli"]])
 def test_it_says_its_version_as_a_module_too(command):
     done = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=False)
@@ -120,6 +130,16 @@ def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_p
         (["learn", "--agent", "nowhere", "--env", "Hopper-v5"], 1, "nowhere/agent.json: missing"),
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--seeds", "0"], 2, "seeds: 0 (expected"),
         (["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "3"], 2, "--kwargs: '3' (expected a mapping"),
+        (
+            ["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--plot", "no/x.png"],
+            2,
+            "--plot: 'no/x.png' (expected a file in a folder that exists)",
+        ),
+        (
+            ["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--rows", "x.xls"],
+            2,
+            "--rows: 'x.xls' (expected a file whose name ends with .csv or",
+        ),
         (
             ["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--kwargs", "{a: 1, a: 2}"],
             2,
