@@ -173,6 +173,17 @@ def _die():
     raise KeyboardInterrupt
 
 
+def _goes_on_to_the_same_bytes(config, paths, folder, monkeypatch):
+    """Trains an agent once undisturbed, and once with a death in between. Returns the bytes of the agent."""
+    undisturbed = _bytes(_train(config, paths, folder / "undisturbed"))
+    _after(monkeypatch, 5, _die)
+    with pytest.raises(KeyboardInterrupt):
+        _train(config, paths, folder / "dies")
+    monkeypatch.undo()
+    assert _bytes(_train(config, paths, folder / "dies")) == undisturbed
+    return undisturbed
+
+
 @pytest.mark.parametrize("steps", [2, 5, 8])
 def test_a_run_that_dies_goes_on_to_the_same_bytes(tmp_path, manifest, undisturbed, monkeypatch, steps):
     _after(monkeypatch, steps, _die)
@@ -553,12 +564,7 @@ def test_windows_in_parts_have_the_losses_of_whole_ones_and_a_part_of_the_whole_
 @pytest.mark.parametrize("kind", ["gru", "gated_delta"])
 def test_a_run_with_windows_in_parts_that_dies_goes_on_to_the_same_bytes(tmp_path, monkeypatch, kind):
     paths, config = _random(tmp_path, RING, tabular.Options(states=300, actions=20)), _in_parts(kind=kind)
-    undisturbed = _bytes(_train(config, paths, tmp_path / "undisturbed"))
-    _after(monkeypatch, 5, _die)
-    with pytest.raises(KeyboardInterrupt):
-        _train(config, paths, tmp_path / "dies")
-    monkeypatch.undo()
-    assert _bytes(_train(config, paths, tmp_path / "dies")) == undisturbed
+    _goes_on_to_the_same_bytes(config, paths, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("id, kwargs", [("gla/GridWorld-v0", {}), ("InvertedPendulum-v5", {"max_episode_steps": 40})])
@@ -578,12 +584,7 @@ def test_uniform_actions_are_labels_under_projections_too(tmp_path, id, kwargs):
 def test_a_run_with_a_slow_copy_that_dies_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     paths = _random(tmp_path, RING, tabular.Options(states=300, actions=20))
     config = Agent(**TINY.model_dump() | {"windows": {"kind": "consecutive", "steps": 12}, "labels": "recorded", "loss": "q_values", "eta": "none"})  # fmt: skip
-    undisturbed = _bytes(_train(config, paths, tmp_path / "undisturbed"))
-    _after(monkeypatch, 5, _die)
-    with pytest.raises(KeyboardInterrupt):
-        _train(config, paths, tmp_path / "dies")
-    monkeypatch.undo()
-    assert _bytes(_train(config, paths, tmp_path / "dies")) == undisturbed
+    undisturbed = _goes_on_to_the_same_bytes(config, paths, tmp_path, monkeypatch)
     # The copy decides the weights, and is no part of them.
     at_once = _with(config, "loss", follows=1.0)
     assert (

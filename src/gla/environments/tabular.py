@@ -88,6 +88,19 @@ class Tables(NamedTuple):
         return self.best_actions(steps, discount).argmax(-1)
 
 
+def stacked(tables: list[Tables]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the probabilities of all successors, (N, S, A, S), the expected rewards, (N, S, A), and which states are terminal, (N, S), of
+    N tasks. S is the largest number of states of one; the others have states that nothing leads to, and that are terminal."""
+    s, a = max(t.sizes[0] for t in tables), tables[0].sizes[1]
+    probability, reward = np.zeros((len(tables), s, a, s)), np.zeros((len(tables), s, a))
+    terminal = np.ones((len(tables), s), bool)
+    for i, own in enumerate(tables):
+        n = own.sizes[0]
+        probability[i, :n, :, :n], reward[i, :n] = own.dense()
+        terminal[i, :n] = own.terminal
+    return probability, reward, terminal
+
+
 def values(
     probability: np.ndarray, reward: np.ndarray, terminal: np.ndarray, discount: float | np.ndarray, greedy: bool = True
 ) -> np.ndarray:

@@ -4,7 +4,8 @@ The figure shows the score over the last fifth of the steps: the mean and its 95
 scale are computed, not run, so that they have no noise. The table also says how soon each method gets there.
 """
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -67,6 +68,20 @@ def scored(frame: pd.DataFrame, ends: tuple[np.ndarray, np.ndarray] | None, wher
     return frame.assign(score=(frame["episode_return"].to_numpy() - random[task]) / (best - random)[task])
 
 
+def panels(
+    entry: Any, rollouts: list[list[str]], bounds: list[tuple[np.ndarray, np.ndarray] | None], *others: list
+) -> Iterator[tuple]:
+    """Yields, for each panel, its number, the panel, its rollouts with scores, and its part of the others. Raises ConfigError as ``scored``
+    does."""
+    for number, (panel, paths, ends, *own) in enumerate(zip(entry.panels, rollouts, bounds, *others, strict=True)):
+        yield (
+            number,
+            panel,
+            scored(read_evaluation(paths), ends, f"panels[{number}].evaluation: {panel.evaluation!r}"),
+            *own,
+        )
+
+
 def last_fifth(frame: pd.DataFrame, total: int) -> np.ndarray:
     """Returns the mean score of the episodes that ended in the last fifth of ``total`` steps, by network and seed, (R, S)."""
     return by_steps(frame, np.array([0, 0.8 * total, total]), "score")[..., 1]
@@ -91,11 +106,7 @@ def table(
     world without bounds, and for one in which the best policy earns no more than random actions do.
     """
     rows = []
-    for number, (panel, paths, ends, n, known) in enumerate(
-        zip(entry.panels, rollouts, bounds, tasks, agents, strict=True)
-    ):
-        where = f"panels[{number}].evaluation: {panel.evaluation!r}"
-        frame = scored(read_evaluation(paths), ends, where)
+    for number, panel, frame, n, known in panels(entry, rollouts, bounds, tasks, agents):
         learners = list(frame.loc[frame["condition"] == "agent", "agent"].unique())
         names = dict(zip(learners, panel.labels or learners, strict=True))
         total, longest = (int(frame[c].max()) if len(frame) else 0 for c in ("env_steps", "episode_length"))

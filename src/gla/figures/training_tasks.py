@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from gla.figures.normalised import last_fifth, scored
+from gla.figures.normalised import last_fifth, panels
 from gla.figures.panels import FigureOptions, Panel
 from gla.figures.training import LOSSES
 from gla.files import read_csv
-from gla.rows import read_evaluation
 from gla.statistics import seeds_interval
 
 COLUMNS = (
@@ -58,10 +57,7 @@ def table(
     network. score, low, high: over the episodes that ended in the last fifth of the steps.
     """
     losses, rows = dict(zip(entry.agents, by_position, strict=True)), []
-    for number, (panel, paths, ends, n, known) in enumerate(
-        zip(entry.panels, rollouts, bounds, tasks, agents, strict=True)
-    ):
-        frame = scored(read_evaluation(paths), ends, f"panels[{number}].evaluation: {panel.evaluation!r}")
+    for number, panel, frame, n, known in panels(entry, rollouts, bounds, tasks, agents):
         for agent, own in frame[frame["condition"] == "agent"].groupby("agent", sort=False):
             last, facts = last_fifth(own, int(frame["env_steps"].max())), known[agent]
             ratio = loss_ratio(losses[agent], facts["split"] == "training") if agent in losses else np.nan

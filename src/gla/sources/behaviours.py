@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from gla.environments.tabular import greedy, values
+from gla.environments.tabular import greedy, stacked, values
 from gla.environments.vector import VectorStep
 from gla.options import Count, Fraction
 from gla.sources import acting
@@ -65,12 +65,7 @@ class Run(acting.Run):
     def begin(self) -> None:
         envs, spec = self.envs, self.spec
         n, s, a = len(envs), envs.states, spec.action_size
-        probability, reward = np.zeros((len(envs.tables), s, a, s)), np.zeros((len(envs.tables), s, a))
-        terminal = np.ones((len(envs.tables), s), bool)
-        for i, t in enumerate(envs.tables):
-            rows = t.sizes[0]
-            probability[i, :rows, :, :rows], reward[i, :rows] = t.dense()
-            terminal[i, :rows] = t.terminal
+        probability, reward, terminal = stacked(envs.tables)
         self.oracles = np.stack([values(probability, reward, terminal, g) for g in DISCOUNTS])
         self.reference = values(probability, reward, terminal, self.options.gamma)
         self.copies, self.steady = np.arange(n), self.rng.random(n) < self.options.steady

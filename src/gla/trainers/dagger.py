@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gla.environments.tabular import Tables
+from gla.environments.tabular import Tables, stacked
 from gla.options import Count, Fraction, Rate, Steps
 from gla.trainers.acting import ActingTrainer, ActingTrainerOptions, Lifetimes
 
@@ -92,14 +92,10 @@ class Worlds(NamedTuple):
     @classmethod
     def of(cls, tables: list[Tables], copies: np.ndarray) -> "Worlds":
         """Returns those of copies (N,), which have these numbers among the tables."""
-        s, a = max(t.sizes[0] for t in tables), tables[0].sizes[1]
-        leads, reward = np.zeros((len(tables), s, s, a)), np.zeros((len(tables), s, a))
-        for i, own in enumerate(tables):
-            probability, paid = own.dense()
-            n = len(paid)
-            leads[i, :n, :n], reward[i, :n] = np.moveaxis(probability * ~own.terminal, -1, 0), paid
-        most = np.array([own.dense()[1][~own.terminal].max() for own in tables])
-        return cls(*(torch.from_numpy(x[copies]) for x in (leads.reshape(len(tables), s, s * a), reward, most)))
+        probability, reward, terminal = stacked(tables)
+        goes_on = np.moveaxis(probability * ~terminal[:, None, None], -1, 1)
+        most = np.where(terminal, -np.inf, reward.max(-1)).max(-1)
+        return cls(*(torch.from_numpy(x[copies]) for x in (goes_on.reshape(*goes_on.shape[:2], -1), reward, most)))
 
     def best_actions(self, untried: Tensor, state: Tensor, left: Tensor, gamma: float) -> Tensor:
         """Returns how likely an oracle is to take each action, (N, P, A): all the best ones alike. untried: (N, P, S, A) bool, the pairs that
