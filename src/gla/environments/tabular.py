@@ -221,7 +221,7 @@ class TabularVector:
                 f"{n} tasks of {s} states, {a} actions and {k} successors (expected at most {MOST_ENTRIES} entries)"
             )
         self._successor = np.zeros((n, s, a, k), np.int32)
-        self._cumulative, self._reward = np.ones((n, s, a, k)), np.zeros((n, s, a, k))
+        cumulative, self._reward = np.ones((n, s, a, k)), np.zeros((n, s, a, k))
         self._start, self._terminal, self._seen = np.ones((n, s)), np.zeros((n, s), bool), np.zeros((n, s), np.int32)
         # Noise is one number for each task, unless a task has one for each transition.
         one = all(np.ndim(t.deviation) == 0 for t in self.tables)
@@ -230,7 +230,7 @@ class TabularVector:
         for i, t in enumerate(self.tables):
             rows, _, own = t.sizes
             self._successor[i, :rows, :, :own], self._reward[i, :rows, :, :own] = t.successor, t.reward
-            self._cumulative[i, :rows, :, :own] = np.cumsum(t.probability, -1)
+            cumulative[i, :rows, :, :own] = np.cumsum(t.probability, -1)
             self._deviation[i, :rows, :, :own] = t.deviation
             self._start[i, :rows], self._terminal[i, :rows], self._seen[i, :rows] = (
                 np.cumsum(t.start),
@@ -238,8 +238,12 @@ class TabularVector:
                 t.seen,
             )
         # If a sum were rounded to less than 1, the last entry, which may be padding, could be drawn.
-        self._cumulative[self._cumulative > 1 - 1e-9] = 1.0
+        cumulative[cumulative > 1 - 1e-9] = 1.0
         self._start[self._start > 1 - 1e-9] = 1.0
+        # A row for each successor but the last, with an entry for each pair of a state and an action: entries are found much faster by one
+        # number than by an index of each axis.
+        self._below = np.ascontiguousarray(np.moveaxis(cumulative, -1, 0)[:-1].reshape(k - 1, n * s * a))
+        self._first_entry = (np.arange(n) * s * a)[self.task]  # (N,), of each copy's task
         self._one_hot = np.eye(self.spec.observation_size, dtype=np.float32)
 
     def __len__(self) -> int:
@@ -268,16 +272,17 @@ class TabularVector:
 
     def step(self, actions: np.ndarray) -> VectorStep:
         """Steps each task once. actions: (N,) integers."""
-        where = (self.task, self.state, actions)
-        if self._successor.shape[-1] == 1:
-            chosen = 0
-        else:
-            chosen = (self._cumulative[where] <= self.rng.random((len(self), 1))).sum(1)
-        reward = self._reward[(*where, chosen)]
+        pair = self._first_entry + self.state * self.spec.action_size + actions
+        where = pair * (len(self._below) + 1)
+        if len(self._below):
+            drawn = self.rng.random(len(self))
+            for below in self._below:
+                where += below[pair] <= drawn
+        reward = self._reward.ravel()[where]
         if self._noisy:
-            known = (self.task, 0, 0, 0) if self._deviation[0].size == 1 else (*where, chosen)
-            reward = reward + self._deviation[known] * self.rng.standard_normal(len(self))
-        state = self._successor[(*where, chosen)]
+            known = self.task if self._deviation[0].size == 1 else where
+            reward = reward + self._deviation.ravel()[known] * self.rng.standard_normal(len(self))
+        state = self._successor.ravel()[where]
         self.entered, self.left = state.copy(), self.left - 1
         terminated = self._terminal[self.task, state]
         truncated = self.left <= 0
