@@ -1,7 +1,7 @@
 """Copy what a finished run shows into docs/results: figures, their numbers, verdicts, the config, and what they were made from.
 
 Of what the config names, and of nothing else that lies in the folder of results. ``rollouts.parquet`` holds every return that
-the verdicts rest on, so that the table can be made again without the run (``tests/unit/test_docs_numbers.py`` does).
+the verdicts rest on, in single precision, so that the table can be made again without the run (``tests/unit/test_docs_numbers.py`` does).
 ``provenance.json`` says of every store, network and reference what it was made from and the hash of its content; hashes of a
 store's single files and its learning curves are left out, since the content's hash covers them.
 
@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gla.config import file
@@ -37,6 +38,8 @@ from gla.rows import read_rows, write_rows
 from gla.verdicts import judge
 
 NAMES = ("agent", "environment", "condition", "evaluation")  # of rollouts, which are text
+# Two columns grow by an episode at a time. The last bytes of returns, which are rounded, are zero.
+ENCODED = {"episode": "DELTA_BINARY_PACKED", "env_steps": "DELTA_BINARY_PACKED", "episode_return": "BYTE_STREAM_SPLIT"}
 LONG = ("files", "mean_return", "arrays", "lifetimes")  # of a store's digest, and covered by its content's hash
 
 
@@ -98,13 +101,14 @@ def publish(config: Path, folder: Path, add: bool = False) -> None:
         f"{json.dumps(name)}: {json.dumps(known[name])}" for name in map(_named, described)
     )  # one for each, so that a diff names it
     (folder / "provenance.json").write_text(f"{{\n{lines}\n}}\n")
+    table["episode_return"] = table["episode_return"].astype(np.float32).astype(float)
     table.astype(dict.fromkeys(NAMES, "category")).to_parquet(
         folder / "rollouts.parquet",
         index=False,
         compression="zstd",
         compression_level=19,
-        use_dictionary=[c for c in table if c != "env_steps"],
-        column_encoding={"env_steps": "DELTA_BINARY_PACKED"},  # it grows by an episode at a time
+        use_dictionary=[c for c in table if c not in ENCODED],
+        column_encoding=ENCODED,
     )
     if add:
         again(folder)

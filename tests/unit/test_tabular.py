@@ -87,6 +87,14 @@ def test_a_seed_twice_gives_the_same_steps_and_another_does_not():
     assert not all((a == b).all() for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.parametrize("action", [-1, 5])
+def test_actions_that_do_not_exist_are_refused(action):
+    envs = stepped("gla/DarkRoom-v0", [{}, {}], 0, 1, None)
+    envs.reset()
+    with pytest.raises(ValueError, match=r"actions from .* \(expected 0 to 4\)"):
+        envs.step(np.array([STAY, action]))
+
+
 def test_tasks_of_different_sizes_are_refused():
     with pytest.raises(UnsupportedEnvironment, match="different sizes"):
         DarkRoom.vector("gla/DarkRoom-v0", [{"size": 3}, {"size": 4}], 0)

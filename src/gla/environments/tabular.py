@@ -271,7 +271,11 @@ class TabularVector:
         return self._observation(self.state)
 
     def step(self, actions: np.ndarray) -> VectorStep:
-        """Steps each task once. actions: (N,) integers."""
+        """Steps each task once. actions: (N,) integers. Raises ValueError if one does not exist."""
+        if actions.min() < 0 or actions.max() >= self.spec.action_size:
+            raise ValueError(
+                f"actions from {actions.min()} to {actions.max()} (expected 0 to {self.spec.action_size - 1})"
+            )
         pair = self._first_entry + self.state * self.spec.action_size + actions
         where = pair * (len(self._below) + 1)
         if len(self._below):
