@@ -232,6 +232,9 @@ def test_losses_and_scores_stand_by_the_number_of_training_tasks(tmp_path):
     figure = training_tasks.draw(entry, found)
     assert [line.get_label() for line in figure.axes[0].lines] == ["lstm, seen", "lstm, unseen"]
     plt.close(figure)
+    found.to_csv(tmp_path / "t.csv", index=False)
+    drawing.plot(entry, tmp_path / "t.csv", [tmp_path / "f.png"])
+    assert (tmp_path / "f.png").exists()
 
 
 def test_seeds_that_finish_early_do_not_stand_for_all(tmp_path):

@@ -13,7 +13,7 @@ from gla.figures.kinds import FIGURES
 from gla.files import atomic, read_csv
 from gla.options import ConfigError
 
-NAMES = ("agent", "environment", "source", "evaluation", "condition", "row", "method", "model")
+NAMES = ("agent", "environment", "source", "evaluation", "condition", "row", "method", "model", "split")
 STYLE = Path(__file__).with_name("gla.mplstyle")
 
 
