@@ -89,6 +89,7 @@ docs-results: dev
 	$(call publish,results/ad,docs/results/ad,config/ad.yaml)
 	$(call publish,results/ant,docs/results/ant,config/ant.yaml)
 	$(call publish,results/broad,docs/results/broad,config/broad.yaml)
+	$(call publish,results/omnirl,docs/results/omnirl,config/omnirl.yaml)
 	$(MAKE) docs-numbers
 
 # Writes README.md and docs/results.md, with every number from the tables below docs.

@@ -40,16 +40,27 @@ from gla.verdicts import judge
 NAMES = ("agent", "environment", "condition", "evaluation")  # of rollouts, which are text
 # Two columns grow by an episode at a time. The last bytes of returns, which are rounded, are zero.
 ENCODED = {"episode": "DELTA_BINARY_PACKED", "env_steps": "DELTA_BINARY_PACKED", "episode_return": "BYTE_STREAM_SPLIT"}
+MANY = 1000  # tasks
 LONG = ("files", "mean_return", "arrays", "lifetimes")  # of a store's digest, and covered by its content's hash
 
 
 def provenance(described: list[Path]) -> dict[str, Any]:
     """What is kept of digests, networks and references, by FOLDER-FILE; of references their learning curves too, which verdicts use."""
-    bodies = {_named(path): json.loads(path.read_text()) for path in described}
+    bodies = {_named(path): json.loads(path.read_text(), object_hook=_ranged) for path in described}
     return {
         name: {key: value for key, value in body.items() if "files" not in body or key not in LONG}
         for name, body in bodies.items()
     }
+
+
+def _ranged(found: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object whose ``tasks``, if they are many and differ in one consecutive number, are written as configs have them."""
+    tasks = found.get("tasks")
+    if not isinstance(tasks, list) or len(tasks) < MANY or any(len(task) != 1 for task in tasks):
+        return found
+    ((key, first),) = tasks[0].items()
+    end = first + len(tasks)
+    return found | ({"tasks": {key: [first, end]}} if tasks == [{key: i} for i in range(first, end)] else {})
 
 
 def publish(config: Path, folder: Path, add: bool = False) -> None:

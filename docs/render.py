@@ -117,9 +117,19 @@ def _scores(name: str, figure: str) -> list[dict]:
     return [{column: _value(column, x) for column, x in one.items()} for one in own.to_dict("records")]
 
 
+def _published() -> dict[tuple[str, str], float]:
+    """What others published (docs/published.csv), by row and method."""
+    return pd.read_csv(DOCS / "published.csv").set_index(["row", "method"])["published"].to_dict()
+
+
+def _table(head: list[str], lines: Iterable[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
+
+
 def scores(name: str, figure: str = "table") -> str:
     """The Markdown table of a figure of kind ``scores``, with published numbers of others (docs/published.csv)."""
-    others = pd.read_csv(DOCS / "published.csv").set_index(["row", "method"])["published"].to_dict()
+    others = _published()
 
     def shown(one: Mapping) -> list[str]:
         mean = interval({**one, "mean_low": one["low"], "mean_high": one["high"]}, "mean")
@@ -136,8 +146,46 @@ def scores(name: str, figure: str = "table") -> str:
         ]
 
     head = ["world", "method", "return, last episodes [95 %]", "best possible", "failed goals", "networks", "published"]
-    lines = [head, ["---"] * len(head), *map(shown, _scores(name, figure))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return _table(head, map(shown, _scores(name, figure)))
+
+
+def normalised(name: str, figure: str = "table") -> list[dict]:
+    """The rows of a set's figure of kind ``normalised``, each with the score that OmniRL published of its world."""
+    table, others = pd.read_csv(_folder(name) / f"{figure}.csv"), _published()
+    found = [{column: _value(column, x) for column, x in one.items()} for one in table.to_dict("records")]
+    return [one | {"published": others.get((one["row"], "OmniRL"), math.nan)} for one in found]
+
+
+def worlds(name: str, learners: Mapping[str, str], figure: str = "table") -> str:
+    """The Markdown table of a figure of kind ``normalised``: its agents, learners from scratch (their conditions and what they are called
+    here), and OmniRL's published numbers."""
+    lines, found = [], normalised(name, figure)
+    for one in (x for x in found if x["condition"] == "agent"):
+        beside = {x["condition"]: x for x in found if x["evaluation"] == one["evaluation"]}
+        mean = interval({**one, "score_low": one["low"], "score_high": one["high"]}, "score")
+        own = [_shown(one, column) for column in ("median", "first_episodes", "steps_to_90_oracle")]
+        scratch = [_shown(beside.get(condition, {}), "score") for condition in learners]
+        lines.append([one["row"], mean, *own, *scratch, _shown(one, "published")])
+    head = [
+        "world",
+        "score [95 %]",
+        "median",
+        "first episodes",
+        "steps to 0.9",
+        *learners.values(),
+        "OmniRL, published",
+    ]
+    return _table(head, lines)
+
+
+def demonstrations(name: str, figure: str = "demonstrations") -> str:
+    """The Markdown table of a figure of kind ``normalised`` whose methods differ in what the agent was shown, with published numbers."""
+    others, lines = _published(), []
+    for one in (x for x in normalised(name, figure) if x["condition"] == "agent"):
+        beside = [{"x": others.get((f"{one['row']}, {one['method']}", method))} for method in ("CQL", "OmniRL")]
+        own = [_shown(one, column) for column in ("first_episodes", "score")]
+        lines.append([one["row"], one["method"], *own, *(_shown(x, "x") for x in beside)])
+    return _table(["world", "agent", "first episodes", "last fifth", "CQL, published", "OmniRL, published"], lines)
 
 
 def calm(row: Mapping) -> float:
@@ -269,7 +317,9 @@ def environment() -> Environment:
         undefined=StrictUndefined, finalize=_checked, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     shown = (number, percent, words, span, interval, verdicts)
-    functions = (frame, config, provenance, rows, row, score, scores, curve, calm, benchmark, *shown)
+    functions = (
+        frame, config, provenance, rows, row, score, scores, curve, normalised, worlds, demonstrations, calm, benchmark, *shown,
+    )  # fmt: skip
     made.globals |= {function.__name__: function for function in functions}
     return made
 

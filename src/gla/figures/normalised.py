@@ -138,11 +138,14 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
     groups, methods = shared(entry.panels), list(dict.fromkeys(shown["method"]))
     figure, ax = plt.subplots(figsize=(max(3.4, 0.8 * len(groups)), 2.9), layout="constrained")
     placed = pd.concat([together(shown, numbers).assign(place=i) for i, numbers in enumerate(groups.values())])
+    colours = len(plt.rcParams["axes.prop_cycle"])  # those beyond have another marker
     for k, method in enumerate(methods):
         own = placed[placed["method"] == method]
         x, height = own["place"] + 0.7 * ((k + 0.5) / len(methods) - 0.5), own["score"].clip(lower=LOWEST)
         error = np.abs(own[["low", "high"]].clip(lower=LOWEST).to_numpy().T - height.to_numpy())
-        ax.errorbar(x, height, error, fmt="o", markersize=3, linewidth=0.9, color=f"C{k}", label=method)
+        ax.errorbar(
+            x, height, error, fmt="osD"[k // colours % 3], markersize=3, linewidth=0.9, color=f"C{k}", label=method
+        )
         cut = (own["score"] < LOWEST).to_numpy()
         ax.plot(x[cut], height[cut], "v", markersize=5, color=f"C{k}")
     for height, style in ((0.0, (0, (1, 2))), (1.0, (0, (1, 1)))):

@@ -85,10 +85,10 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
         )
         axes[1].plot(own["training_tasks"], own["loss_ratio"], **look)
     for ax, label in zip(
-        axes, ("score: random actions 0, best policy 1", "share of the loss that the context takes away"), strict=True
+        axes, ("score: random actions 0, best policy 1", "loss that the context takes away"), strict=True
     ):
         ax.set_xscale("log")
         ax.set_xlabel("training tasks")
         ax.set_ylabel(label)
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=2, handlelength=3)
     return figure
