@@ -79,8 +79,7 @@ def rows(name: str, /, **equal: Any) -> list[dict]:
     table = pd.read_csv(path)
     if unknown := sorted(equal.keys() - set(table)):
         raise ValueError(f"{path}: no column {', '.join(unknown)} (it has {', '.join(table)})")
-    found = [{column: _value(column, x) for column, x in one.items()} for one in table.to_dict("records")]
-    return [one for one in found if all(one[column] == x for column, x in equal.items())]
+    return [one for one in _records(table) if all(one[column] == x for column, x in equal.items())]
 
 
 def row(name: str, evaluation: str, agent: str) -> dict:
@@ -114,7 +113,7 @@ def score(name: str, evaluation: str, agent: str, figure: str = "table") -> dict
 def _scores(name: str, figure: str) -> list[dict]:
     table = pd.read_csv(_folder(name) / f"{figure}.csv")
     own = table[table["task"].isna() & (table["condition"] == "agent")]
-    return [{column: _value(column, x) for column, x in one.items()} for one in own.to_dict("records")]
+    return _records(own)
 
 
 def _published() -> dict[tuple[str, str], float]:
@@ -152,8 +151,7 @@ def scores(name: str, figure: str = "table") -> str:
 def normalised(name: str, figure: str = "table") -> list[dict]:
     """The rows of a set's figure of kind ``normalised``, each with the score that OmniRL published of its world."""
     table, others = pd.read_csv(_folder(name) / f"{figure}.csv"), _published()
-    found = [{column: _value(column, x) for column, x in one.items()} for one in table.to_dict("records")]
-    return [one | {"published": others.get((one["row"], "OmniRL"), math.nan)} for one in found]
+    return [one | {"published": others.get((one["row"], "OmniRL"), math.nan)} for one in _records(table)]
 
 
 def worlds(name: str, learners: Mapping[str, str], figure: str = "table") -> str:
@@ -262,6 +260,11 @@ def _value(column: str, x: Any) -> Any:
     if isinstance(x, str) or _missing(x):
         return x
     return int(x) if column in COUNTS else float(x)
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    """The rows of a table, whose cells are as their columns have them."""
+    return [{column: _value(column, x) for column, x in one.items()} for one in table.to_dict("records")]
 
 
 def _whole(x: float) -> float:
