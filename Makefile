@@ -72,12 +72,10 @@ smoke: env
 
 # Compares every stage with its peer and writes docs/benchmarks.md, its table and its figure. Takes 20 to 25 minutes on two cores.
 bench: dev
-	$(INSTALL) --editable '.[bench]'
 	for stage in collection stepping planning training rollouts long_contexts reading dag report; do $(BIN)/python benchmarks/$$stage.py || exit 1; done
 
 # Compares PPO with published returns and with Stable-Baselines3. Takes hours on two cores.
 bench-ppo: dev
-	$(INSTALL) --editable '.[bench]'
 	$(BIN)/python benchmarks/ppo_reference.py
 	$(BIN)/python benchmarks/ppo_agreement.py
 

@@ -41,7 +41,7 @@ from gla.options import ConfigError
 
 EnvLike = Any  # an id, a gym.Env, or a function that returns one
 SHIPPED = Path(__file__).parent / "shipped"
-SIMPLE = of_role("calm")  # conditions that need no agent and no histories
+SIMPLE = of_role("calm", "online")  # conditions that need no agent and no histories
 
 
 def env_id(env: EnvLike) -> str:
@@ -72,6 +72,18 @@ def env_id(env: EnvLike) -> str:
     return own
 
 
+def asked(
+    env: EnvLike, episodes: int | None, seeds: int, conditions: Sequence[str], kwargs: dict[str, Any] | None, settings: dict[str, Any]
+) -> tuple[Environment, Evaluation]:
+    """Returns the entries of an environment and of an evaluation in it, as a config would have them, given the arguments of
+    ``LoadedAgent.learn``. Raises ConfigError and UnsupportedEnvironment."""
+    if episodes is None and settings.get("env_steps") is None:
+        episodes = 20
+    entry = check(Environment, {"id": env_id(env), "kwargs": kwargs or {}})
+    own = {"conditions": [c for c in conditions if c not in SIMPLE], "episodes": episodes, "seeds": seeds}
+    return entry, check(Evaluation, {"environment": entry.id.removeprefix("gla-user/")} | own | settings)
+
+
 @dataclass(frozen=True)
 class LoadedAgent(agent.TrainedAgent):
     """A trained agent that learns in context. Its weights never change."""
@@ -96,22 +108,15 @@ class LoadedAgent(agent.TrainedAgent):
         """Lets the agent learn, and returns tidy rows, one for each condition, seed and episode (columns: gla.rows.COLUMNS).
 
         env: an id, an environment, or a function that makes one (see ``env_id``). episodes: number of episodes in
-        each seed, 20 unless ``env_steps`` is given. conditions: conditions of an evaluation, ``random`` or ``zero_action``;
-        by default the agent and the two controls that tell whether it learns from rewards.
+        each seed, 20 unless ``env_steps`` is given. conditions: of an evaluation, calm ones (``random``, ``zero_action``) and learners
+        from scratch (``online_ppo`` and others); by default the agent and the two controls that tell whether it learns from rewards.
         kwargs: keyword arguments for ``gymnasium.make``. device: the device of the model, by default a GPU that no other
         job of this user works on, or the CPU if there is none. threads: of PyTorch; small models are slower with several. settings:
         any further key of an evaluation (config/README.md).
         Raises ConfigError and UnsupportedEnvironment, each in one sentence.
         """
-        if episodes is None and settings.get("env_steps") is None:
-            episodes = 20
-        own = [c for c in conditions if c not in SIMPLE]
-        entry = check(Environment, {"id": env_id(env), "kwargs": kwargs or {}})
-        label = entry.id.removeprefix("gla-user/")
-        evaluation = check(
-            Evaluation,
-            {"environment": label, "episodes": episodes, "seeds": seeds, "conditions": own} | settings,
-        )
+        entry, evaluation = asked(env, episodes, seeds, conditions, kwargs, settings)
+        label = evaluation.environment
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise ConfigError(f"threads: {threads!r} (expected 1 or more)")
         frames = []

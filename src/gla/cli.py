@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from gla import __version__, progress, watchdog
 from gla.conditions.roles import IN_CONTEXT, of_role, usual
@@ -22,6 +23,7 @@ EXAMPLES = {
   gla learn --agent results/agents/point_mass --env Hopper-v5 --episodes 20 --video out.mp4 --plot out.png
   gla learn --agent results/agents/point_mass --env dm_control/cartpole-swingup-v0 --steps 1000 --rows out.csv
   gla learn --agent results/agents/point_mass --import mymodule --env MyEnv-v0""",
+    "judge": "example:\n  gla judge --policy mymodule:make --env CartPole-v1 --episodes 100 --plot out.png",
     "verify": "example:\n  gla verify results",
     "inspect": "example:\n  gla inspect results/histories/grid_hidden/0-31 --plot history.png",
     "export": "example:\n  gla export --minari results/histories/grid_hidden/0-31 --id grid/ppo-v0 --to minari",
@@ -44,43 +46,62 @@ def _can_be_written(option: str, path: str | None, endings: tuple[str, ...] = ()
         raise ConfigError(f"{option}: {path!r} (expected a file whose name ends with {' or '.join(endings)})")
 
 
-def _learn(a: argparse.Namespace) -> None:
+def _prepare(a: argparse.Namespace) -> dict[str, Any]:
+    """Checks the files that a command is to write, and returns the arguments of ``LoadedAgent.learn`` and ``gla.judge`` that are options."""
     _can_be_written("--rows", a.rows, ROWS)
     _can_be_written("--plot", a.plot, DRAWINGS)
-    _can_be_written("--video", a.video)
-    if a.video and sys.platform.startswith("linux"):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported
     sys.path.insert(0, os.getcwd())
     for module in a.imports:
         importlib.import_module(module)
-    from gla import api, watch
     from gla.config import file
-    from gla.files import named
     from gla.options import ConfigError
 
     kwargs = file.parse(a.kwargs, "--kwargs")
     if not isinstance(kwargs, dict):
         raise ConfigError(f"--kwargs: {a.kwargs!r} (expected a mapping such as '{{goal: [2, 2]}}')")
-    cooling = file.parse(a.cooling, "--cooling") if a.cooling else None
-    settings = {
-        "kwargs": kwargs,
-        "seed": a.seed,
-        "temperature": a.temperature,
-        "cooling": cooling,
-        "env_steps": a.steps,
-    }
-    agent = api.load(a.agent)
-    frame = agent.learn(
-        a.env, episodes=a.episodes, seeds=a.seeds, conditions=a.conditions, threads=a.threads, **settings
-    )
-    print(watch.summary(frame))
+    return {"kwargs": kwargs, "episodes": a.episodes, "env_steps": a.steps, "seed": a.seed, "seeds": a.seeds, "threads": a.threads}
+
+
+def _show(a: argparse.Namespace, judgement: Any) -> None:
+    """Prints a judgement, and writes the files that were asked for."""
+    from gla.files import named
+
+    print(judgement)
     if a.rows:
         with named(a.rows):
-            frame.to_parquet(a.rows, index=False) if a.rows.endswith(".parquet") else frame.to_csv(a.rows, index=False)
+            judgement.rows.to_parquet(a.rows, index=False) if a.rows.endswith(".parquet") else judgement.rows.to_csv(a.rows, index=False)
     if a.plot:
-        watch.plot_returns(frame, a.plot)
+        judgement.plot(a.plot)
+
+
+def _learn(a: argparse.Namespace) -> None:
+    _can_be_written("--video", a.video)
+    if a.video and sys.platform.startswith("linux"):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported
+    asked = _prepare(a)
+    from gla import api, judging, watch
+    from gla.config import file
+
+    asked |= {"temperature": a.temperature, "cooling": file.parse(a.cooling, "--cooling") if a.cooling else None}
+    agent = api.load(a.agent)
+    _show(a, judging.judged(agent.learn(a.env, conditions=a.conditions, **asked), a.seeds))
     if a.video:
-        watch.video(agent, a.env, a.video, episodes=a.episodes, **settings)
+        for one in ("seeds", "threads"):
+            del asked[one]
+        watch.video(agent, a.env, a.video, **asked)
+
+
+def _judge(a: argparse.Namespace) -> None:
+    asked = _prepare(a)
+    from gla import judging
+    from gla.options import ConfigError
+
+    module, _, name = a.policy.partition(":")
+    if not name:
+        raise ConfigError(f"--policy: {a.policy!r} (expected MODULE:FUNCTION, such as mymodule:make)")
+    if (make := getattr(importlib.import_module(module), name, None)) is None:
+        raise ConfigError(f"--policy: {a.policy!r} (expected a function of module {module}, which has no {name})")
+    _show(a, judging.judge(make, a.env, conditions=a.conditions, batched=a.batched, name=name, **asked))
 
 
 def _verify(a: argparse.Namespace) -> int:
@@ -110,27 +131,8 @@ def _card(a: argparse.Namespace) -> None:
     print(card.write(a.agent, a.rollouts, a.verdicts))
 
 
-def parser() -> argparse.ArgumentParser:
-    """Returns the parser of all subcommands and their options."""
-    top = argparse.ArgumentParser(
-        prog="gla", description="Agents that learn in context: make them, let them learn, watch them.",
-        epilog=EXAMPLES[None], formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    top.add_argument("--version", action="version", version=f"gla {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(
-            name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=EXAMPLES[name],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
-        made.set_defaults(run=run)
-        return made
-
-    c = command("learn", _learn, "let an agent learn in an environment that it may never have seen")
-    c.add_argument(
-        "--agent", required=True, help="folder of a trained agent, or the name of one that is installed: omni"
-    )
+def _add_environment(c: argparse.ArgumentParser, conditions: list[str]) -> None:
+    """Adds the options of commands that let an agent act in an environment."""
     c.add_argument("--env", required=True, help="the environment: a Gymnasium id, or dm_control/<domain>-<task>-v0")
     c.add_argument(
         "--import",
@@ -164,16 +166,8 @@ def parser() -> argparse.ArgumentParser:
         help="random seed of environments, projections and action noise (default: %(default)s)",
     )
     c.add_argument(
-        "--temperature", type=float, default=1.0, help="factor on the action noise; 0 removes it (default: %(default)s)"
-    )
-    c.add_argument(
-        "--cooling",
-        metavar="YAML",
-        help="how the temperature falls from the first step on, such as '{steps: 1000, temperature: 0.3}' (default: it does not)",
-    )
-    c.add_argument(
-        "--conditions", nargs="+", default=[*usual(IN_CONTEXT), *of_role("calm")], metavar="CONDITION",
-        help="the agent, its controls and baselines that are run and compared (default: %(default)s)",
+        "--conditions", nargs="+", default=conditions, metavar="CONDITION",
+        help=f"the agent, its controls and baselines that are run and compared (default: {' '.join(conditions)})",
     )  # fmt: skip
     c.add_argument(
         "--threads",
@@ -187,11 +181,52 @@ def parser() -> argparse.ArgumentParser:
         help="write a table with a row for each condition, seed and episode to this file (CSV or Parquet)",
     )
     c.add_argument("--plot", metavar="PNG", help="draw the return of each episode into this file (PNG, PDF or SVG)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of all subcommands and their options."""
+    top = argparse.ArgumentParser(
+        prog="gla", description="Agents that learn in context: make them, let them learn, watch them.",
+        epilog=EXAMPLES[None], formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"gla {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        made.set_defaults(run=run)
+        return made
+
+    c = command("learn", _learn, "let an agent learn in an environment that it may never have seen")
+    c.add_argument(
+        "--agent", required=True, help="folder of a trained agent, or the name of one that is installed: omni"
+    )
+    _add_environment(c, [*usual(IN_CONTEXT), *of_role("calm")])
+    c.add_argument(
+        "--temperature", type=float, default=1.0, help="factor on the action noise; 0 removes it (default: %(default)s)"
+    )
+    c.add_argument(
+        "--cooling",
+        metavar="YAML",
+        help="how the temperature falls from the first step on, such as '{steps: 1000, temperature: 0.3}' (default: it does not)",
+    )
     c.add_argument(
         "--video",
         metavar="MP4",
         help="film the first and the last episode of one further run, side by side, into this file",
     )
+    c = command("judge", _judge, "judge whether any agent of your own learns, as agents of this package are judged")
+    c.add_argument(
+        "--policy",
+        required=True,
+        metavar="MODULE:FUNCTION",
+        help="function make(env, seed) that returns a new agent, or what gla.learner returns; the module is looked for here too",
+    )
+    c.add_argument("--batched", action="store_true", help="the function is make(env, seeds) of one agent that acts in all runs at once")
+    _add_environment(c, [*usual(IN_CONTEXT), *of_role("calm"), *usual(of_role("online"))])
 
     c = command("verify", _verify, "check that no file of results is missing, altered or cut off")
     c.add_argument("folder", nargs="?", default="results", help="folder of results (default: %(default)s)")

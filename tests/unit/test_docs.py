@@ -141,6 +141,18 @@ def test_python_in_the_pages_runs(page, agent_folder, tmp_path, monkeypatch):
     assert len(names["frame"]) == 20 * 16 * 3 and names["policy"]
 
 
+def test_agents_of_the_page_on_judging_are_judged(tmp_path, monkeypatch):
+    pytest.importorskip("stable_baselines3")
+    first, second = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/judge.md").read_text(), re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(first, names)
+    assert names["judgement"].verdict == "learns from reward" and (tmp_path / "greedy.png").exists()
+    (tmp_path / "mymodule.py").write_text(second)
+    asked = ["judge", "--policy", "mymodule:ppo", "--env", "gla/GridWorld-v0", "--steps", "60", "--seeds", "2"]
+    assert cli.main([*asked, "--conditions", "agent", "rewards_hidden"]) == 0
+
+
 def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
