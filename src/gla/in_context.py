@@ -52,13 +52,14 @@ class InContext:
         self.state = self.model.initial_state(n, min(evaluation.context_length, steps + shown))
         self.previous = nothing(n, self.encoding.sizes)  # the part of a token that holds the previous step
 
-    def _see(self, observation: np.ndarray) -> Tensor:
-        """Maps observations (N, d) to outputs (N, 1, sizes.output)."""
+    def _see(self, observation: np.ndarray, expert: bool = False) -> Tensor:
+        """Maps observations (N, d) to outputs (N, 1, sizes.output). expert: whether an expert acts on them."""
         evaluation = self.evaluation
         seen = self.encoding.observe(torch.from_numpy(observation).unsqueeze(1), self.frames, self.seen)
         done = min(1.0, self.t / max(1, self.steps - 1))
         eta = evaluation.eta[0] + (evaluation.eta[1] - evaluation.eta[0]) * done
-        eta = torch.full((self.n, 1), eta if self.agent.config.eta != "none" else 0.0)
+        told = float(expert and self.agent.config.model.told)
+        eta = torch.full((self.n, 1), eta if self.agent.config.eta != "none" else told)
         shown = token(self.previous, seen, eta).squeeze(1).to(self.device)
         self.previous = self.previous._replace(observation=seen)
         return self.model.step(shown, self.state).cpu().unsqueeze(1)
@@ -82,7 +83,7 @@ class InContext:
         """Records the actions of another policy on observations (N, d), in the form that ``act`` returns. ``observe`` is
         called next.
         """
-        self._see(observation)
+        self._see(observation, self.evaluation.prompt is not None and self.evaluation.prompt.expert)
         self.previous = self.previous._replace(
             action=self.encoding.act(torch.from_numpy(action).unsqueeze(1), self.frames)
         )

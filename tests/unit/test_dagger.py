@@ -135,6 +135,34 @@ def test_labels_believe_what_was_tried_often_enough_before_a_step(manifest):
                 torch.testing.assert_close(found[b, i], expected[0, 0])
 
 
+def test_an_expert_begins_some_lifetimes_and_is_imitated_where_it_was_seen(manifest):
+    """Against counts that are made step by step. The expert takes the shortest way to the goal."""
+    told = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"experts": True})})
+    told = told.model_copy(update={"training": told.training.model_copy(update={"shown": 0.6, "gamma": 0.9})})
+    ((lifetimes, worlds),) = _trainer(told, manifest).lifetimes("train", 0)
+    shown, (state, left) = lifetimes.shown, lifetimes.noted.unbind(-1)
+    steps = shown.sum(1)
+    assert torch.equal(shown, torch.arange(48) < steps.unsqueeze(1))  # they begin lifetimes
+    assert 3 < (steps > 0).sum() < 16 and 12 < steps.max() <= 24
+    assert torch.equal(lifetimes.tokens[..., -1], shown.float())
+    positions = torch.arange(48)
+    known = Labelled(lifetimes, worlds).labels(positions, 0, 0.9)
+    assert (known[shown].gather(1, lifetimes.action[shown].unsqueeze(1)) > 0).all()  # each action is one of the best
+    found = Labelled(lifetimes, worlds).labels(positions, 1, 0.9)
+    alone = Labelled(lifetimes._replace(shown=torch.zeros_like(shown)), worlds).labels(positions, 1, 0.9)
+    seen = torch.zeros(16, 48, dtype=torch.bool)
+    for b in range(16):
+        for t in range(48):
+            seen[b, t] = any(shown[b, i] and state[b, i] == state[b, t] for i in range(t))
+    torch.testing.assert_close(found, torch.where(seen.unsqueeze(2), known, alone))
+    assert not torch.equal(known, alone) and 0 < seen.float().mean() < 1
+    untold = CONFIG.model_copy(update={"training": told.training})
+    ((other, _),) = _trainer(untold, manifest).lifetimes("train", 0)
+    assert other.shown.any() and not other.tokens[..., -1].any()
+    with pytest.raises(ValueError, match="shown"):
+        Agent.model_validate(CONFIG.model_dump() | {"training": {"kind": "dagger", "shown": 1.5}})
+
+
 def test_labels_are_those_of_the_states_that_the_model_was_in_and_temperatures_those_at_which_it_acted(manifest):
     trainer = _trainer(_with(temperatures=[2.0, 2.0]), manifest)
     for p in trainer.model.parameters():

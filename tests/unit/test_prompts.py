@@ -42,9 +42,9 @@ def evaluation():
     return load(CONFIG).evaluations["room"]
 
 
-def _agent(model="transformer"):
+def _agent(model="transformer", **changes):
     """An agent with random weights, whose outputs depend on what it sees."""
-    options = {"kind": model, "layers": 2, "width": 16} | ({"heads": 2} if model == "transformer" else {})
+    options = {"kind": model, "layers": 2, "width": 16} | ({"heads": 2} if model == "transformer" else {}) | changes
     config = Agent.model_validate(CONFIG["agents"]["ad"] | {"model": options})
     manifest = {
         "encoding": CONFIG["datasets"]["room"]["encoding"] | {"permuted": False},
@@ -99,6 +99,22 @@ def _spec():
     from gla.environments.vector import stepped
 
     return stepped(ROOM.id, [ROOM.kwargs | {"task": 0}], 0, 1, None).spec
+
+
+def test_an_agent_that_can_be_told_hears_that_an_expert_took_the_steps_of_a_prompt_and_not_its_own(files, evaluation):
+    shown = prompts.prompt(files, evaluation, 3)
+    for expert in (False, True):
+        told = evaluation.model_copy(update={"prompt": evaluation.prompt.model_copy(update={"expert": expert})})
+        for experts in (False, True):
+            agent = _agent("value_iteration", experts=experts)
+            context, heard = InContext(agent, _spec(), told, 20), []
+            step = context.model.step
+            context.model.step = lambda x, state, step=step, heard=heard: heard.append(x[:, -1].tolist()) or step(x, state)
+            for t in range(3):
+                context.watch(shown.observation[:, t], shown.action[:, t])
+                context.observe(shown.reward[:, t], shown.done[:, t])
+            context.act(shown.observation[:, 3])
+            assert heard == [[float(expert and experts)] * told.seeds] * 3 + [[0.0] * told.seeds]
 
 
 def test_a_prompt_changes_what_an_agent_does_and_its_rewards_can_be_hidden(files, evaluation):

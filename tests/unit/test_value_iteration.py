@@ -85,6 +85,32 @@ def test_its_memory_counts_what_a_loop_counts(states, actions, t, seed):
     torch.testing.assert_close(model(x)[1][:, -1, :actions], expected, rtol=1e-3, atol=1e-4)
 
 
+@given(t=st.integers(2, 30), seed=st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+@torch.no_grad()
+def test_what_an_expert_did_is_counted_apart_and_only_by_a_model_that_is_told(t, seed):
+    sizes, steps = Sizes(5, 3, 6), _steps(2, t, 5, 3, seed)
+    expert = torch.from_numpy(np.random.default_rng(seed).random((2, t)) < 0.5)
+    plain = _tokens(steps, sizes)
+    told = torch.cat([plain[..., :-1], expert.float().unsqueeze(-1)], -1)
+    model = _model(sizes, layers=2, experts=True)
+    memory = model.initial_state(2, t)
+    outputs = torch.stack([model.step(told[:, i], memory) for i in range(t)], 1)
+    torch.testing.assert_close(outputs, model(told)[1], rtol=1e-3, atol=1e-4)
+    chosen = np.zeros((2, 3, 5))
+    for b in range(2):
+        for i in range(t - 1):
+            chosen[b, steps[1][b, i], steps[0][b, i]] += float(expert[b, i])
+        order = list(dict.fromkeys(steps[0][b].tolist()))
+        np.testing.assert_allclose(memory.sums[b, 3][:, : len(order)], chosen[b][:, order])
+    if chosen.any():
+        assert not torch.equal(model(told)[1], model(plain)[1])
+    memory.forget(torch.tensor([True, False]))
+    assert not memory.sums[0].any() and memory.expert.tolist() == [0, float(expert[1, -1])]
+    untold = _model(sizes, layers=2)
+    assert torch.equal(untold(told)[1], untold(plain)[1])
+
+
 @given(t=st.integers(1, 30), seed=st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
 def test_the_return_and_length_of_an_episode_begin_anew_at_its_end(t, seed):

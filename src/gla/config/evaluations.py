@@ -18,6 +18,8 @@ class Prompt(Options):
     """The part of the lifetime that the steps are taken from: [0.0, 0.1] shows a beginner, [0.9, 1.0] an expert."""
     steps: Count = 60
     """Number of steps that are shown. An episode ends with the last one."""
+    expert: bool = False
+    """Whether agents that can be told so are told that an expert took these steps."""
 
     @model_validator(mode="after")
     def _rising(self):

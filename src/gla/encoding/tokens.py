@@ -1,7 +1,8 @@
 """The parts of all encodings that are the same: the parts of a token, and how steps become tokens.
 
 One token per step holds everything that is known before acting: the whole last transition and the new observation, (s_{i-1},
-a_{i-1}, r_{i-1}, d_{i-1}, s_i), and the improvement that is expected of the agent, eta_i. With the whole transition in one
+a_{i-1}, r_{i-1}, d_{i-1}, s_i), and the improvement that is expected of the agent, eta_i, or, for models that are told so, whether an expert
+takes action i. With the whole transition in one
 token, a single layer can see the effect of an action.
 """
 

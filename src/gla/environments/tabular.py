@@ -88,6 +88,15 @@ class Tables(NamedTuple):
         return self.best_actions(steps, discount).argmax(-1)
 
 
+def plans(tables: list[Tables], steps: int, discount: float) -> np.ndarray:
+    """Returns the first optimal actions of N tasks with 1 to ``steps`` remaining steps, (N, steps, S) int, where S is the largest number of
+    states of one."""
+    found = np.zeros((len(tables), steps, max(t.sizes[0] for t in tables)), np.int64)
+    for plan, own in zip(found, tables, strict=True):
+        plan[:, : own.sizes[0]] = own.optimal_actions(steps, discount)
+    return found
+
+
 def stacked(tables: list[Tables]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the probabilities of all successors, (N, S, A, S), the expected rewards, (N, S, A), and which states are terminal, (N, S), of
     N tasks. S is the largest number of states of one; the others have states that nothing leads to, and that are terminal."""

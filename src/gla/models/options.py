@@ -38,6 +38,11 @@ class ModelOptions(Options):
         """Yields a line for each reason why these options do not fit the agent's other options."""
         yield from ()
 
+    @property
+    def told(self) -> bool:
+        """Whether the model is told which steps of its context an expert took. Tokens then hold that in the place of eta."""
+        return False
+
     @abstractmethod
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
         """Returns the bytes of the state of contexts after ``length`` tokens."""

@@ -47,6 +47,8 @@ class Options(ModelOptions):
     """Counts of tries of an action in a state look the same to the model from this number on. Means are over all tries."""
     doubt: bool = False
     """Whether what was tried seldom leads in part to the unknown, whose value is learned."""
+    experts: bool = False
+    """Whether the model is told which steps of its context an expert took, so that it can imitate them where it has seen one."""
 
     predicts: ClassVar[bool] = False
     turns: ClassVar[bool] = True
@@ -59,33 +61,51 @@ class Options(ModelOptions):
         if agent.eta != "none":
             yield f"kind: 'value_iteration' with eta {agent.eta!r} (expected none: the model does not read it)"
 
+    @property
+    def told(self) -> bool:
+        return self.experts
+
+    @property
+    def facts(self) -> int:
+        """Number of facts of a pair of state and action."""
+        return FACTS + 2 * self.experts
+
+    @property
+    def sums(self) -> int:
+        """Number of sums of each pair of state and action."""
+        return 3 + self.experts
+
     def state_bytes(self, sizes: Sizes, batch: int, length: int) -> int:
-        return batch * (4 * (sizes.observation * sizes.action * (sizes.observation + 3) + 2) + 8 * sizes.observation)
+        pairs = sizes.observation * sizes.action
+        return batch * (4 * (pairs * (sizes.observation + self.sums) + 2 + self.experts) + 8 * sizes.observation)
 
     def parameters(self, sizes: Sizes) -> int:
-        return self.width * (2 * FACTS + (5 if self.doubt else 4) * self.channels)
+        return self.width * (2 * self.facts + (5 if self.doubt else 4) * self.channels)
 
     def activations(self, sizes: Sizes) -> int:
         pairs = sizes.observation * sizes.action
-        return 4 * pairs * (2 * sizes.observation + FACTS + 2 * self.width + self.layers * self.channels)
+        return 4 * pairs * (2 * sizes.observation + self.facts + 2 * self.width + self.layers * self.channels)
 
 
 class State:
     """What N contexts have shown, with S states and A actions. moves: (N, S, A, S), how often an action led to the first state from the
-    last one, without the end of an episode. sums: (N, 3, A, S), how often a pair ended an episode, and the sums of its rewards and of their
-    squares. episode: (N, 2), the return and the length of the current episode. numbers: (N, S) int, the place of each state in these, from
+    last one, without the end of an episode. sums: (N, 3 or 4, A, S), how often a pair ended an episode, the sums of its rewards and of their
+    squares, and how often an expert chose it, if the model is told. expert: (N,), whether one chooses the next action. episode: (N, 2), the
+    return and the length of the current episode. numbers: (N, S) int, the place of each state in these, from
     1 on in the order in which they were first seen, and 0 for states that were not seen."""
 
-    def __init__(self, n: int, sizes: Sizes, like: Tensor):
+    def __init__(self, n: int, sizes: Sizes, sums: int, like: Tensor):
         s, a = sizes.observation, sizes.action
-        self.moves, self.sums = like.new_zeros(n, s, a, s), like.new_zeros(n, 3, a, s)
+        self.moves, self.sums = like.new_zeros(n, s, a, s), like.new_zeros(n, sums, a, s)
+        self.expert = like.new_zeros(n * (sums > 3))
         self.episode = like.new_zeros(n, 2)
         self.numbers = torch.zeros(n, s, dtype=torch.long, device=like.device)
 
     def forget(self, rows: Tensor) -> None:
         """Empties the contexts for which (N,) bool is true."""
-        for x in (self.moves, self.sums, self.episode, self.numbers):
-            x[rows.to(x.device)] = 0
+        for x in (self.moves, self.sums, self.episode, self.numbers, self.expert):
+            if len(x):
+                x[rows.to(x.device)] = 0
 
     def number(self, seen: Tensor, real: Tensor) -> Tensor:
         """Returns the places of states (N,) int, and gives new ones to those that were not seen before. If real (N,) is not above 0 there
@@ -130,7 +150,7 @@ class SequenceModel(nn.Module):
     def __init__(self, options: Options, sizes: Sizes):
         super().__init__()
         self.options, self.sizes, c = options, sizes, options.channels
-        self.rewards = nn.Sequential(nn.Linear(FACTS, options.width), nn.GELU(), nn.Linear(options.width, c))
+        self.rewards = nn.Sequential(nn.Linear(options.facts, options.width), nn.GELU(), nn.Linear(options.width, c))
         self.paid = nn.Parameter(torch.ones(c))  # weights of the mean reward in each of the C rewards
         self.horizon = nn.Parameter(torch.empty(c))  # logarithms
         if options.doubt:
@@ -138,7 +158,7 @@ class SequenceModel(nn.Module):
             self.doubt = nn.Parameter(torch.zeros(c))  # logarithms of k
             nn.init.zeros_(self.unknown.weight)
             nn.init.zeros_(self.unknown.bias)
-        self.hidden = nn.Linear(FACTS + 3 * c, options.width)
+        self.hidden = nn.Linear(options.facts + 3 * c, options.width)
         self.head = nn.Linear(options.width, 1)
         if not self.horizon.is_meta:
             with torch.no_grad():
@@ -147,9 +167,9 @@ class SequenceModel(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def _facts(self, tried: Tensor, sums: Tensor, episode: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what is known of each pair, (N, A, S, FACTS), and its mean reward in units of the largest, (N, A, S)."""
+        """Returns what is known of each pair, (N, A, S, facts), and its mean reward in units of the largest, (N, A, S)."""
         n = tried.clamp_min(1.0)
-        ended, paid, square = (sums / n.unsqueeze(1)).unbind(1)
+        ended, paid, square = (sums[:, :3] / n.unsqueeze(1)).unbind(1)
         # Without a bound, numbers would go on to grow in contexts that are longer than those of training.
         tried = tried.clamp(max=self.options.tries)
         scale = paid.abs().amax((1, 2), keepdim=True).clamp_min(SMALL)
@@ -163,6 +183,10 @@ class SequenceModel(nn.Module):
             (visits > 0).to(n.dtype), 0.2 * visits.log1p(), 0.1 * steps.log1p(),
             signed_log(earned).expand_as(tried), (earned.abs() > SMALL).to(n.dtype).expand_as(tried), length.log1p().expand_as(tried),
         ]  # fmt: skip
+        if self.options.experts:
+            chosen = sums[:, 3]
+            seen = chosen.sum(1, keepdim=True)
+            facts += [chosen / seen.clamp_min(1.0), (seen > 0).to(n.dtype).expand_as(tried)]
         return torch.stack(facts, -1), paid / scale
 
     def _scores(self, moves: Tensor, sums: Tensor, episode: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,16 +228,20 @@ class SequenceModel(nn.Module):
             ((value - middle) / spread.clamp_min(1e-4)).gather(2, here.expand(n, value.shape[1], 1)).expand_as(own[0])
         )
         values = torch.cat([own[0] / size.clamp_min(SMALL), own[1], standing], 1).transpose(1, 2)  # (N, A, 3 C)
-        of_pair = facts.gather(2, here.unsqueeze(-1).expand(n, actions, 1, FACTS)).squeeze(2)
+        of_pair = facts.gather(2, here.unsqueeze(-1).expand(n, actions, 1, facts.shape[-1])).squeeze(2)
         features = F.gelu(self.hidden(torch.cat([of_pair, values], -1)))
         return features.mean(1), self.head(features).squeeze(-1)
 
     def _read(self, x: Tensor) -> tuple[Tensor, ...]:
         """Returns, for tokens (..., token), the numbers of the last state, the action and the state, whether a transition precedes the token,
-        the reward, and whether an episode ended; each (...)."""
-        before, action, reward, end, observation, _ = x.split(self.sizes.parts, -1)
+        the reward, whether an episode ended, and whether an expert acts next; each (...)."""
+        before, action, reward, end, observation, expert = x.split(self.sizes.parts, -1)
         real, over = (before.sum(-1) > 0).to(x.dtype), (end.squeeze(-1) > 0.5).to(x.dtype)
-        return before.argmax(-1), action.argmax(-1), observation.argmax(-1), real, reward.squeeze(-1), over
+        return before.argmax(-1), action.argmax(-1), observation.argmax(-1), real, reward.squeeze(-1), over, expert.squeeze(-1)
+
+    def _sums(self, reward: Tensor, end: Tensor, expert: Tensor) -> list[Tensor]:
+        """Returns what a step adds to the sums of its pair, given whether an expert took it."""
+        return [end, reward, reward.square(), *[expert] * self.options.experts]
 
     def _output(self, scores: Tensor) -> Tensor:
         return F.pad(scores, (0, self.sizes.output - scores.shape[-1]))
@@ -225,7 +253,7 @@ class SequenceModel(nn.Module):
 
     def _forward(self, x: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor]:
         b, t, _ = x.shape
-        last, action, state, real, reward, end = self._read(x)
+        last, action, state, real, reward, end, expert = self._read(x)
         every = torch.arange(t, device=x.device)
         positions = every if positions is None else positions
         both, s = numbered(
@@ -244,22 +272,22 @@ class SequenceModel(nn.Module):
             return found.view(b, p + 1, size)[:, :p].cumsum(1)
 
         moves = summed(real * (1 - end), state * (a * s) + pair, s * a * s).view(b * p, s, a, s)
-        sums = torch.stack([summed(real * z, pair, a * s) for z in (end, reward, reward.square())], 2).view(
-            b * p, 3, a, s
-        )
+        added = self._sums(reward, end, F.pad(expert[:, :-1], (1, 0)))
+        sums = torch.stack([summed(real * z, pair, a * s) for z in added], 2).view(b * p, len(added), a, s)
         episode = episodes(real * reward, end)[:, positions].flatten(0, 1)
         features, scores = self._scores(moves, sums, episode, state[:, positions].flatten())
         return features.view(b, p, -1), self._output(scores).view(b, p, -1)
 
     def initial_state(self, batch: int, length: int) -> State:
-        return State(batch, self.sizes, self.head.weight)
+        return State(batch, self.sizes, self.options.sums, self.head.weight)
 
     def step(self, x: Tensor, state: State) -> Tensor:
-        last, action, now, real, reward, end = self._read(x)
+        last, action, now, real, reward, end, expert = self._read(x)
         rows = torch.arange(len(x), device=x.device)
         last, now = state.number(last, real), state.number(now, torch.ones_like(real))
         state.moves[rows, now, action, last] += real * (1 - end)
-        state.sums[rows, :, action, last] += real.unsqueeze(-1) * torch.stack([end, reward, reward.square()], -1)
+        state.sums[rows, :, action, last] += real.unsqueeze(-1) * torch.stack(self._sums(reward, end, state.expert), -1)
+        state.expert = expert if self.options.experts else state.expert
         state.episode = (state.episode + real.unsqueeze(-1) * torch.stack([reward, torch.ones_like(reward)], -1)) * (
             1 - end
         ).unsqueeze(-1)

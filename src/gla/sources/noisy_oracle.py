@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from gla.environments.tabular import plans
 from gla.options import Count, Fraction
 from gla.sources import acting
 from gla.sources.acting import ActingOptions, arrays, epsilon_at  # noqa: F401
@@ -34,10 +35,7 @@ class Run(acting.Run):
     """See gla.sources.acting. ``plans``: the optimal actions of each table, by remaining steps and state."""
 
     def begin(self) -> None:
-        tables, limit = self.envs.tables, int(self.envs.limit.max())
-        self.plans = np.zeros((len(tables), limit, self.envs.states), np.int64)
-        for plan, own in zip(self.plans, tables, strict=True):
-            plan[:, : own.sizes[0]] = own.optimal_actions(limit, self.options.gamma)
+        self.plans = plans(self.envs.tables, int(self.envs.limit.max()), self.options.gamma)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         n, envs = len(self.envs), self.envs

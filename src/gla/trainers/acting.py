@@ -3,7 +3,7 @@
 They use the encoding of the dataset and the tasks of its lifetimes, but no step of the histories.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
@@ -61,7 +61,8 @@ class ActingTrainerOptions(TrainerOptions):
 class Lifetimes(NamedTuple):
     """B lifetimes of T steps. tokens: (B, T, token). action: (B, T) integers or (B, T, a). log_probability: (B, T), that of
     the actions when they were chosen. reward: (B, T), raw. frame: (B, u, a), the matrices that map outputs to actions. noted: (B, T, any),
-    what a trainer wants to know of the environments when the actions were chosen."""
+    what a trainer wants to know of the environments when the actions were chosen. shown: (B, T) bool, the steps that an expert took and not
+    the model."""
 
     tokens: Tensor
     action: Tensor
@@ -69,6 +70,7 @@ class Lifetimes(NamedTuple):
     reward: Tensor
     frame: Tensor
     noted: Tensor
+    shown: Tensor
 
     def part(self, index: Tensor) -> "Lifetimes":
         return Lifetimes(*(x[index] for x in self))
@@ -153,6 +155,11 @@ class ActingTrainer(BaseTrainer):
         """Returns what the trainer wants to know of environments before each step, (N, any)."""
         return np.zeros((len(envs), 0))
 
+    def expert(self, envs: Any, rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]] | None:
+        """Returns a function of the step that says in which of N environments an expert acts instead of the model, (N,) bool, and how, (N,);
+        None if none ever does."""
+        return None
+
     def kept(self, found: Lifetimes, envs: Any) -> Any:
         """Returns lifetimes along with what the trainer wants to know of their environments."""
         return found
@@ -163,33 +170,38 @@ class ActingTrainer(BaseTrainer):
         frames = encoding.frames(rng.integers(*seeds, n) if encoding.varies else None, n, spec)
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         seen, state, model = encoding.seen(), self.model.sequence.initial_state(n, length), self.model.sequence
-        eta = torch.zeros(n, 1)
+        expert, told = self.expert(envs, rng), self.config.model.told
+        taken, acts = torch.zeros(n, 1, dtype=torch.bool), None
         before = nothing(n, encoding.sizes)
         steps: list[tuple[Tensor, ...]] = []
         observation, drawn = envs.reset(), self.temperatures(n, rng)
         temperature = None if drawn is None else torch.from_numpy(drawn).float().view(-1, 1, 1)
-        for _ in range(length):
+        for t in range(length):
+            if expert is not None:
+                taken, acts = (torch.from_numpy(x).unsqueeze(1) for x in expert(t))
             now = encoding.observe(torch.from_numpy(observation).unsqueeze(1), frames, seen)
             if at_random:
                 mean = torch.zeros(n, 1, spec.action_size)
                 log_std = torch.zeros_like(mean)
             else:
-                x = token(before, now, eta).squeeze(1).to(self.own.device)
+                x = token(before, now, taken * float(told)).squeeze(1).to(self.own.device)
                 mean, log_std = encoding.distribution(model.step(x, state).cpu().unsqueeze(1), frames.a)
             if temperature is not None:
                 mean = mean / temperature
             noted = torch.from_numpy(self.noted(envs)).unsqueeze(1)
             action = sample_action(mean, None if spec.discrete else log_std, generator)
+            if acts is not None:
+                action = torch.where(taken, acts, action)
             chance = log_probability(mean, log_std, action, spec.discrete)
             step = envs.step(action.squeeze(1).numpy())
             paid = torch.from_numpy(step.reward).float().unsqueeze(1)
             end = torch.from_numpy(step.terminated | step.truncated).float().unsqueeze(1)
             before = Encoded(now, encoding.act(action, frames), encoding.reward(paid, seen), end)
-            steps.append((*before, action, chance, paid, noted))
+            steps.append((*before, action, chance, paid, noted, taken))
             observation = step.observation
-        *encoded, action, chance, paid, noted = (torch.cat(x, 1) for x in zip(*steps, strict=True))
-        whole = tokens(Encoded(*encoded), torch.zeros(n, length))
-        return Lifetimes(whole, action, chance, paid, frames.a.expand(n, -1, -1), noted)
+        *encoded, action, chance, paid, noted, shown = (torch.cat(x, 1) for x in zip(*steps, strict=True))
+        whole = tokens(Encoded(*encoded), shown * float(told))
+        return Lifetimes(whole, action, chance, paid, frames.a.expand(n, -1, -1), noted, shown)
 
     def on_device(self, found: Lifetimes) -> Lifetimes:
         # Tensors that were made in inference mode cannot have gradients.

@@ -11,7 +11,7 @@ of everything else the best, as R-max does (Brafman and Tennenholtz, 2002). Its 
 happen much better than the context says, and end at what was not.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gla.environments.tabular import Tables, stacked
+from gla.environments.tabular import Tables, plans, stacked
 from gla.options import Count, Fraction, Rate, Steps
 from gla.trainers.acting import ActingTrainer, ActingTrainerOptions, Lifetimes
 
@@ -59,11 +59,16 @@ class Options(ActingTrainerOptions):
     known: Annotated[int, Field(ge=0, le=10**6)] = 1
     """Number of tries after which the oracle knows what an action does in a state. Before, it takes it for one that pays the largest mean
     reward of the task in each remaining step of the episode. With 0 it knows everything, and never explores."""
+    shown: Fraction = 0.0
+    """Share of lifetimes that begin with steps of an expert, who knows everything: up to half a lifetime of them. In states in which the
+    context has shown the expert, its action is the label, and the oracle's anywhere else."""
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         yield from super().problems_of(agent)
         if self.minibatch_size > self.batch_size:
             yield f"minibatch_size: {self.minibatch_size} of {self.batch_size} lifetimes (expected at most batch_size)"
+        if self.shown and self.lifetime_steps < 2:
+            yield f"shown: {self.shown} of lifetimes of {self.lifetime_steps} step (expected 2 or more steps)"
         if self.positions > self.lifetime_steps:
             yield f"positions: {self.positions} of {self.lifetime_steps} steps (expected at most lifetime_steps)"
         if self.temperatures[0] > self.temperatures[1]:
@@ -135,7 +140,14 @@ class Labelled(NamedTuple):
         pair = (part * s + state) * a + self.lifetimes.action.cpu()
         tried = torch.zeros(n, (len(positions) + 1) * s * a).scatter_add_(1, pair, torch.ones(n, t))
         untried = tried.view(n, -1, s, a)[:, :-1].cumsum(1) < known
-        return self.worlds.best_actions(untried, state[:, positions], left[:, positions], gamma)
+        now = state[:, positions]
+        found = self.worlds.best_actions(untried, now, left[:, positions], gamma)
+        if not (shown := self.lifetimes.shown.cpu()).any():
+            return found
+        expert = torch.zeros(n, (len(positions) + 1) * s).scatter_add_(1, part * s + state, shown.float())
+        seen = expert.view(n, -1, s)[:, :-1].cumsum(1).gather(2, now.unsqueeze(2)) > 0
+        best = self.worlds.best_actions(torch.zeros_like(untried), now, left[:, positions], gamma)
+        return torch.where(seen, best, found)
 
 
 class Trainer(ActingTrainer):
@@ -147,6 +159,14 @@ class Trainer(ActingTrainer):
 
     def noted(self, envs: Any) -> np.ndarray:
         return np.stack([envs.state, envs.left], -1).astype(np.int64)
+
+    def expert(self, envs: Any, rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]] | None:
+        o, n = self.options, len(envs)
+        if not o.shown:
+            return None
+        plan = plans(envs.tables, int(envs.limit.max()), o.gamma)
+        steps = np.where(rng.random(n) < o.shown, rng.integers(1, o.lifetime_steps // 2, n, endpoint=True), 0)
+        return lambda t: (t < steps, plan[envs.task, envs.left - 1, envs.state])
 
     def kept(self, found: Lifetimes, envs: Any) -> Labelled:
         return Labelled(self.on_device(found), Worlds.of(envs.tables, envs.task))
