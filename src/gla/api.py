@@ -59,14 +59,15 @@ def env_id(env: EnvLike) -> str:
                 "(expected an id, or a function that returns a new one)"
             )
         spec = env.spec
-        name, make, limit = spec.name, lambda **kwargs: gym.make(spec, **kwargs), spec.max_episode_steps
+        name = spec.name if spec.version is None else f"{spec.name}-v{spec.version}"
+        make, limit = lambda **kwargs: gym.make(spec, **kwargs), spec.max_episode_steps
     elif callable(env):
-        name, make, limit = getattr(env, "__name__", type(env).__name__).strip("<>"), env, None
+        name, make, limit = getattr(env, "__name__", type(env).__name__).strip("<>") + "-v0", env, None
     else:
         raise UnsupportedEnvironment(
             f"environment {env!r}: neither an id nor an environment nor a function that makes one"
         )
-    own = f"gla-user/{name}-v0"
+    own = f"gla-user/{name}"
     gym.registry.pop(own, None)
     gym.register(own, make, max_episode_steps=limit)
     return own

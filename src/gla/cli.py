@@ -50,6 +50,8 @@ def _prepare(a: argparse.Namespace) -> dict[str, Any]:
     """Checks the files that a command is to write, and returns the arguments of ``LoadedAgent.learn`` and ``gla.judge`` that are options."""
     _can_be_written("--rows", a.rows, ROWS)
     _can_be_written("--plot", a.plot, DRAWINGS)
+    if sys.platform.startswith("linux"):  # read when MuJoCo is imported
+        os.environ.setdefault("MUJOCO_GL", "egl" if getattr(a, "video", None) else "disabled")
     sys.path.insert(0, os.getcwd())
     for module in a.imports:
         importlib.import_module(module)
@@ -76,8 +78,6 @@ def _show(a: argparse.Namespace, judgement: Any) -> None:
 
 def _learn(a: argparse.Namespace) -> None:
     _can_be_written("--video", a.video)
-    if a.video and sys.platform.startswith("linux"):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported
     asked = _prepare(a)
     from gla import api, judging, watch
     from gla.config import file

@@ -12,6 +12,9 @@ from pathlib import Path
 from gla import files, progress, watchdog
 from gla.options import ConfigError
 
+if sys.platform.startswith("linux"):
+    os.environ.setdefault("MUJOCO_GL", "disabled")  # jobs render nothing, and dm-control would look for a display
+
 LEFT = 10.0  # seconds in which threads have to end after their job
 
 

@@ -1,6 +1,7 @@
 """Output for people: a summary of an agent's returns, a video of its first and last episode, and the content of a history."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ def video(
 
 def _renderable(name: str, kwargs: dict[str, Any]):
     """Returns an environment after a test that it renders. Raises UnsupportedEnvironment, which says what is missing."""
-    if os.environ.get("MUJOCO_GL") == "disabled":  # set for jobs, which render nothing
+    shown = os.environ.get("MUJOCO_GL", "" if "DISPLAY" in os.environ else "disabled")
+    if shown == "disabled" and sys.platform.startswith("linux"):  # set for jobs, which render nothing
         os.environ["MUJOCO_GL"] = "egl"
     made = make(name, render_mode="rgb_array", **kwargs)
     try:

@@ -1,4 +1,7 @@
 import contextlib
+import os
+import subprocess
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -70,6 +73,26 @@ def test_an_environment_and_a_function_are_the_same_as_their_id(agent):
     )
     pd.testing.assert_frame_equal(_numbers(by_id), _numbers(by_object))
     pd.testing.assert_frame_equal(_numbers(by_id), _numbers(by_function))
+
+
+def test_rows_have_the_version_of_the_environment(agent):
+    made = gym.make("CartPole-v1", **SHORT)
+    assert set(agent.learn(made, episodes=1, seeds=2, conditions=["random"])["environment"]) == {"CartPole-v1"}
+
+
+def test_loading_and_learning_leave_the_process_as_it_was(agent_folder):
+    """In a process of its own, since MuJoCo chooses its renderer when it is imported."""
+    said = f"""
+import os, warnings
+import gymnasium as gym
+import gla
+gla.load({str(agent_folder)!r}).learn("dm_control/cartpole-balance-v0", env_steps=3, seeds=2, conditions=["agent"], kwargs={SHORT})
+assert "MUJOCO_GL" not in os.environ, os.environ["MUJOCO_GL"]
+assert gym.logger.min_level == gym.logger.WARN
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "MUJOCO_GL"}
+    done = subprocess.run([sys.executable, "-c", said], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "DISPLAY" not in done.stderr, done.stderr
 
 
 def test_a_dm_control_task_and_a_class_of_the_users_own(agent):

@@ -1,15 +1,10 @@
 """Makes environments by their Gymnasium ids, in one form: a flat observation vector, and a Box or a Discrete of actions."""
 
 import contextlib
-import os
-import sys
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
-
-# dm-control looks for a display when it is imported; nothing is rendered here.
-if sys.platform.startswith("linux"):
-    os.environ.setdefault("MUJOCO_GL", "disabled")
 
 import gymnasium as gym
 import numpy as np
@@ -49,9 +44,11 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
     id and what was expected.
     """
     if env_id.startswith("dm_control/"):
-        import shimmy  # registers the ids of dm_control
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # dm_control looks for a display when it is imported, and nothing is rendered here
+            import shimmy  # registers its ids
 
-        gym.register_envs(shimmy)
+            gym.register_envs(shimmy)
     try:
         with _without_warnings():
             env = gym.make(env_id, disable_env_checker=True, **kwargs)
