@@ -7,20 +7,29 @@ Stages import one way, from the later to the earlier::
 ``docs/design.md`` has the order of all modules.
 """
 
-from importlib import import_module
-
 __version__ = "0.1.0"
 
 
-HERE = {"load": "gla.api", "judge": "gla.judging", "learner": "gla.judging"}  # what is used by name, and where it is
-
-
 def __dir__() -> list[str]:
-    return [*globals(), *HERE]
+    return [*globals(), "agents", "judge", "learner", "load"]
 
 
 def __getattr__(name: str):
-    """Provides ``gla.load``, ``gla.judge`` and ``gla.learner``, and imports PyTorch only when one of them is used."""
-    if name in HERE:
-        return getattr(import_module(HERE[name]), name)
+    """Provides ``gla.load``, ``gla.agents``, ``gla.judge`` and ``gla.learner``, and imports PyTorch only when one of them is used."""
+    if name == "agents":
+        from gla.api import agents
+
+        return agents
+    if name == "load":
+        from gla.api import load
+
+        return load
+    if name == "judge":
+        from gla.judging import judge
+
+        return judge
+    if name == "learner":
+        from gla.foreign import learner
+
+        return learner
     raise AttributeError(f"module 'gla' has no attribute {name!r}")

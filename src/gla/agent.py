@@ -72,7 +72,7 @@ class TrainedAgent:
 def describe(config: Agent, manifest: dict, weights: Path, training: dict) -> dict:
     """Returns the content of agent.json: everything except the weights that is needed to act."""
     return {
-        "config": config.model_dump(),
+        "config": config.model_dump(exclude={"acting"}),
         "manifest": manifest,
         "training": training,
         "weights": {"file": "weights.safetensors", "sha256": sha256(weights)},

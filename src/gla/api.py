@@ -1,7 +1,7 @@
 """The interface for users: ``load`` an agent, let it ``learn`` in an environment, or step the environment yourself with its
 ``policy``.
 
-    agent = gla.load("results/agents/grid_hidden")
+    agent = gla.load("grid")
     frame = agent.learn("gla/GridWorld-v0", episodes=20, seeds=16)
 
 ``gla learn`` does the same from a shell.
@@ -20,8 +20,10 @@ import pandas as pd
 import torch
 
 from gla import agent, devices
+from gla.acting import read_acting
 from gla.conditions.kinds import runner
 from gla.conditions.roles import IN_CONTEXT, of_role, usual
+from gla.config.agents import Acting
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.config.reading import check
@@ -74,7 +76,12 @@ def env_id(env: EnvLike) -> str:
 
 
 def asked(
-    env: EnvLike, episodes: int | None, seeds: int, conditions: Sequence[str], kwargs: dict[str, Any] | None, settings: dict[str, Any]
+    env: EnvLike,
+    episodes: int | None,
+    seeds: int,
+    conditions: Sequence[str],
+    kwargs: dict[str, Any] | None,
+    settings: dict[str, Any],
 ) -> tuple[Environment, Evaluation]:
     """Returns the entries of an environment and of an evaluation in it, as a config would have them, given the arguments of
     ``LoadedAgent.learn``. Raises ConfigError and UnsupportedEnvironment."""
@@ -90,6 +97,7 @@ class LoadedAgent(agent.TrainedAgent):
     """A trained agent that learns in context. Its weights never change."""
 
     name: str = "agent"
+    acting: Acting = Acting()
 
     def __repr__(self) -> str:
         weights = sum(p.numel() for p in self.model.parameters())
@@ -114,9 +122,10 @@ class LoadedAgent(agent.TrainedAgent):
         kwargs: keyword arguments for ``gymnasium.make``. device: the device of the model, by default a GPU that no other
         job of this user works on, or the CPU if there is none. threads: of PyTorch; small models are slower with several. settings:
         any further key of an evaluation (config/README.md).
+        Temperature, cooling and context length are the agent's own (``acting``) unless they are given.
         Raises ConfigError and UnsupportedEnvironment, each in one sentence.
         """
-        entry, evaluation = asked(env, episodes, seeds, conditions, kwargs, settings)
+        entry, evaluation = asked(env, episodes, seeds, conditions, kwargs, self._settings(settings))
         label = evaluation.environment
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise ConfigError(f"threads: {threads!r} (expected 1 or more)")
@@ -134,15 +143,24 @@ class LoadedAgent(agent.TrainedAgent):
         return pd.concat(frames, ignore_index=True)
 
     def policy(self, env: gym.Env, **settings: Any) -> "AgentPolicy":
-        """Returns the agent's policy in one environment that the caller steps. settings: keys of an evaluation."""
+        """Returns the agent's policy in one environment that the caller steps. settings: keys of an evaluation. Temperature, cooling and
+        context length are the agent's own unless they are given."""
         return AgentPolicy(
             self,
             env,
             check(
                 Evaluation,
-                {"environment": "by hand", "seeds": 1, "env_steps": 4000, "conditions": ["agent"]} | settings,
+                {"environment": "by hand", "seeds": 1, "env_steps": 4000, "conditions": ["agent"]}
+                | self._settings(settings),
             ),
         )
+
+    def _settings(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Returns keys of an evaluation: those that are given, and the agent's own. A temperature that is given does not change."""
+        own = self.acting.model_dump()
+        if "temperature" in given:
+            del own["cooling"]
+        return own | given
 
 
 class AgentPolicy:
@@ -185,6 +203,34 @@ class AgentPolicy:
         self.acted = True
         return counted(self.actions, action) if self.spec.discrete else np.clip(action, self.spec.low, self.spec.high)
 
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, None]:
+        """Returns an action, as ``act`` does, and no state, as Stable-Baselines3 asks for them. The environment has to be one of
+        ``told_by``, which tells the rewards. observation: of one environment, or of a vector of a single one; the action is of the same kind. state,
+        episode_start, deterministic are ignored: the context is the state, and the temperature says how much chance there is. Raises
+        ValueError for a vector of several environments, which are several contexts."""
+        array, shape = np.asarray(observation), self.space.shape
+        batched = not isinstance(observation, dict) and array.ndim == len(shape) + 1
+        if batched and len(array) != 1:
+            raise ValueError(
+                f"predict: observations of {len(array)} environments (expected one: a policy has one context)"
+            )
+        if isinstance(observation, dict):
+            first = next(iter(self.space.spaces))
+            batched = np.ndim(observation[first]) == len(self.space[first].shape) + 1
+            observation = {k: np.asarray(v)[0] for k, v in observation.items()} if batched else observation
+        elif batched:
+            observation = array[0]
+        if isinstance(self.space, gym.spaces.Discrete):
+            observation = int(observation)
+        action = self.act(observation)
+        return (np.asarray(action)[None] if batched else action), None
+
+    def told_by(self, env: gym.Env) -> gym.Env:
+        """Returns an environment that tells the policy the reward of each of its actions."""
+        return Telling(env, self)
+
     def observe(self, reward: float, done: bool) -> None:
         """Tells the agent the last action's reward, and whether the episode ended."""
         if not self.acted:
@@ -196,15 +242,29 @@ class AgentPolicy:
         self.acted = False
 
 
-def shipped() -> list[str]:
+class Telling(gym.Wrapper):
+    """An environment that tells a policy what its actions have brought."""
+
+    def __init__(self, env: gym.Env, policy: AgentPolicy):
+        super().__init__(env)
+        self.policy = policy
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        outcome = self.env.step(action)
+        self.policy.observe(outcome[1], outcome[2] or outcome[3])
+        return outcome
+
+
+def agents() -> list[str]:
     """Returns the names of the agents that are installed with the package."""
     return sorted(path.parent.name for path in SHIPPED.glob("*/agent.json"))
 
 
 def load(folder: str | Path) -> LoadedAgent:
-    """Loads an agent from its folder, which may have any name, or an agent of ``shipped`` by its name, unless there is a folder of that name.
+    """Loads an agent from its folder, which may have any name, or an agent of ``agents`` by its name, unless there is a folder of that name.
     Raises CorruptFile, which names the file that is missing or altered.
     """
-    if not Path(folder).exists() and str(folder) in shipped():
+    if not Path(folder).exists() and str(folder) in agents():
         folder = SHIPPED / str(folder)
-    return LoadedAgent(**vars(agent.load(folder, anywhere=True)), name=Path(folder).resolve().name)
+    loaded, acting = agent.load(folder, anywhere=True), read_acting(folder, anywhere=True)
+    return LoadedAgent(**vars(loaded), name=Path(folder).resolve().name, acting=acting)

@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gla import __version__, progress, watchdog
@@ -16,13 +17,13 @@ from gla.conditions.roles import IN_CONTEXT, of_role, usual
 
 EXAMPLES = {
     None: """examples:
-  gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --plot out.png
+  gla learn --agent grid --env gla/GridWorld-v0 --plot out.png
   gla inspect results/histories/grid_hidden/0-31""",
     "learn": """examples:
-  gla learn --agent results/agents/grid_hidden --env gla/GridWorld-v0 --kwargs "{start: [1, 1], goal: [0, 2]}"
-  gla learn --agent results/agents/point_mass --env Hopper-v5 --episodes 20 --video out.mp4 --plot out.png
-  gla learn --agent results/agents/point_mass --env dm_control/cartpole-swingup-v0 --steps 1000 --rows out.csv
-  gla learn --agent results/agents/point_mass --import mymodule --env MyEnv-v0""",
+  gla learn --agent grid --env gla/GridWorld-v0 --kwargs "{start: [1, 1], goal: [0, 2]}"
+  gla learn --agent point_mass --env Hopper-v5 --episodes 20 --video out.mp4 --plot out.png
+  gla learn --agent point_mass --env dm_control/cartpole-swingup-v0 --steps 1000 --rows out.csv
+  gla learn --agent point_mass --import mymodule --env MyEnv-v0""",
     "judge": "example:\n  gla judge --policy mymodule:make --env CartPole-v1 --episodes 100 --plot out.png",
     "verify": "example:\n  gla verify results",
     "inspect": "example:\n  gla inspect results/histories/grid_hidden/0-31 --plot history.png",
@@ -32,6 +33,11 @@ EXAMPLES = {
 
 
 ROWS, DRAWINGS = (".csv", ".parquet"), (".png", ".pdf", ".svg")
+
+
+def _installed() -> list[str]:
+    """Returns the names of the agents that are installed, as ``gla.agents`` does, without importing PyTorch for it."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("shipped/*/agent.json"))
 
 
 def _can_be_written(option: str, path: str | None, endings: tuple[str, ...] = ()) -> None:
@@ -61,7 +67,14 @@ def _prepare(a: argparse.Namespace) -> dict[str, Any]:
     kwargs = file.parse(a.kwargs, "--kwargs")
     if not isinstance(kwargs, dict):
         raise ConfigError(f"--kwargs: {a.kwargs!r} (expected a mapping such as '{{goal: [2, 2]}}')")
-    return {"kwargs": kwargs, "episodes": a.episodes, "env_steps": a.steps, "seed": a.seed, "seeds": a.seeds, "threads": a.threads}
+    return {
+        "kwargs": kwargs,
+        "episodes": a.episodes,
+        "env_steps": a.steps,
+        "seed": a.seed,
+        "seeds": a.seeds,
+        "threads": a.threads,
+    }
 
 
 def _show(a: argparse.Namespace, judgement: Any) -> None:
@@ -71,7 +84,9 @@ def _show(a: argparse.Namespace, judgement: Any) -> None:
     print(judgement)
     if a.rows:
         with named(a.rows):
-            judgement.rows.to_parquet(a.rows, index=False) if a.rows.endswith(".parquet") else judgement.rows.to_csv(a.rows, index=False)
+            judgement.rows.to_parquet(a.rows, index=False) if a.rows.endswith(".parquet") else judgement.rows.to_csv(
+                a.rows, index=False
+            )
     if a.plot:
         judgement.plot(a.plot)
 
@@ -82,7 +97,10 @@ def _learn(a: argparse.Namespace) -> None:
     from gla import api, judging, watch
     from gla.config import file
 
-    asked |= {"temperature": a.temperature, "cooling": file.parse(a.cooling, "--cooling") if a.cooling else None}
+    if a.temperature is not None:
+        asked["temperature"] = a.temperature
+    if a.cooling:
+        asked["cooling"] = file.parse(a.cooling, "--cooling")
     agent = api.load(a.agent)
     _show(a, judging.judged(agent.learn(a.env, conditions=a.conditions, **asked), a.seeds))
     if a.video:
@@ -202,16 +220,18 @@ def parser() -> argparse.ArgumentParser:
 
     c = command("learn", _learn, "let an agent learn in an environment that it may never have seen")
     c.add_argument(
-        "--agent", required=True, help="folder of a trained agent, or the name of one that is installed: omni"
+        "--agent",
+        required=True,
+        help=f"folder of a trained agent, or the name of one that is installed: {', '.join(_installed())}",
     )
     _add_environment(c, [*usual(IN_CONTEXT), *of_role("calm")])
     c.add_argument(
-        "--temperature", type=float, default=1.0, help="factor on the action noise; 0 removes it (default: %(default)s)"
+        "--temperature", type=float, help="factor on the action noise; 0 removes it (default: the agent's own)"
     )
     c.add_argument(
         "--cooling",
         metavar="YAML",
-        help="how the temperature falls from the first step on, such as '{steps: 1000, temperature: 0.3}' (default: it does not)",
+        help="how the temperature falls from the first step on, such as '{steps: 1000, temperature: 0.3}' (default: the agent's own, or not at all if --temperature is given)",
     )
     c.add_argument(
         "--video",
@@ -225,7 +245,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODULE:FUNCTION",
         help="function make(env, seed) that returns a new agent, or what gla.learner returns; the module is looked for here too",
     )
-    c.add_argument("--batched", action="store_true", help="the function is make(env, seeds) of one agent that acts in all runs at once")
+    c.add_argument(
+        "--batched",
+        action="store_true",
+        help="the function is make(env, seeds) of one agent that acts in all runs at once",
+    )
     _add_environment(c, [*usual(IN_CONTEXT), *of_role("calm"), *usual(of_role("online"))])
 
     c = command("verify", _verify, "check that no file of results is missing, altered or cut off")

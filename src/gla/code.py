@@ -222,6 +222,10 @@ class Code:
         """Returns the hashes of the code that writes an agent's model card."""
         return self.used_by(["script card", ENCODINGS.modules[dataset["encoding"]["kind"]]])
 
+    def acting(self) -> dict[str, str]:
+        """Returns the hashes of the code that writes the settings with which an agent acts by hand."""
+        return self.used_by(["script acting"])
+
     def software(self) -> dict[str, str]:
         """Returns the hashes of the code that writes the table of software versions."""
         return self.used_by(["script software"])

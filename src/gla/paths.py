@@ -80,11 +80,11 @@ class Paths:
         )
 
     def training(self, name: str) -> dict[str, Any]:
-        """Returns an agent's settings with the seed of this network. The number of its networks is left out, since it decides
-        nothing.
+        """Returns an agent's settings with the seed of this network. The number of its networks and the settings of those who use it are
+        left out, since they decide nothing.
         """
         entry = self.agent_entry(name)
-        return without(entry, "dataset", "seeds") | {"seed": entry["seed"] + network(name)[1]}
+        return without(entry, "dataset", "seeds", "acting") | {"seed": entry["seed"] + network(name)[1]}
 
     def trained_in(self, name: str) -> list[str]:
         """Returns the names of the environments that an agent acts in during training: those of its dataset's sources, in

@@ -36,13 +36,13 @@ def _is_ours(path: Path) -> bool:
 
 
 def _beside(path: Path) -> Iterator[Path]:
-    """Yields the files that must be next to a file. The card in an agent's folder is written later than the rest, and may be
-    missing.
+    """Yields the files that must be next to a file. The card in an agent's folder and the settings with which it acts are written later
+    than the rest, and may be missing.
     """
     kind = place(path).split("/")[0]
     if kind == "histories" and path.suffix == ".json":
         yield path.with_suffix("") / "history.zarr"
-    elif kind == "agents" and path.name in (*AGENT, "README.md"):
+    elif kind == "agents" and path.name in (*AGENT, "README.md", "acting.json"):
         yield from (path.with_name(name) for name in AGENT if name != path.name)
     else:
         yield from (path.with_suffix(ending) for ending in ENDINGS.get(kind, {}).get(path.suffix, []))

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ import torch
 
 import gla
 from gla import api, devices
+from gla.acting import write_acting
+from gla.config.agents import Acting
 from gla.environments.spaces import UnsupportedEnvironment
 from gla.files import CorruptFile
 from gla.options import ConfigError
@@ -210,9 +213,56 @@ def test_a_rollout_on_a_gpu_is_that_on_the_cpu(agent):
     pd.testing.assert_frame_equal(*frames, rtol=1e-3)
 
 
+def test_the_evaluation_of_stable_baselines3_sees_an_agent_learn():
+    evaluation = pytest.importorskip("stable_baselines3.common.evaluation")
+    env = gym.make("gla/GridWorld-v0", start=[1, 1], goal=[0, 2])
+    policy = gla.load("grid").policy(env, seed=1)
+    returns, _ = evaluation.evaluate_policy(
+        policy, policy.told_by(env), n_eval_episodes=30, return_episode_rewards=True, warn=False
+    )
+    assert np.mean(returns[-10:]) > 3 > np.mean(returns[:2])
+
+
+def test_what_is_predicted_is_what_is_done_by_hand(agent):
+    """Of one environment and of a vector of one, whose observations are vectors, integers or dictionaries."""
+    for env, cut in ((gym.make("CartPole-v1"), lambda o: o[None]), (gym.make("FrozenLake-v1"), lambda o: np.array([o])),
+                     (Corridor(), lambda o: {k: v[None] for k, v in o.items()})):  # fmt: skip
+        by_hand, one, several = (agent.policy(env, seed=2) for _ in range(3))
+        told = one.told_by(env)
+        observation, _ = told.reset(seed=0)
+        for _ in range(3):
+            action, state = one.predict(observation, episode_start=np.ones(1, bool), deterministic=True)
+            batch, _ = several.predict(cut(observation))
+            assert state is None and batch.shape == (1, *np.shape(action))
+            assert np.array_equal(action, by_hand.act(observation)) and np.array_equal(batch[0], action)
+            observation, reward, terminated, truncated, _ = told.step(action)
+            for policy in (by_hand, several):
+                policy.observe(reward, terminated or truncated)
+            if terminated or truncated:
+                observation, _ = told.reset()
+    with pytest.raises(ValueError, match="observations of 2 environments"):
+        agent.policy(gym.make("CartPole-v1")).predict(np.zeros((2, 4), np.float32))
+
+
+def test_an_agent_acts_with_its_own_settings_unless_others_are_given(agent_folder, tmp_path):
+    folder = shutil.copytree(agent_folder, tmp_path / "cool")
+    plain, where = gla.load(folder), {"env": "CartPole-v1", "env_steps": 20, "seeds": 2, "conditions": ["agent"]}
+    assert plain.acting == Acting()
+    write_acting(folder, Acting(temperature=0.2, cooling={"steps": 5, "temperature": 0.0}, context_length=7))
+    cool = gla.load(folder)
+    given = {"temperature": 0.2, "cooling": {"steps": 5, "temperature": 0.0}, "context_length": 7}
+    pd.testing.assert_frame_equal(cool.learn(**where), plain.learn(**where, **given))
+    assert cool.policy(gym.make("CartPole-v1")).evaluation.temperature == 0.2
+    warm = {"temperature": 0.9, "context_length": 7}  # and does not fall
+    pd.testing.assert_frame_equal(cool.learn(**where, temperature=0.9), plain.learn(**where, **warm))
+    (folder / "acting.json").write_text('{"acting": {"temperature": -1}}')
+    with pytest.raises(CorruptFile, match="acting.json"):
+        gla.load(folder)
+
+
 def test_an_agent_that_is_installed_learns_a_world_of_gymnasium():
     """From its rewards: with them hidden it does not find the way over the ice. A folder of the same name comes first."""
-    assert "omni" in api.shipped()
+    assert gla.agents() == ["grid", "omni", "point_mass"]
     frame = gla.load("omni").learn(
         "FrozenLake-v1", episodes=60, seeds=8, conditions=("agent", "rewards_hidden"), kwargs={"is_slippery": False}, temperature=0.3
     )  # fmt: skip

@@ -26,7 +26,7 @@ from gla.windows.kinds import WINDOWS
 
 # Modules that decide no result of the workflow: what a user runs by hand, and what is asked before jobs run, or around them.
 APART = {
-    "gla.__main__", "gla.api", "gla.checked", "gla.cli", "gla.code", "gla.demands", "gla.drawable", "gla.export", "gla.judging", "gla.paths", "gla.preflight", "gla.verify",
+    "gla.__main__", "gla.api", "gla.checked", "gla.cli", "gla.code", "gla.demands", "gla.drawable", "gla.export", "gla.foreign", "gla.judging", "gla.paths", "gla.preflight", "gla.verify",
     "gla.watch",
 }  # fmt: skip
 CHECKOUT = Path(__file__).parents[2]
@@ -79,7 +79,8 @@ def _stages(config, trees):
         drawn = paths.conditions(p["evaluation"] for p in f.get("panels", []))
         found[f"table {name}"] = own.table(f["kind"], [p["environment"] for p in paths.panels(name)], drawn)
         found[f"draw {name}"] = own.drawing(f["kind"], drawn)
-    return found | {"verdicts": own.verdicts(paths.conditions(evaluations)), "software": own.software()}
+    last = {"verdicts": own.verdicts(paths.conditions(evaluations)), "software": own.software(), "acting": own.acting()}
+    return found | last
 
 
 def _of_every_kind(trees):
@@ -105,6 +106,7 @@ def _of_every_kind(trees):
     yield from (own.drawing(f, CONDITIONS) for f in FIGURES)
     yield own.verdicts(CONDITIONS)
     yield own.software()
+    yield own.acting()
 
 
 def test_every_module_decides_some_result_or_is_known_to_decide_none(trees):
@@ -163,6 +165,7 @@ STORED = [
 ]  # fmt: skip
 # Which stages of the smoke config a change of each module makes again.
 CHANGES = {
+    "acting": ["acting"],
     "agent": ["train *", "card *", "rollout *"],
     "card": ["card *"],
     "conditions": ["verdicts", "table *", "draw *", *ROLLOUTS],
@@ -310,7 +313,7 @@ CHANGES = {
 }
 SCRIPTED = {
     "collect": "collect *", "manifest": "manifest *", "train": "train *", "card": "card *", "evaluate_agent": "rollout *",
-    "evaluate_baseline": "baseline *", "refer": "refer *", "tabulate": "table *", "plot": "draw *", "verdicts": "verdicts", "software": "software",
+    "evaluate_baseline": "baseline *", "refer": "refer *", "tabulate": "table *", "plot": "draw *", "verdicts": "verdicts", "software": "software", "acting": "acting",
 }  # fmt: skip
 
 

@@ -140,7 +140,7 @@ def test_an_expert_begins_some_lifetimes_and_is_imitated_where_it_was_seen(manif
     told = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"experts": True})})
     told = told.model_copy(update={"training": told.training.model_copy(update={"shown": 0.6, "gamma": 0.9})})
     ((lifetimes, worlds),) = _trainer(told, manifest).lifetimes("train", 0)
-    shown, (state, left) = lifetimes.shown, lifetimes.noted.unbind(-1)
+    shown, state = lifetimes.shown, lifetimes.noted[..., 0]
     steps = shown.sum(1)
     assert torch.equal(shown, torch.arange(48) < steps.unsqueeze(1))  # they begin lifetimes
     assert 3 < (steps > 0).sum() < 16 and 12 < steps.max() <= 24

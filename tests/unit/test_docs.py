@@ -64,7 +64,8 @@ def _made(config):
     """Files that a config gives: histories, weights with their description, and figures."""
     paths = Paths(normalise(file.read(ROOT / config)))
     networks = [n for agent in paths.config["agents"] for n in paths.networks(agent)]
-    described = {f"{paths.agent(n)}/{name}" for n in networks for name in ("agent.json", "weights.safetensors")}
+    files = ("agent.json", "weights.safetensors", "acting.json", "README.md")
+    described = {f"{paths.agent(n)}/{name}" for n in networks for name in files}
     drawn = {
         f"{paths.results}/figures/{name}.{ending}"
         for name in paths.config["figures"]
@@ -132,9 +133,7 @@ def test_a_command_is_known(page, line):
 def test_python_in_the_pages_runs(page, agent_folder, tmp_path, monkeypatch):
     text = (ROOT / page).read_text()
     blocks = [b for b in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE) if "def table" not in b]
-    folder = tmp_path / "results/agents"
-    folder.mkdir(parents=True)
-    shutil.copytree(agent_folder, folder / "grid_hidden")
+    shutil.copytree(agent_folder, tmp_path / "grid")  # a folder comes before an agent that is installed
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec("\n".join(blocks), names)
@@ -143,7 +142,9 @@ def test_python_in_the_pages_runs(page, agent_folder, tmp_path, monkeypatch):
 
 def test_agents_of_the_page_on_judging_are_judged(tmp_path, monkeypatch):
     pytest.importorskip("stable_baselines3")
-    first, second = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/judge.md").read_text(), re.DOTALL | re.MULTILINE)
+    first, second = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "docs/judge.md").read_text(), re.DOTALL | re.MULTILINE
+    )
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(first, names)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gla
-from gla import cli, judging
+from gla import cli, foreign, judging
 from gla.environments.spaces import flatten
 from gla.options import ConfigError
 from gla.rows import COLUMNS
@@ -107,7 +107,9 @@ def test_who_is_told_the_answer_by_the_clock_improves_without_reward():
 
 
 def test_where_all_steps_pay_the_same_no_control_tells_anything():
-    judged = gla.judge(lambda env, seed: lambda observation: int(observation[2] > 0), "CartPole-v1", episodes=2, seeds=4)
+    judged = gla.judge(
+        lambda env, seed: lambda observation: int(observation[2] > 0), "CartPole-v1", episodes=2, seeds=4
+    )
     assert judged.verdict in ("no control", "does not improve")
     row = judged.row.copy()
     row["verdict"] = "no control"
@@ -143,11 +145,15 @@ def test_controls_change_the_rewards_of_a_loop_and_not_the_rows():
     _judged(gla.learner(listens), ["agent"], **settings)
     assert {seed for seed, reward in heard if reward} == {3}
     heard.clear()
-    rows = gla.judge(gla.learner(listens), Arms, conditions=["agent", "rewards_hidden", "rewards_shuffled"], **settings).rows
+    rows = gla.judge(
+        gla.learner(listens), Arms, conditions=["agent", "rewards_hidden", "rewards_shuffled"], **settings
+    ).rows
     steps = len(heard) // 3
     assert not any(reward for _, reward in heard[steps : 2 * steps])
     assert {seed for seed, reward in heard[2 * steps :] if reward} == {4}
-    assert (rows[rows["seed"] == 3]["episode_return"] == 20).all() and (rows[rows["seed"] == 4]["episode_return"] == 0).all()
+    assert (rows[rows["seed"] == 3]["episode_return"] == 20).all() and (
+        rows[rows["seed"] == 4]["episode_return"] == 0
+    ).all()
 
 
 def test_a_loop_sees_what_gymnasium_shows_and_is_stopped_at_the_end():
@@ -165,7 +171,14 @@ def test_a_loop_sees_what_gymnasium_shows_and_is_stopped_at_the_end():
         finally:
             over.append(seed)
 
-    gla.judge(gla.learner(watches), "MountainCar-v0", env_steps=30, seeds=2, conditions=["agent"], kwargs={"max_episode_steps": 9})
+    gla.judge(
+        gla.learner(watches),
+        "MountainCar-v0",
+        env_steps=30,
+        seeds=2,
+        conditions=["agent"],
+        kwargs={"max_episode_steps": 9},
+    )
     assert sorted(over) == [0, 1] and len(seen) == 2 * 29  # nobody is told what the last action led to
     plain = gym.make("MountainCar-v0", max_episode_steps=9)
     ends = 0
@@ -188,16 +201,16 @@ def test_agents_see_and_act_in_the_spaces_of_the_author(start, numbers, data):
     for space in spaces:
         space.seed(data.draw(st.integers(0, 100)))
         value = space.sample()
-        again = judging.raw(space, np.asarray(flatten(space, value), np.float32))
+        again = foreign.raw(space, np.asarray(flatten(space, value), np.float32))
         assert space.contains(again)
         np.testing.assert_equal(again, value)
     from gla.environments.spaces import counted
 
     for space in spaces[:2]:
         value = space.sample()
-        assert np.array_equal(counted(space, judging.own_action(space, value)), value)
+        assert np.array_equal(counted(space, foreign.own_action(space, value)), value)
     box = gym.spaces.Box(-1, 1, (2,))
-    assert judging.own_action(box, [3, 0.5]).tolist() == [3, 0.5]  # a rollout clips it
+    assert foreign.own_action(box, [3, 0.5]).tolist() == [3, 0.5]  # a rollout clips it
 
 
 @pytest.mark.parametrize(
@@ -209,7 +222,7 @@ def test_agents_see_and_act_in_the_spaces_of_the_author(start, numbers, data):
 )  # fmt: skip
 def test_an_action_of_another_space_is_refused(space, action):
     with pytest.raises(ConfigError, match=r"agent: action .* \(expected one of"):
-        judging.own_action(space, action)
+        foreign.own_action(space, action)
 
 
 def test_modules_and_policies_of_other_libraries_act():
@@ -234,7 +247,9 @@ def test_a_learner_of_stable_baselines3_is_judged():
     sb3 = pytest.importorskip("stable_baselines3")
 
     def a2c(env, seed):
-        sb3.A2C("MlpPolicy", env, n_steps=5, learning_rate=5e-3, ent_coef=0.0, gamma=0.0, seed=seed, device="cpu").learn(10**9)
+        sb3.A2C(
+            "MlpPolicy", env, n_steps=5, learning_rate=5e-3, ent_coef=0.0, gamma=0.0, seed=seed, device="cpu"
+        ).learn(10**9)
 
     first, again = (_judged(gla.learner(a2c), env_steps=60, seeds=2) for _ in range(2))
     pd.testing.assert_frame_equal(first.rows, again.rows)
@@ -244,7 +259,12 @@ def test_a_learner_of_stable_baselines3_is_judged():
 
 def test_an_agent_of_this_package_is_judged_as_it_learns(agent_folder):
     agent = gla.load(agent_folder)
-    settings = {"episodes": 3, "seeds": 3, "kwargs": {"max_episode_steps": 20}, "conditions": ["agent", "rewards_hidden"]}
+    settings = {
+        "episodes": 3,
+        "seeds": 3,
+        "kwargs": {"max_episode_steps": 20},
+        "conditions": ["agent", "rewards_hidden"],
+    }
     judged = gla.judge(agent, "InvertedPendulum-v5", **settings)
     pd.testing.assert_frame_equal(judged.rows, agent.learn("InvertedPendulum-v5", **settings))
     assert judged.row["agent"] == agent.name
@@ -282,7 +302,11 @@ def _fails(env, seed):
         (gla.learner(_steps_on), {}, "step after the end of an episode"),
         (gla.learner(_returns), {"batched": True}, "each run has its own loop"),
         (lambda env, seeds: lambda o: [0], {"batched": True}, r"1 actions \(expected 8"),
-        (lambda env, seeds: lambda o: [0] * 8, {"batched": True, "conditions": ["agent", "context_wiped"]}, "has no forget"),
+        (
+            lambda env, seeds: lambda o: [0] * 8,
+            {"batched": True, "conditions": ["agent", "context_wiped"]},
+            "has no forget",
+        ),
     ],
 )
 def test_what_cannot_be_judged_is_refused_in_one_sentence(make, settings, message):

@@ -109,7 +109,9 @@ def test_an_agent_that_can_be_told_hears_that_an_expert_took_the_steps_of_a_prom
             agent = _agent("value_iteration", experts=experts)
             context, heard = InContext(agent, _spec(), told, 20), []
             step = context.model.step
-            context.model.step = lambda x, state, step=step, heard=heard: heard.append(x[:, -1].tolist()) or step(x, state)
+            context.model.step = lambda x, state, step=step, heard=heard: (
+                heard.append(x[:, -1].tolist()) or step(x, state)
+            )
             for t in range(3):
                 context.watch(shown.observation[:, t], shown.action[:, t])
                 context.observe(shown.reward[:, t], shown.done[:, t])

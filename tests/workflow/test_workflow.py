@@ -616,7 +616,7 @@ KINDS = [
             "histories/grid/0-1/history.zarr/reward/c/0/0/0", "histories/grid/0-1/history.zarr/zarr.json", "manifests/grid.csv",
             "histories/grid/0-1.json", "manifests/grid.json", "references/grid/test.safetensors", "references/grid/test.json",
             "agents/grid_gap1/agent.json", "agents/grid_gap1/metrics.jsonl", "agents/grid_gap1/by_position.csv",
-            "agents/grid_gap1/README.md", "rollouts/grid/grid_gap1/agent.parquet", "rollouts/grid/baseline/reference.parquet",
+            "agents/grid_gap1/README.md", "agents/grid_gap1/acting.json", "rollouts/grid/grid_gap1/agent.parquet", "rollouts/grid/baseline/reference.parquet",
             "tables/verdicts.csv", "figures/figure3.csv", "figures/figure3.png", "figures/figure3.pdf", "software.csv",
         )
     ),

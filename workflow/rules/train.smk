@@ -9,8 +9,27 @@ rule agents:
                 "agent.json",
                 "metrics.jsonl",
                 "by_position.csv",
+                "acting.json",
             )
         ],
+
+
+localrules:
+    acting,
+
+
+rule acting:
+    input:
+        "<results>/agents/{agent}/agent.json",
+    output:
+        "<results>/agents/{agent}/acting.json",
+    conda:
+        "../../envs/gla.yaml"
+    params:
+        acting=lambda w: paths.agent_entry(w.agent)["acting"],
+        code=code.acting(),
+    script:
+        "../scripts/acting.py"
 
 
 rule train:

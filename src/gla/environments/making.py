@@ -45,7 +45,9 @@ def make(env_id: str, **kwargs: Any) -> gym.Env:
     """
     if env_id.startswith("dm_control/"):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # dm_control looks for a display when it is imported, and nothing is rendered here
+            warnings.simplefilter(
+                "ignore"
+            )  # dm_control looks for a display when it is imported, and nothing is rendered here
             import shimmy  # registers its ids
 
             gym.register_envs(shimmy)

@@ -237,7 +237,15 @@ class SequenceModel(nn.Module):
         the reward, whether an episode ended, and whether an expert acts next; each (...)."""
         before, action, reward, end, observation, expert = x.split(self.sizes.parts, -1)
         real, over = (before.sum(-1) > 0).to(x.dtype), (end.squeeze(-1) > 0.5).to(x.dtype)
-        return before.argmax(-1), action.argmax(-1), observation.argmax(-1), real, reward.squeeze(-1), over, expert.squeeze(-1)
+        return (
+            before.argmax(-1),
+            action.argmax(-1),
+            observation.argmax(-1),
+            real,
+            reward.squeeze(-1),
+            over,
+            expert.squeeze(-1),
+        )
 
     def _sums(self, reward: Tensor, end: Tensor, expert: Tensor) -> list[Tensor]:
         """Returns what a step adds to the sums of its pair, given whether an expert took it."""
