@@ -34,7 +34,7 @@ def minari(store: str | Path, name: str, folder: str | Path | None = None) -> st
         from minari.dataset.minari_dataset import parse_dataset_id
         from minari.storage.local import get_dataset_path
     except ImportError:
-        raise ImportError("Minari is not installed (pip install 'gla[minari]')") from None
+        raise ImportError("Minari is not installed (pip install minari h5py)") from None
 
     path, digest = locate(store)
     try:

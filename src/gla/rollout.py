@@ -24,6 +24,9 @@ from gla.rows import COLUMNS
 from gla.splits import seed_of, tasks_of
 
 
+LONGEST = 10_000  # steps that an episode may take on average where there is no time limit
+
+
 class RecordedSteps(NamedTuple):
     """Steps of S contexts: observation (S, T, d) float32, action (S, T) integers or (S, T, a), reward (S, T), done (S, T) bool."""
 
@@ -81,16 +84,19 @@ def environments_of(entry: Environment, evaluation: Evaluation) -> Any:
 
 
 def most_steps(envs: Any, evaluation: Evaluation) -> int:
-    """Returns the number of steps of a seed after which a rollout is certain to have ended."""
+    """Returns the number of steps of a seed after which a rollout has ended, or is ended."""
     if evaluation.env_steps is not None:
         return evaluation.env_steps
-    limit = time_limit(envs.envs[0])
-    if limit is None:
+    return evaluation.episodes * (time_limit(envs.envs[0]) or LONGEST)
+
+
+def check_ended(rows: EpisodeRows, envs: Any, evaluation: Evaluation) -> None:
+    """Raises ConfigError if a rollout of some episodes is over before they are, which needs an environment without a time limit."""
+    if evaluation.episodes is not None and not rows.finished:
         raise ConfigError(
-            f"environment {envs.envs[0].spec.id!r} has no time limit, so {evaluation.episodes} episodes need not end "
-            "(expected kwargs.max_episode_steps in its config, or env_steps instead of episodes in the evaluation)"
+            f"environment {envs.envs[0].spec.id!r} has no time limit, and {evaluation.episodes} episodes took more than {rows.env_steps} "
+            "steps (expected kwargs.max_episode_steps in its config, or env_steps instead of episodes in the evaluation)"
         )
-    return evaluation.episodes * limit
 
 
 def check_finite(where: str, what: str, value: np.ndarray, t: int) -> None:
@@ -119,6 +125,7 @@ def run_all(envs: Any, evaluation: Evaluation, label: str, act, observe=lambda *
         progress.advance(1)
         if rows.finished:
             break
+    check_ended(rows, envs, evaluation)
     return rows
 
 

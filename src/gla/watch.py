@@ -68,7 +68,7 @@ def video(
         import imageio_ffmpeg  # noqa: F401  the codec, which imageio finds
         from imageio import get_writer
     except ImportError:
-        raise ImportError("--video needs imageio and ffmpeg (pip install 'gla[video]')") from None
+        raise ImportError("--video needs imageio and ffmpeg (pip install 'imageio[ffmpeg]')") from None
     from gla.api import env_id
     from gla.progress import Progress
 

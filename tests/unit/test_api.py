@@ -100,6 +100,8 @@ assert gym.logger.min_level == gym.logger.WARN
 
 def test_a_dm_control_task_and_a_class_of_the_users_own(agent):
     assert len(agent.learn("dm_control/cartpole-balance-v0", episodes=1, seeds=2, kwargs=SHORT)) == 2 * 3
+    ends = agent.learn(Corridor, episodes=2, seeds=2, kwargs={"length": 2}, conditions=["agent", "online_ppo"])
+    assert (ends.groupby(["condition", "seed"]).size() == 2).all()  # they end by themselves
     frame = agent.learn(Corridor, env_steps=60, seeds=2, kwargs={"length": 2})
     assert len(frame) > 4 and set(frame["environment"]) == {"Corridor-v0"}
 

@@ -390,11 +390,12 @@ def test_a_limit_leaves_out_what_faster_seeds_do_meanwhile():
     assert rows.frame("a", "e", "agent").groupby("seed").size().tolist() == [2, 2]
 
 
-def test_episodes_need_a_time_limit(monkeypatch):
+def test_episodes_without_a_time_limit_have_to_end_by_themselves(monkeypatch):
     monkeypatch.setattr("gla.environments.vector.VectorEnv", _Endless)
+    monkeypatch.setattr("gla.rollout.LONGEST", 20)
     with pytest.raises(
         ConfigError,
-        match="'endless' has no time limit, so 3 episodes need not end .*expected kwargs.max_episode.*or env_steps instead of",
+        match="'endless' has no time limit, and 3 episodes took more than 60 steps .*expected kwargs.max_episode.*or env_steps instead of",
     ):
         _baseline(PENDULUM, _settings(episodes=3), "random")
 
@@ -403,6 +404,10 @@ class _Endless(VectorEnv):
     def __init__(self, *args):
         super().__init__(*args)
         self.envs[0].spec.id, self.envs[0].spec.max_episode_steps = "endless", None
+
+    def step(self, actions):
+        never = np.zeros(len(self), bool)
+        return super().step(actions)._replace(terminated=never, truncated=never)
 
 
 def test_a_number_that_goes_wrong_is_named(monkeypatch):

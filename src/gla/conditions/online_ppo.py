@@ -7,7 +7,7 @@ from gla.config.evaluations import Evaluation
 from gla.learners.ppo import Population
 from gla.learners.small_batches import LOG_STD, settings
 from gla.progress import Progress
-from gla.rollout import EpisodeRows, most_steps
+from gla.rollout import EpisodeRows, check_ended, most_steps
 from gla.splits import seed_of, tasks_of
 
 
@@ -31,6 +31,7 @@ def run(entry: Environment, evaluation: Evaluation, label: str, files: list, **c
             if rows.env_steps < total:
                 population.improve(rollout)
             progress.advance(take)
+        check_ended(rows, population.envs, evaluation)
     finally:
         population.close()
     return [rows]
