@@ -87,6 +87,9 @@ def asked(
     ``LoadedAgent.learn``. Raises ConfigError and UnsupportedEnvironment."""
     if episodes is None and settings.get("env_steps") is None:
         episodes = 20
+    for one in conditions:
+        if one not in (known := (*IN_CONTEXT, *SIMPLE)):
+            raise ConfigError(f"conditions: {one!r} (expected some of {', '.join(known)})")
     entry = check(Environment, {"id": env_id(env), "kwargs": kwargs or {}})
     own = {"conditions": [c for c in conditions if c not in SIMPLE], "episodes": episodes, "seeds": seeds}
     return entry, check(Evaluation, {"environment": entry.id.removeprefix("gla-user/")} | own | settings)

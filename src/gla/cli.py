@@ -145,7 +145,13 @@ def _export(a: argparse.Namespace) -> None:
 
 def _card(a: argparse.Namespace) -> None:
     from gla import card
+    from gla.options import ConfigError
 
+    written = Path(a.agent) / "README.md"
+    if written.exists() and not (a.rollouts or a.verdicts):
+        raise ConfigError(
+            f"{written}: a card, whose scores would be lost (expected rollouts or --verdicts, whose returns the new one reports, or no card)"
+        )
     print(card.write(a.agent, a.rollouts, a.verdicts))
 
 

@@ -11,7 +11,7 @@ from gla.conditions.kinds import runner
 from gla.config.environments import Environment
 from gla.config.evaluations import Evaluation
 from gla.encoding.tokens import Encoded, nothing, token
-from gla.environments.spaces import EnvSpec
+from gla.environments.spaces import EnvSpec, UnsupportedEnvironment
 from gla.manifests import TEST, TRAIN
 from gla.policies import sample_action
 from gla.rollout import EpisodeRows, RecordedSteps, check_finite, environments_of, most_steps, run_all
@@ -42,6 +42,11 @@ class InContext:
         n = self.n = evaluation.seeds
         self.encoding, self.model = agent.within(spec)
         self.encoding.check(evaluation.environment, spec)
+        if agent.config.model.counts_states and not spec.states:
+            raise UnsupportedEnvironment(
+                f"environment {evaluation.environment!r}: observations of {spec.observation_size} numbers (expected Discrete ones, whose "
+                f"values a model of kind {agent.config.model.kind!r} counts)"
+            )
         self.device = next(self.model.parameters()).device
         self.generator = torch.Generator().manual_seed(seed_of(evaluation))
         self.frames, self.seen = (

@@ -23,7 +23,6 @@ from gla.progress import Progress
 from gla.rows import COLUMNS
 from gla.splits import seed_of, tasks_of
 
-
 LONGEST = 10_000  # steps that an episode may take on average where there is no time limit
 
 

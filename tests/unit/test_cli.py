@@ -156,6 +156,16 @@ def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_p
             2,
             "348 observation dimensions (expected at most 64 for the encoding",
         ),
+        (
+            ["learn", "--agent", "omni", "--env", "CartPole-v1"],
+            2,
+            "environment 'CartPole-v1': observations of 4 numbers (expected Discrete ones",
+        ),
+        (
+            ["learn", "--agent", "AGENT", "--env", "Hopper-v5", "--conditions", "agentt"],
+            2,
+            "conditions: 'agentt' (expected some of agent, rewards_hidden, rewards_shuffled, context_wiped, random, zero_action, online_ppo",
+        ),
         (["inspect", "nowhere"], 1, "nowhere/history.zarr: missing"),
         (["export", "nowhere", "--minari", "--id", "x/y-v0"], 1, "nowhere/history.zarr: missing"),
         (["card", "nowhere"], 1, "nowhere/agent.json: missing"),
@@ -166,6 +176,15 @@ def test_an_error_is_one_sentence_and_a_status(agent_folder, tmp_path, monkeypat
     status, out, error = _run(capsys, *[str(agent_folder) if c == "AGENT" else c for c in command])
     assert (status, out) == (expected, "")
     assert error.startswith(f"gla {command[0]}: error: ") and words in error and error.count("\n") == 1
+
+
+def test_a_card_with_scores_is_not_replaced_by_one_without(agent_folder, tmp_path, capsys):
+    folder = shutil.copytree(agent_folder, tmp_path / "agent")
+    assert _run(capsys, "card", folder)[0] == 0
+    before = (folder / "README.md").read_bytes()
+    status, _, error = _run(capsys, "card", folder)
+    assert status == 2 and "a card, whose scores would be lost (expected rollouts" in error
+    assert (folder / "README.md").read_bytes() == before
 
 
 @pytest.mark.parametrize(

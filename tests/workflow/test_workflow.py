@@ -146,6 +146,7 @@ def test_another_agent_keeps_what_is_there(smoke):
 
     assert _scheduled(smoke, edit) == {
         "train": 1,
+        "acting": 1,
         "evaluate_agent": 3,
         "card": 4,
         "verdicts": 1,
@@ -267,11 +268,12 @@ GRID_FOLLOWS = {"manifest grid", "manifest projected"} | GAP1_FOLLOWS | MAX_FOLL
 CHANGES = {
     "nothing": (None, set()),
     "the order of all keys": (_reorder, set()),
+    "how an agent acts by hand": (_set("agents", "grid_gap1", "acting", {"temperature": 0.5}), _product("acting", GAP1)),
     "an agent's gap": (_set("agents", "grid_gap1", "windows", "gap", 2), GAP1_FOLLOWS),
     "two numbers of an agent swapped": (_swap, GAP1_FOLLOWS),
     "a network more": (
         _set("agents", "grid_gap1", "seeds", 3),
-        {"train grid_gap1.2", "card grid_gap1.2"} | _act("grid", "grid_gap1.2") | _act("grid_validation", "grid_gap1.2") | _draw("figure3"),
+        {"train grid_gap1.2", "card grid_gap1.2", "acting grid_gap1.2"} | _act("grid", "grid_gap1.2") | _act("grid_validation", "grid_gap1.2") | _draw("figure3"),
     ),
     "a network less": (_set("agents", "grid_gap1", "seeds", 1), JUDGE - {"card grid_gap1.1"} | _draw("figure3")),
     "a model of another kind": (_set("agents", "grid_gap1", "model", {"kind": "lstm", "width": 32}), GAP1_FOLLOWS),
@@ -459,7 +461,7 @@ TWO_DOORS = {
     "seeds": 4,
     "episodes": 2,
 }
-NEW_AGENT = {"train new", "card new"}
+NEW_AGENT = {"train new", "card new", "acting new"}
 
 
 def _new_environment(raw):

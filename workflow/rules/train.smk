@@ -20,7 +20,8 @@ localrules:
 
 rule acting:
     input:
-        "<results>/agents/{agent}/agent.json",
+        # For the folder to be whole when this file is asked for; it says nothing of the agent.
+        ancient("<results>/agents/{agent}/agent.json"),
     output:
         "<results>/agents/{agent}/acting.json",
     conda:
