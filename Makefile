@@ -88,6 +88,7 @@ docs-results: dev
 	$(call publish,results/ant,docs/results/ant,config/ant.yaml)
 	$(call publish,results/broad,docs/results/broad,config/broad.yaml)
 	$(call publish,results/omnirl,docs/results/omnirl,config/omnirl.yaml)
+	$(call publish,results/teachers,docs/results/teachers,config/teachers.yaml)
 	$(MAKE) docs-numbers
 
 # Writes README.md and docs/results.md, with every number from the tables below docs.
