@@ -335,7 +335,7 @@ def test_an_environment_that_fails_is_named_with_the_seed_and_the_step(agent):
     [
         ({"episodes": 0}, "episodes: 0 \\(expected greater than or equal to 1\\)"),
         ({"episodes": 2, "env_steps": 2}, "episodes 2 and env_steps 2"),
-        ({"conditions": ["ppo"]}, "conditions.0: 'ppo'"),
+        ({"conditions": ["ppo"]}, r"conditions: 'ppo' \(expected some of agent, rewards_hidden"),
         ({"colour": "red"}, "colour: unknown key"),
     ],
 )

@@ -150,8 +150,10 @@ def test_agents_of_the_page_on_judging_are_judged(tmp_path, monkeypatch):
     exec(first, names)
     assert names["judgement"].verdict == "learns from reward" and (tmp_path / "greedy.png").exists()
     (tmp_path / "mymodule.py").write_text(second)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)  # of another test
     asked = ["judge", "--policy", "mymodule:ppo", "--env", "gla/GridWorld-v0", "--steps", "60", "--seeds", "2"]
     assert cli.main([*asked, "--conditions", "agent", "rewards_hidden"]) == 0
+    del sys.modules["mymodule"]
 
 
 def test_the_site_builds_without_a_warning(tmp_path):

@@ -66,7 +66,9 @@ def test_the_page_shows_a_config(tmp_path):
         agent["seeds"] = 1
     found = checked(raw, cache=tmp_path / "facts.json").config
     assert found["agents"]["icq"]["loss"]["kind"] == "q_values" and found["agents"]["rl2"]["training"]["kind"] == "rl2"
-    assert found["evaluations"]["from_half_way"]["prompt"] == {"source": "room_test", "part": [0.4, 0.5], "steps": 60}
+    assert found["evaluations"]["from_half_way"]["prompt"] == {
+        "source": "room_test", "part": [0.4, 0.5], "steps": 60, "expert": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name, own, source", [pytest.param(*m, id=m[0]) for m in _methods()])
