@@ -54,6 +54,10 @@ def env_id(env: EnvLike) -> str:
     """
     if isinstance(env, str):
         return env
+    if isinstance(env, gym.vector.VectorEnv):
+        raise UnsupportedEnvironment(
+            f"environment {env}: a vector of them (expected the id of one, since one is made for each seed)"
+        )
     if isinstance(env, gym.Env):
         if env.spec is None:
             raise UnsupportedEnvironment(
@@ -61,6 +65,12 @@ def env_id(env: EnvLike) -> str:
                 "(expected an id, or a function that returns a new one)"
             )
         spec = env.spec
+        for wrapper in spec.additional_wrappers or ():
+            if wrapper.kwargs is None:
+                raise UnsupportedEnvironment(
+                    f"environment {env}: its wrapper {wrapper.name} does not record how it was made, so that it cannot be made again for "
+                    f"each seed (expected a function that returns a new one, such as lambda: {wrapper.name}(...))"
+                )
         name = spec.name if spec.version is None else f"{spec.name}-v{spec.version}"
         make, limit = lambda **kwargs: gym.make(spec, **kwargs), spec.max_episode_steps
     elif callable(env):

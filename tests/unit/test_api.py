@@ -78,6 +78,28 @@ def test_an_environment_and_a_function_are_the_same_as_their_id(agent):
     pd.testing.assert_frame_equal(_numbers(by_id), _numbers(by_function))
 
 
+class Unrecorded(gym.Wrapper):
+    def __init__(self, env, bonus):
+        super().__init__(env)
+        self.bonus = bonus
+
+    def step(self, action):
+        observation, reward, *rest = self.env.step(action)
+        return observation, reward + self.bonus, *rest
+
+
+def test_a_wrapper_without_a_record_is_to_come_in_a_function_and_a_vector_as_the_id_of_one(agent):
+    asked = {"episodes": 1, "seeds": 2, "conditions": ["agent"]}
+    with pytest.raises(
+        UnsupportedEnvironment, match=r"its wrapper Unrecorded does not .* such as lambda: Unrecorded\(\.\.\.\)\)"
+    ):
+        agent.learn(Unrecorded(gym.make("CartPole-v1", **SHORT), 1.0), **asked)
+    wrapped = agent.learn(lambda: Unrecorded(gym.make("CartPole-v1", **SHORT), 1.0), **asked)
+    assert wrapped["episode_return"].equals(wrapped["episode_length"] * 2.0)
+    with pytest.raises(UnsupportedEnvironment, match="a vector of them .expected the id of one"):
+        agent.learn(gym.make_vec("CartPole-v1", 3), **asked)
+
+
 def test_rows_have_the_version_of_the_environment(agent):
     made = gym.make("CartPole-v1", **SHORT)
     assert set(agent.learn(made, episodes=1, seeds=2, conditions=["random"])["environment"]) == {"CartPole-v1"}
