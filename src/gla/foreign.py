@@ -123,7 +123,7 @@ class Together:
 
 
 class Following:
-    """An agent that is a function of observations, or of an observation and a state: it does not see rewards."""
+    """An agent that is a function of observations: it does not see rewards."""
 
     def __init__(self, act: Callable[[Any], Any]):
         self.act = act
