@@ -7,19 +7,23 @@ Stages import one way, from the later to the earlier::
 ``docs/design.md`` has the order of all modules.
 """
 
+from pathlib import Path
+
 __version__ = "0.1.0"
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+def agents() -> list[str]:
+    """Returns the names of the agents that are installed with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/agent.json"))
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "agents", "judge", "learner", "load"]
+    return [*globals(), "judge", "learner", "load"]
 
 
 def __getattr__(name: str):
-    """Provides ``gla.load``, ``gla.agents``, ``gla.judge`` and ``gla.learner``, and imports PyTorch only when one of them is used."""
-    if name == "agents":
-        from gla.api import agents
-
-        return agents
+    """Provides ``gla.load``, ``gla.judge`` and ``gla.learner``, and imports PyTorch only when one of them is used."""
     if name == "load":
         from gla.api import load
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gla import agent, devices
+from gla import SHIPPED, agent, agents, devices
 from gla.acting import read_acting
 from gla.conditions.kinds import runner
 from gla.conditions.roles import IN_CONTEXT, of_role, usual
@@ -42,7 +42,6 @@ from gla.in_context import InContext, run_agent
 from gla.options import ConfigError
 
 EnvLike = Any  # an id, a gym.Env, or a function that returns one
-SHIPPED = Path(__file__).parent / "shipped"
 SIMPLE = of_role("calm", "online")  # conditions that need no agent and no histories
 
 
@@ -223,18 +222,16 @@ class AgentPolicy:
         ``told_by``, which tells the rewards. observation: of one environment, or of a vector of a single one; the action is of the same kind. state,
         episode_start, deterministic are ignored: the context is the state, and the temperature says how much chance there is. Raises
         ValueError for a vector of several environments, which are several contexts."""
-        array, shape = np.asarray(observation), self.space.shape
-        batched = not isinstance(observation, dict) and array.ndim == len(shape) + 1
-        if batched and len(array) != 1:
+        named = isinstance(self.space, gym.spaces.Dict)
+        space = next(iter(self.space.values())) if named else self.space
+        part = observation[next(iter(self.space))] if named else observation
+        batched = space.shape is not None and np.ndim(part) > len(space.shape)
+        if batched and len(part) != 1:
             raise ValueError(
-                f"predict: observations of {len(array)} environments (expected one: a policy has one context)"
+                f"predict: observations of {len(part)} environments (expected one: a policy has one context)"
             )
-        if isinstance(observation, dict):
-            first = next(iter(self.space.spaces))
-            batched = np.ndim(observation[first]) == len(self.space[first].shape) + 1
-            observation = {k: np.asarray(v)[0] for k, v in observation.items()} if batched else observation
-        elif batched:
-            observation = array[0]
+        if batched:
+            observation = {k: v[0] for k, v in observation.items()} if named else observation[0]
         if isinstance(self.space, gym.spaces.Discrete):
             observation = int(observation)
         action = self.act(observation)
@@ -266,11 +263,6 @@ class Telling(gym.Wrapper):
         outcome = self.env.step(action)
         self.policy.observe(outcome[1], outcome[2] or outcome[3])
         return outcome
-
-
-def agents() -> list[str]:
-    """Returns the names of the agents that are installed with the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/agent.json"))
 
 
 def load(folder: str | Path) -> LoadedAgent:

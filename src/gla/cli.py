@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gla import __version__, progress, watchdog
+from gla import __version__, agents, progress, watchdog
 from gla.conditions.roles import IN_CONTEXT, of_role, usual
 
 EXAMPLES = {
@@ -33,11 +33,6 @@ EXAMPLES = {
 
 
 ROWS, DRAWINGS = (".csv", ".parquet"), (".png", ".pdf", ".svg")
-
-
-def _installed() -> list[str]:
-    """Returns the names of the agents that are installed, as ``gla.agents`` does, without importing PyTorch for it."""
-    return sorted(path.parent.name for path in Path(__file__).parent.glob("shipped/*/agent.json"))
 
 
 def _can_be_written(option: str, path: str | None, endings: tuple[str, ...] = ()) -> None:
@@ -228,7 +223,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument(
         "--agent",
         required=True,
-        help=f"folder of a trained agent, or the name of one that is installed: {', '.join(_installed())}",
+        help=f"folder of a trained agent, or the name of one that is installed: {', '.join(agents())}",
     )
     _add_environment(c, [*usual(IN_CONTEXT), *of_role("calm")])
     c.add_argument(

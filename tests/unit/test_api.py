@@ -266,6 +266,8 @@ def test_what_is_predicted_is_what_is_done_by_hand(agent):
                 observation, _ = told.reset()
     with pytest.raises(ValueError, match="observations of 2 environments"):
         agent.policy(gym.make("CartPole-v1")).predict(np.zeros((2, 4), np.float32))
+    with pytest.raises(ValueError, match="observations of 2 environments"):
+        agent.policy(Corridor()).predict({"place": np.zeros((2, 1), np.float32), "goal": np.zeros((2, 2), np.float32)})
 
 
 def test_an_agent_acts_with_its_own_settings_unless_others_are_given(agent_folder, tmp_path):
