@@ -61,7 +61,7 @@ def _sizes(agent: Agent, config: Config, environments: Iterable[Facts]) -> Sizes
     encoding = config.datasets[agent.dataset].encoding
     if not agent.model.turns:
         return encoding.sizes
-    return encoding.spanned([(e["observation_size"], e["action_size"]) for e in environments])
+    return encoding.spanned([(e["observation_size"], e["action_size"], e["discrete"]) for e in environments])
 
 
 def training(agent: Agent, config: Config, facts: dict[str, Facts]) -> int:

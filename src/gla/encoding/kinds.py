@@ -2,4 +2,7 @@
 
 from gla.kinds import Kinds
 
-ENCODINGS = Kinds("encoding.kind", {"projected": "gla.encoding.projected", "tabular": "gla.encoding.tabular"})
+ENCODINGS = Kinds(
+    "encoding.kind",
+    {"projected": "gla.encoding.projected", "tabular": "gla.encoding.tabular", "scaled": "gla.encoding.scaled"},
+)

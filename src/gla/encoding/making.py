@@ -18,5 +18,6 @@ def encoding_of(manifest: dict, turns: bool = False, spec: EnvSpec | None = None
     if not turns:
         return encoding
     if spec:
-        return encoding.spanned([(spec.observation_size, spec.action_size)])
-    return encoding.spanned([(s["observation_size"], s["action_size"]) for s in manifest["sources"].values()])
+        return encoding.spanned([(spec.observation_size, spec.action_size, spec.discrete)])
+    sources = manifest["sources"].values()
+    return encoding.spanned([(s["observation_size"], s["action_size"], s["discrete"]) for s in sources])

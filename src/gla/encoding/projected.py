@@ -49,10 +49,10 @@ class Options(Base):
         """Returns the number of frames to draw from, in training or for the held-out loss."""
         return self.train if training else self.validation
 
-    def spanned(self, environments: Iterable[tuple[int, int]]) -> Sizes:
+    def spanned(self, environments: Iterable[tuple[int, int, bool]]) -> Sizes:
         """Returns the sizes of tokens that hold coordinates in the span of a frame. environments: observation and action
-        dimensions of each environment that contexts may have."""
-        observation, action = (max(sizes) for sizes in zip(*environments, strict=True))
+        dimensions of each environment that contexts may have, and whether its actions are discrete."""
+        observation, action, _ = (max(sizes) for sizes in zip(*environments, strict=True))
         return Sizes(observation, action, 2 * action, (OBSERVATION, ACTION))
 
 

@@ -41,10 +41,10 @@ class Options(Base):
     def sizes(self) -> Sizes:
         return Sizes(self.states, self.actions, self.actions)
 
-    def spanned(self, environments: Iterable[tuple[int, int]]) -> Sizes:
+    def spanned(self, environments: Iterable[tuple[int, int, bool]]) -> Sizes:
         """Returns the sizes of tokens for models whose outputs rotate with their inputs. environments: observation and action
-        dimensions of each environment that contexts may have."""
-        observation, action = (max(sizes) for sizes in zip(*environments, strict=True))
+        dimensions of each environment that contexts may have, and whether its actions are discrete."""
+        observation, action, _ = (max(sizes) for sizes in zip(*environments, strict=True))
         return Sizes(observation, action, 2 * action)
 
     def pool(self, training: bool) -> int:

@@ -20,13 +20,15 @@ class Sizes(NamedTuple):
     """How many numbers a token holds for an observation and for an action, and how many a model outputs.
 
     spaces: dimensions of the vector spaces of observations and actions; None: the same as the numbers in a token. A token holds fewer
-    numbers if vectors are given as coordinates in a subspace that contains all of them (gla.encoding.projected).
+    numbers if vectors are given as coordinates in a subspace that contains all of them (gla.encoding.projected). discrete: whether actions
+    are one-hot, for models that have to choose among all actions before they have seen any.
     """
 
     observation: int
     action: int
     output: int
     spaces: tuple[int, int] | None = None
+    discrete: bool = False
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -57,7 +59,7 @@ class BaseEncoding:
     def __init__(self, options: Any, sizes: Sizes | None = None):
         self.options, self.sizes = options, sizes or options.sizes
 
-    def spanned(self, environments: Iterable[tuple[int, int]]) -> Self:
+    def spanned(self, environments: Iterable[tuple[int, int, bool]]) -> Self:
         """Returns the encoding for models whose outputs rotate with their inputs. environments: as in ``Options.spanned``."""
         return type(self)(self.options, self.options.spanned(environments))
 

@@ -11,5 +11,6 @@ MODELS = Kinds(
         "gru": "gla.models.gru",
         "gated_delta": "gla.models.gated_delta",
         "value_iteration": "gla.models.value_iteration",
+        "predictive_control": "gla.models.predictive_control",
     },
 )

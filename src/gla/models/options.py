@@ -31,6 +31,9 @@ class ModelOptions(Options):
     """Whether all layers have the same weights."""
     selective: ClassVar[bool] = False
     """Whether ``forward`` takes positions, because an output costs much more than reading a token."""
+    plans: ClassVar[bool] = False
+    """Whether the model acts by plans that it samples, and learns what follows from what instead of actions. It has no ``forward``, and its
+    trainer is ``prediction``."""
     carries: ClassVar[bool] = False
     """Whether ``forward`` takes a state, because one of fixed size holds all that was read."""
 

@@ -8,6 +8,7 @@ TRAINERS = Kinds(
         "distillation": "gla.trainers.distillation",
         "rl2": "gla.trainers.rl2",
         "dagger": "gla.trainers.dagger",
+        "prediction": "gla.trainers.prediction",
     },
 )
 # Kinds that step the dataset's environments, whose code then decides the weights. They read no histories: they have no windows, labels or loss.
