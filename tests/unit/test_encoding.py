@@ -133,11 +133,11 @@ def _frame(a, seed):
 @settings(max_examples=30, deadline=None)
 def test_coordinates_in_the_span_of_a_frame_have_its_inner_products(sizes, seed, projections):
     whole = _projected(projections=projections)
-    narrow, (d, a) = whole.spanned(sizes), sizes[0]
+    narrow, (d, a) = whole.spanned([(*both, False) for both in sizes]), sizes[0]
     (w, own), (rows, basis) = (e.frames(np.array([seed, seed + 1]), 2, _spec(d, a)) for e in (whole, narrow))
     room, most = max(n for n, _ in sizes), max(n for _, n in sizes)
     assert (
-        narrow.sizes == (room, most, 2 * most, (OBSERVATION, ACTION))
+        narrow.sizes == (room, most, 2 * most, (OBSERVATION, ACTION), False)
         and rows.shape == (2, room, d)
         and basis.shape == (2, most, a)
     )
@@ -390,8 +390,8 @@ def test_logits_of_permuted_actions_are_those_of_the_environments_own(seed, stat
 def test_models_that_turn_are_the_same_function_of_tabular_contexts_in_every_order():
     """The equivariant model, of a window of a world with seven states and three actions."""
     options = equivariant.Options(layers=2, width=16, heads=2)
-    plain = tabular.Encoding(tabular.Options(states=20, actions=6)).spanned([(7, 3)])
-    permuted = _permuted(20, 6).spanned([(7, 3)])
+    plain = tabular.Encoding(tabular.Options(states=20, actions=6)).spanned([(7, 3, True)])
+    permuted = _permuted(20, 6).spanned([(7, 3, True)])
     assert plain.sizes == permuted.sizes == Sizes(7, 3, 6)
     torch.manual_seed(0)
     model = equivariant.SequenceModel(options, plain.sizes)
@@ -446,6 +446,6 @@ def test_worlds_that_projections_cannot_hold_are_made_all_the_same():
 
 
 def test_kinds_are_a_list_of_names_and_an_unknown_one_is_named():
-    assert list(ENCODINGS) == ["projected", "tabular"]
+    assert list(ENCODINGS) == ["projected", "tabular", "scaled"]
     with pytest.raises(ConfigError, match="encoding.kind: 'raw' .expected one of projected, tabular"):
         ENCODINGS["raw"]

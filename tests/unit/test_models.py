@@ -20,7 +20,7 @@ from gla.models.kinds import MODELS
 from gla.options import ConfigError
 
 SIZES = projected.Options().sizes
-MODEL_KINDS = list(MODELS)
+MODEL_KINDS = [kind for kind in MODELS if not MODELS.options(kind).plans]  # test_predictive_control.py has the other
 ATTEND = ["transformer", "equivariant"]  # those with a window of attention, and a cache
 CARRYING = ["lstm", "gru", "gated_delta"]  # those that read a sequence in parts
 LONG = 2 * CHUNK + 9  # tokens: more than one chunk, and no multiple of it
@@ -324,7 +324,8 @@ def test_what_a_model_says_of_its_weights_is_most_of_them_and_never_too_much(kin
 
 
 def test_kinds_are_a_list_of_names_and_an_unknown_one_is_named():
-    assert MODEL_KINDS == ["transformer", "equivariant", "lstm", "gru", "gated_delta", "value_iteration"]
+    names = ["transformer", "equivariant", "lstm", "gru", "gated_delta", "value_iteration", "predictive_control"]
+    assert list(MODELS) == names
     for kind in MODELS:
         assert kind in MODELS and MODELS.options(kind)().kind == kind
     for kind in ("attention", "os", "../train"):
@@ -454,7 +455,7 @@ def test_states_that_a_context_does_not_show_cost_nothing_and_change_nothing(b, 
 def test_an_equivariant_model_is_the_same_function_of_coordinates_in_the_span_of_a_frame(discrete, d, a, more, seed):
     """This holds even if other contexts of the same batch have more dimensions."""
     whole = projected.Encoding(projected.Options())
-    narrow = whole.spanned([(d, a), (min(64, d + more[0]), min(16, a + more[1]))])
+    narrow = whole.spanned([(d, a, discrete), (min(64, d + more[0]), min(16, a + more[1]), discrete)])
     wide = _model("equivariant", seed=seed)
     other = MODELS["equivariant"].SequenceModel(wide.options, narrow.sizes)
     other.load_state_dict(wide.state_dict())

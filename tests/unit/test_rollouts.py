@@ -37,7 +37,8 @@ ENCODED = {"projected": {"kind": "projected"}, "tabular": {"kind": "tabular", "s
 
 FRESH = [
     (model, encoding, name) for model in MODELS for encoding, name in (("projected", "pendulum"), ("projected", "grid"), ("tabular", "grid"))
-    if not MODELS.options(model).counts_states  # such a model needs Discrete observations, which neither has
+    # One that counts states needs Discrete observations, which neither has. One that plans has outputs other than 0 from the first step on.
+    if not (MODELS.options(model).counts_states or MODELS.options(model).plans)
 ]  # fmt: skip
 
 
