@@ -18,7 +18,7 @@ from gla.encoding.tokens import LOG_STD_MIN
 from gla.environments.spaces import EnvSpec
 from gla.in_context import InContext
 from gla.models.building import AgentModel
-from gla.models.planning import HOLDS, held_noise, improve
+from gla.models.planning import HOLDS, held_noise, improve, scores
 from gla.models.predictive_control import FEWEST, LOOKS, known
 from gla.models.regression import NOISES, NONLINEAR, Basis, posterior
 
@@ -189,12 +189,10 @@ def test_noise_is_held():
 def _toward(goal):
     """The returns of plans of a point that moves by its actions, from 0, and is paid for being near a goal."""
 
-    def imagine(sequences, policies):
+    def imagine(sequences, policy, turns):
         place, total, first = torch.zeros(*sequences.shape[:2], 1), 0.0, None
         for h in range(sequences.shape[2]):
-            action = (
-                sequences[:, :, h] + (policies[..., :-1] @ place.unsqueeze(-1)).squeeze(-1) + policies[..., -1]
-            ).clamp(-1, 1)
+            action = (sequences[:, :, h] + scores(place, policy, turns)).clamp(-1, 1)
             first = action if first is None else first
             place = place + 0.2 * action
             total = total - (place[..., 0] - goal).square()
@@ -209,9 +207,49 @@ def test_a_plan_improves(goal):
     for _ in range(15):
         sequence, policy, first = improve(sequence, policy, _toward(goal), 2, 48, 0.3, generator)
     at_once = abs(goal) * torch.ones(3, 12, 1)
-    best, _ = _toward(goal)(at_once.unsqueeze(1) * np.sign(goal), torch.zeros(3, 1, 1, 2))
-    found, _ = _toward(goal)(sequence.unsqueeze(1), policy.unsqueeze(1))
+    best, _ = _toward(goal)(at_once.unsqueeze(1) * np.sign(goal), torch.zeros(3, 1, 2), torch.zeros(3, 0, 1, 2))
+    found, _ = _toward(goal)(sequence.unsqueeze(1), policy, torch.zeros(3, 0, 1, 2))
     assert (found > best - 0.5).all() and (first * goal > 0).all()
+
+
+def test_policies_answer_as_linear_functions_of_what_they_see():
+    seen, policy, turns = (
+        torch.randn(*shape, generator=_generator(i)) for i, shape in enumerate([(2, 5, 3), (2, 4, 4), (2, 2, 4, 4)])
+    )
+    seen[0, 0, 0] = 100.0
+    found, one = scores(seen, policy, turns), torch.ones(1)
+    for n in range(2):
+        for k in range(5):
+            whole = policy[n] + (turns[n, k] if k < 2 else 0)
+            torch.testing.assert_close(
+                found[n, k], whole @ torch.cat([seen[n, k].clamp(-5, 5), one]), rtol=1e-4, atol=1e-4
+            )
+
+
+@torch.inference_mode()
+def test_what_is_imagined_is_what_the_regressions_predict():
+    agent = _agent()
+    _, _, context = _live(agent, n=2, steps=61)
+    model, state = context.model, context.state
+    belief, generator = state.belief, _generator()
+    sequences, turns = torch.randn(2, 3, 8, 1, generator=generator), torch.randn(2, 1, 1, 2, generator=generator)
+    now = torch.randn(2, 1, generator=generator)
+    found, first = model._imagine(belief, now, sequences, state.policy, turns)
+    moves, pays = (
+        torch.cat([belief.outer[0][..., part], rest], 1)
+        for part, rest in ((slice(1), belief.outer[1]), (slice(1, 3), belief.outer[2]))
+    )
+    s, total, alive = now.unsqueeze(1).expand(2, 3, 1), 0.0, 1.0
+    for h in range(8):
+        a = (sequences[:, :, h] + scores(s, state.policy, turns)).clamp(-1, 1)
+        if h == 0:
+            torch.testing.assert_close(first, a)
+        x = torch.cat([s, a], -1)
+        reward, fell = (model.basis.features(x, belief.metrics[1], 1) @ pays).unbind(-1)
+        total = total + alive * (reward.clamp(-6, 6) + belief.known.usual)
+        alive = alive * agent.config.model.discount * (1 - fell.clamp(0, 1))
+        s = (s + model.basis.features(x, belief.metrics[0], 1) @ moves).clamp(belief.low, belief.high)
+    torch.testing.assert_close(found, total, rtol=1e-3, atol=1e-3)
 
 
 # The agent

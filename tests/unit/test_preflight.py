@@ -626,7 +626,11 @@ def test_the_memory_of_a_rollout_is_that_of_its_state(limit, steps, tokens, kind
         update={"seeds": 512, "context_length": 100, "episodes": None if steps else 4, "env_steps": steps}
     )
     encoding = projected.Options()
-    sizes = encoding.spanned([(FACTS["observation_size"], FACTS["action_size"], FACTS["discrete"])]) if options.turns else encoding.sizes
+    sizes = (
+        encoding.spanned([(FACTS["observation_size"], FACTS["action_size"], FACTS["discrete"])])
+        if options.turns
+        else encoding.sizes
+    )
     state = MODELS[kind].SequenceModel(options, sizes).initial_state(512, tokens)
     held = sum(x.nbytes for x in vars(state).values() if isinstance(x, torch.Tensor))
     assert demands.state(evaluation, config.agents["grid_gap1"], config, FACTS | {"time_limit": limit}) == held
@@ -760,7 +764,9 @@ def test_a_training_step_takes_no_less_than_was_said(sizes):
     )
     config, encoding = load(_edited()), projected.Options()
     token = (
-        encoding.spanned([(FACTS["observation_size"], FACTS["action_size"], FACTS["discrete"])]) if entry.model.turns else encoding.sizes
+        encoding.spanned([(FACTS["observation_size"], FACTS["action_size"], FACTS["discrete"])])
+        if entry.model.turns
+        else encoding.sizes
     )
     model, kept = AgentModel(entry, token), {}
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}

@@ -34,33 +34,43 @@ def chosen(scores: Tensor, discrete: bool) -> Tensor:
     return one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype) if discrete else scores.clamp(-1, 1)
 
 
+def scores(observation: Tensor, policy: Tensor, turns: Tensor) -> Tensor:
+    """Returns what policies answer to observations (N, K, o), (N, K, a). policy: (N, a, o + 1). turns: (N, k, a, o + 1), what is added to the
+    policies of the first k candidates."""
+    seen = observation.clamp(-FARTHEST, FARTHEST)
+    found = torch.baddbmm(policy[..., -1].unsqueeze(1), seen, policy[..., :-1].transpose(1, 2))
+    # Products of many small matrices take longer than their sums.
+    own = (turns[..., :-1] * seen[:, : turns.shape[1]].unsqueeze(2)).sum(-1) + turns[..., -1]
+    found[:, : turns.shape[1]] += own
+    return found
+
+
 def improve(
-    sequence: Tensor, policy: Tensor, imagine: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    sequence: Tensor, policy: Tensor, imagine: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
     rounds: int, candidates: int, feedback: float, generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Returns an improved plan, and the first action that it leads to, (N, a).
 
     sequence: (N, H, a), what is added to the actions of the policy (N, a, o + 1), a linear function of the observation and 1. imagine: maps
-    K of both, (N, K, H, a) and (N, K, a, o + 1), to their returns (N, K) and first actions (N, K, a). feedback: deviation of sampled
-    policies. The plan itself is among the candidates, and so is one without any policy.
+    sequences (N, K, H, a), a policy and its turns (``scores``) to returns (N, K) and first actions (N, K, a). feedback: deviation of sampled
+    policies. The first half of the candidates has policies of their own, half of these alone. The plan itself is among them, and so are its
+    sequence without any policy, and doing nothing.
     """
     n, steps, actions = sequence.shape
-    deviation = torch.full_like(sequence, DEVIATION)
-    first = sequence[:, 0]
+    deviation, first = torch.full_like(sequence, DEVIATION), sequence[:, 0]
     for _ in range(rounds):
         changes = deviation.unsqueeze(1) * held_noise((n, candidates, steps, actions), generator).to(sequence)
-        changes[:, : candidates // 4] = 0  # these have another policy alone, and the last half has the same policy
-        turns = torch.randn(n, candidates, *policy.shape[1:], generator=generator).to(policy)
+        changes[:, : candidates // 4] = 0
+        turns = torch.randn(n, candidates // 2, *policy.shape[1:], generator=generator).to(policy)
         turns = turns * (feedback / math.sqrt(policy.shape[-1]))
-        turns[:, 0] = 0
-        turns[:, candidates // 2 :] = 0
-        turns[:, -1] = -policy
-        returns, firsts = imagine(sequence.unsqueeze(1) + changes, policy.unsqueeze(1) + turns)
+        turns[:, 0], turns[:, 1], turns[:, 2] = 0, -policy, -policy
+        changes[:, 2] = -sequence
+        returns, firsts = imagine(sequence.unsqueeze(1) + changes, policy, turns)
         better = (returns - returns.amax(1, keepdim=True)) / (returns.std(1, keepdim=True) + 1e-6)
         weight = torch.softmax(SHARPNESS * better, 1)[..., None, None]
         change = (weight * changes).sum(1)
         deviation = (weight * (changes - change.unsqueeze(1)).square()).sum(1).sqrt().clamp(LEAST, 1.0)
         sequence = sequence + change
-        policy = policy + RATE * (weight * turns).sum(1)
+        policy = policy + RATE * (weight[:, : candidates // 2] * turns).sum(1)
         first = (weight[..., 0] * firsts).sum(1)
     return sequence, policy, first

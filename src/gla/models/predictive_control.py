@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gla.encoding.tokens import LOG_STD_MIN, Sizes
 from gla.models.options import ModelOptions
-from gla.models.planning import FARTHEST, chosen, improve
+from gla.models.planning import chosen, improve, scores
 from gla.models.regression import ACTION, LOG_TAU, OBSERVATION, Basis, posterior
 from gla.options import Rate, Steps, Weight
 
@@ -126,17 +126,18 @@ def known(before: Tensor, action: Tensor, after: Tensor, reward: Tensor, ended: 
 
 
 class Belief(NamedTuple):
-    """A draw from what a context's transitions leave possible. moves, pays: features' weights in the metric of each regression, (N, o + u, F).
-    to_move: (N, f, o), to the change of a standardised observation. to_pay: (N, f, 2), to the reward in deviations, without its mean, and
-    to falling. means: what both are without the draw, in units of their targets. low, high: (N, 1, o), the range of imagined observations.
+    """A draw from what a context's transitions leave possible. metrics: the features' weights of both regressions, each in its metric,
+    (N, o + u, F). means: the regressions' weights without the draw, in units of their targets. inner: (N, o + u, 2 F), both features' weights.
+    outer: with the draw, from the other features to the change of a standardised observation, the reward in deviations without its mean, and
+    falling, (N, f - F, o + 2), and from the rectified ones to the first, (N, F, o), and to the others, (N, F, 2). low, high: (N, 1, o), the
+    range of imagined observations.
     """
 
     known: Known
-    moves: Tensor
-    pays: Tensor
-    to_move: Tensor
-    to_pay: Tensor
+    metrics: list[Tensor]
     means: tuple[Tensor, Tensor]
+    inner: Tensor
+    outer: tuple[Tensor, Tensor, Tensor]
     low: Tensor
     high: Tensor
 
@@ -218,7 +219,7 @@ class SequenceModel(nn.Module):
             means = old.means[0], old.means[1][..., :1]
             metrics = [
                 self.basis.metric(found.x, weight, mean, u) @ state.weights
-                for weight, mean in zip((old.moves, old.pays), means, strict=True)
+                for weight, mean in zip(old.metrics, means, strict=True)
             ]
         deviations = self.basis.deviations(o + u)
         drawn = []
@@ -232,27 +233,34 @@ class SequenceModel(nn.Module):
         room = ROOM * (high - low)
         # Falls are rare, and a draw of them as wide as of rewards would be mostly noise.
         wide = self.options.curiosity * pays.mean.new_tensor([1.0, ROOM])
-        return Belief(
-            found, metrics[0], metrics[1], (moves.mean + self.options.doubt * moves.draw) * found.speed,
-            pays.mean + wide * pays.draw, (moves.mean, pays.mean), low - room, high + room,
-        )  # fmt: skip
+        to_move, to_pay = (moves.mean + self.options.doubt * moves.draw) * found.speed, pays.mean + wide * pays.draw
+        others = 3 + o + u
+        outer = torch.cat([to_move[:, :others], to_pay[:, :others]], -1), to_move[:, others:], to_pay[:, others:]
+        inner = torch.cat(metrics, -1)
+        return Belief(found, metrics, (moves.mean, pays.mean), inner, outer, low - room, high + room)
 
-    def _imagine(self, belief: Belief, now: Tensor, sequences: Tensor, policies: Tensor) -> tuple[Tensor, Tensor]:
+    def _imagine(
+        self, belief: Belief, now: Tensor, sequences: Tensor, policy: Tensor, turns: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Returns the returns (N, K) and the first actions (N, K, u) of plans, from standardised observations (N, o)."""
-        n, k, horizon, u = sequences.shape
+        (n, k, horizon, _), o, f = sequences.shape, self.sizes.observation, self.options.width
+        others, to_move, to_pay = belief.outer
+        bias = torch.cat([self.basis.bias, self.basis.bias]).expand(n, 1, -1)
         s = now.unsqueeze(1).expand(n, k, -1)
         total, alive, first = s.new_zeros(n, k), s.new_ones(n, k), None
         for h in range(horizon):
-            seen = s.clamp(-FARTHEST, FARTHEST).unsqueeze(-1)
-            scores = sequences[:, :, h] + (policies[..., :-1] @ seen).squeeze(-1) + policies[..., -1]
-            a = chosen(scores, self.sizes.discrete)
+            a = chosen(sequences[:, :, h] + scores(s, policy, turns), self.sizes.discrete)
             first = a if first is None else first
+            # The features of both regressions (gla.models.regression.Basis.features), without a copy of all of them.
             x = torch.cat([s, a], -1)
-            reward, fell = (self.basis.features(x, belief.pays, u) @ belief.to_pay).unbind(-1)
+            rectified = torch.baddbmm(bias, x, belief.inner).relu_()
+            squares = a.square().sum(-1, keepdim=True), s.square().mean(-1, keepdim=True)
+            out = torch.cat([torch.ones_like(squares[0]), x, *squares], -1) @ others
+            moved = torch.baddbmm(out[..., :o], rectified[..., :f], to_move)
+            reward, fell = torch.baddbmm(out[..., o:], rectified[..., f:], to_pay).unbind(-1)
             total = total + alive * (reward.clamp(-HIGHEST, HIGHEST) + belief.known.usual)
             alive = alive * self.options.discount * (1 - fell.clamp(0, 1))
-            s = s + self.basis.features(x, belief.moves, u) @ belief.to_move
-            s = torch.minimum(torch.maximum(s, belief.low), belief.high)
+            s = torch.minimum(torch.maximum(s + moved, belief.low), belief.high)
         return total, first
 
     def _read(self, x: Tensor, state: State) -> Tensor:
