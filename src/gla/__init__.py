@@ -11,6 +11,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 SHIPPED = Path(__file__).parent / "shipped"
+GENERAL = "general"  # the installed agent for environments of all kinds
 
 
 def agents() -> list[str]:

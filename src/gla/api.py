@@ -9,7 +9,7 @@
 
 import copy
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ from gla.in_context import InContext, run_agent
 from gla.options import ConfigError
 
 EnvLike = Any  # an id, a gym.Env, or a function that returns one
+EPISODES, LONG, STEPS = (
+    20,
+    4000,
+    1000,
+)  # episodes if none are asked for, the steps that these may take at most, and steps instead of them
 SIMPLE = of_role("calm", "online")  # conditions that need no agent and no histories
 
 
@@ -94,14 +99,19 @@ def asked(
 ) -> tuple[Environment, Evaluation]:
     """Returns the entries of an environment and of an evaluation in it, as a config would have them, given the arguments of
     ``LoadedAgent.learn``. Raises ConfigError and UnsupportedEnvironment."""
-    if episodes is None and settings.get("env_steps") is None:
-        episodes = 20
     for one in conditions:
         if one not in (known := (*IN_CONTEXT, *SIMPLE)):
             raise ConfigError(f"conditions: {one!r} (expected some of {', '.join(known)})")
     entry = check(Environment, {"id": env_id(env), "kwargs": kwargs or {}})
+    steps = settings.get("env_steps")
+    if episodes is None and steps is None:
+        limit = entry.kwargs.get("max_episode_steps")
+        with suppress(gym.error.Error):  # that there is no such environment is said when it is made
+            limit = limit or gym.spec(entry.id).max_episode_steps
+        episodes, steps = (EPISODES, None) if limit is not None and EPISODES * limit <= LONG else (None, STEPS)
     own = {"conditions": [c for c in conditions if c not in SIMPLE], "episodes": episodes, "seeds": seeds}
-    return entry, check(Evaluation, {"environment": entry.id.removeprefix("gla-user/")} | own | settings)
+    name = entry.id.removeprefix("gla-user/")
+    return entry, check(Evaluation, {"environment": name} | own | settings | {"env_steps": steps})
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,8 @@ class LoadedAgent(agent.TrainedAgent):
         """Lets the agent learn, and returns tidy rows, one for each condition, seed and episode (columns: gla.rows.COLUMNS).
 
         env: an id, an environment, or a function that makes one (see ``env_id``). episodes: number of episodes in
-        each seed, 20 unless ``env_steps`` is given. conditions: of an evaluation, calm ones (``random``, ``zero_action``) and learners
+        each seed; 20 if neither they nor ``env_steps`` are given, or 1,000 steps where 20 episodes may take more than 4,000.
+        conditions: of an evaluation, calm ones (``random``, ``zero_action``) and learners
         from scratch (``online_ppo`` and others); by default the agent and the two controls that tell whether it learns from rewards.
         kwargs: keyword arguments for ``gymnasium.make``. device: the device of the model, by default a GPU that no other
         job of this user works on, or the CPU if there is none. threads: of PyTorch; small models are slower with several. settings:

@@ -55,9 +55,12 @@ def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts:
                 for n, e in manifest["sources"].items()
             ],
         )  # fmt: skip
+        any_size = encoding["kind"] == "scaled"
         pool = (
             f"{encoding['train']:,} random projections to {sizes.observation} and {sizes.action} dimensions"
             if varies
+            else "no projection of tokens: the model projects by itself"
+            if any_size
             else "no projection: observations and actions are padded with zeros"
         )
         optimiser, whole = config["training"], Agent.model_validate(config)
@@ -96,11 +99,12 @@ it acts, without any change of its weights. Whether it does is under Scores. To 
 ## Limits
 - {
             "It saw one layout of observations and actions and cannot be expected to act under another."
-            if not varies
+            if not (varies or any_size)
             else "It was trained only on the environments above; nothing is known of how it acts in others."
         }
-- Up to {sizes.observation} observation and {sizes.action} action dimensions, no images. It saw contexts of {
-            context:,} transitions; more is extrapolation.
+- {"Any number of" if any_size else f"Up to {sizes.observation}"} observation and {
+            "" if any_size else f"{sizes.action} "
+        }action dimensions, no images. It saw contexts of {context:,} transitions; more is extrapolation.
 - A rising return is no proof of learning from reward: compare with the same agent with its rewards hidden, and shuffled.
 - For research. Nothing was done to make it act safely.
 
@@ -113,6 +117,8 @@ Weights: `{body["weights"]["file"]}`, SHA-256 `{body["weights"]["sha256"]}`.
 def _how(config: dict) -> str:
     """Describes windows, labels and loss in the words of the config."""
     windows, labels, loss = config["windows"], config["labels"], config["loss"]
+    if config["training"]["kind"] == "prediction":
+        return f"windows of kind {windows['kind']}, of which it predicts each step from those before it, "
     gap = f" and gap {windows['gap']}" if "gap" in windows else ""
     return f"windows of kind {windows['kind']}{gap}, labels of kind {labels['kind']}, loss of kind {loss['kind']}, "
 

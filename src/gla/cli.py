@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gla import __version__, agents, progress, watchdog
+from gla import GENERAL, __version__, agents, progress, watchdog
 from gla.conditions.roles import IN_CONTEXT, of_role, usual
 
 EXAMPLES = {
@@ -20,6 +20,7 @@ EXAMPLES = {
   gla learn --agent grid --env gla/GridWorld-v0 --plot out.png
   gla inspect results/histories/grid_hidden/0-31""",
     "learn": """examples:
+  gla learn --env CartPole-v1 --plot out.png
   gla learn --agent grid --env gla/GridWorld-v0 --kwargs "{start: [1, 1], goal: [0, 2]}"
   gla learn --agent point_mass --env Hopper-v5 --episodes 20 --video out.mp4 --plot out.png
   gla learn --agent point_mass --env dm_control/cartpole-swingup-v0 --steps 1000 --rows out.csv
@@ -168,7 +169,11 @@ def _add_environment(c: argparse.ArgumentParser, conditions: list[str]) -> None:
         help="keyword arguments for gymnasium.make, such as '{max_episode_steps: 100}'",
     )
     length = c.add_mutually_exclusive_group()
-    length.add_argument("--episodes", type=int, help="number of episodes in each seed (default: 20)")
+    length.add_argument(
+        "--episodes",
+        type=int,
+        help="number of episodes in each seed (default: 20, or 1,000 steps where 20 episodes may take more than 4,000)",
+    )
     length.add_argument(
         "--steps", type=int, help="number of steps in each seed, for environments whose episodes never end"
     )
@@ -222,8 +227,8 @@ def parser() -> argparse.ArgumentParser:
     c = command("learn", _learn, "let an agent learn in an environment that it may never have seen")
     c.add_argument(
         "--agent",
-        required=True,
-        help=f"folder of a trained agent, or the name of one that is installed: {', '.join(agents())}",
+        default=GENERAL,
+        help=f"folder of a trained agent, or the name of one that is installed: {', '.join(agents())} (default: %(default)s)",
     )
     _add_environment(c, [*usual(IN_CONTEXT), *of_role("calm")])
     c.add_argument(

@@ -288,7 +288,7 @@ def test_an_agent_acts_with_its_own_settings_unless_others_are_given(agent_folde
 
 def test_an_agent_that_is_installed_learns_a_world_of_gymnasium():
     """From its rewards: with them hidden it does not find the way over the ice. A folder of the same name comes first."""
-    assert gla.agents() == ["grid", "omni", "point_mass"]
+    assert gla.agents() == ["general", "grid", "omni", "point_mass"]
     frame = gla.load("omni").learn(
         "FrozenLake-v1", episodes=60, seeds=8, conditions=("agent", "rewards_hidden"), kwargs={"is_slippery": False}, temperature=0.3
     )  # fmt: skip

@@ -49,6 +49,6 @@ def draw(entry: Options, frame: pd.DataFrame) -> plt.Figure:
         ):
             values = own[column].rolling(width, min_periods=1, center=True).mean()
             ax.plot(own["position"], values, style, label=label)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))  # densities may be above 1, and their losses below 0
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
