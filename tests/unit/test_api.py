@@ -3,19 +3,23 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 import gla
 from gla import api, devices
 from gla.acting import write_acting
+from gla.agent import read_described
 from gla.config.agents import Acting
+from gla.config.reading import load
 from gla.environments.spaces import UnsupportedEnvironment
-from gla.files import CorruptFile
+from gla.files import CorruptFile, fingerprint
 from gla.options import ConfigError
 from gla.rows import COLUMNS
 
@@ -284,6 +288,41 @@ def test_an_agent_acts_with_its_own_settings_unless_others_are_given(agent_folde
     (folder / "acting.json").write_text('{"acting": {"temperature": -1}}')
     with pytest.raises(CorruptFile, match="acting.json"):
         gla.load(folder)
+
+
+def test_the_general_agent_is_what_its_config_makes():
+    """Its description holds the entries of the config that decide its weights, and the hash of these, and its sources' hashes are those of
+    the manifest."""
+    config = load(yaml.safe_load((Path(__file__).parents[2] / "config/general.yaml").read_text()))
+    entry, body = config.agents[gla.GENERAL], read_described(gla.SHIPPED / gla.GENERAL, anywhere=True)
+    assert body["config"] == entry.model_copy(update={"dataset": "", "seeds": 1}).model_dump(exclude={"acting"})
+    manifest, dataset = body["manifest"], config.datasets[entry.dataset]
+    assert manifest["encoding"] == dataset.encoding.model_dump() and list(manifest["sources"]) == dataset.sources
+    for name, source in manifest["sources"].items():
+        own = config.sources[name]
+        assert source["environment"] == own.environment and source["updates"] == own.updates
+    assert manifest["content"] == fingerprint({k: v for k, v in manifest.items() if k != "content"})
+    assert sum(path.stat().st_size for path in (gla.SHIPPED / gla.GENERAL).iterdir()) < 5e6
+
+
+def test_the_general_agent_learns_a_pendulum_from_its_rewards():
+    frame = gla.load("general").learn(
+        "Pendulum-v1", seeds=4, env_steps=500, kwargs={"max_episode_steps": 100}, conditions=("agent", "rewards_hidden")
+    )
+    last = frame[frame["episode"] == 4].groupby("condition")["episode_return"].mean()
+    assert last["agent"] > -450 and last["agent"] > last["rewards_hidden"] + 100
+
+
+@pytest.mark.parametrize(
+    "env, kwargs, length",
+    [("gla/GridWorld-v0", {}, (20, None)), ("CartPole-v1", {}, (None, 1000)), ("CartPole-v1", {"max_episode_steps": 200}, (20, None)),
+     (Corridor, {}, (None, 1000))],
+)  # fmt: skip
+def test_a_lifetime_has_twenty_episodes_unless_these_may_be_long(env, kwargs, length):
+    _, evaluation = api.asked(env, None, 2, ("agent",), kwargs, {})
+    assert (evaluation.episodes, evaluation.env_steps) == length
+    _, evaluation = api.asked(env, None, 2, ("agent",), kwargs, {"env_steps": 7})
+    assert (evaluation.episodes, evaluation.env_steps) == (None, 7)
 
 
 def test_an_agent_that_is_installed_learns_a_world_of_gymnasium():
