@@ -246,7 +246,7 @@ def test_what_is_imagined_is_what_the_regressions_predict():
             torch.testing.assert_close(first, a)
         x = torch.cat([s, a], -1)
         reward, fell = (model.basis.features(x, belief.metrics[1], 1) @ pays).unbind(-1)
-        total = total + alive * (reward.clamp(-6, 6) + belief.known.usual)
+        total = total + alive * (reward.clamp(-6, 6) + belief.usual)
         alive = alive * agent.config.model.discount * (1 - fell.clamp(0, 1))
         s = (s + model.basis.features(x, belief.metrics[0], 1) @ moves).clamp(belief.low, belief.high)
     torch.testing.assert_close(found, total, rtol=1e-3, atol=1e-3)

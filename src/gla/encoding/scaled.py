@@ -51,7 +51,9 @@ class Encoding(BaseEncoding):
             bounded = np.isfinite(spec.low) & np.isfinite(spec.high) & (spec.low < spec.high)
             half[bounded] = 0.5 * (spec.high - spec.low)[bounded]
             middle[bounded] = 0.5 * (spec.high + spec.low)[bounded]
-        rows = np.concatenate([pad_rows(np.diag(half), self.sizes.action), middle[None]])
+        rows = np.concatenate(
+            [np.diag(half), np.zeros((self.sizes.action - len(half), len(half)), np.float32), middle[None]]
+        )
         return Frames(torch.empty(n, 0, 0), torch.from_numpy(rows).expand(n, -1, -1))
 
     def seen(self) -> None:
@@ -77,8 +79,3 @@ class Encoding(BaseEncoding):
         scale = a[:, :-1].sum(1, keepdim=True)
         log_std = log_std[..., : a.shape[-1]].clamp(LOG_STD_MIN, LOG_STD_MAX) + scale.log()
         return mean @ a[:, :-1] + a[:, -1:], log_std
-
-
-def pad_rows(x: np.ndarray, rows: int) -> np.ndarray:
-    """Pads a matrix with rows of zeros."""
-    return np.pad(x, ((0, rows - len(x)), (0, 0)))

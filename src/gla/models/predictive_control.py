@@ -22,15 +22,10 @@ from gla.models.planning import chosen, improve, scores
 from gla.models.regression import ACTION, LOG_TAU, OBSERVATION, Basis, posterior
 from gla.options import Rate, Steps, Weight
 
-FEWEST, HOLD = (
-    20,
-    4,
-)  # transitions before the first plan; until then actions are random, and change as often as the second number says
-LOOKS = (
-    (100, 10),
-    (400, 20),
-    (10**9, 50),
-)  # up to so many transitions, what is known is looked at again after so many more
+FEWEST = 20  # transitions before the first plan; until then actions are random
+HOLD = 4  # steps for which a random action is held
+# Up to the first number of transitions, what is known is looked at again after the second number of further ones.
+LOOKS = ((100, 10), (400, 20), (10**9, 50))
 SURE = 1e3  # logit of the action that was planned
 ROOM = 0.3  # how far beyond what was seen observations are imagined, in parts of its range
 HIGHEST = 6.0  # largest imagined reward, in standard deviations from its mean
@@ -130,16 +125,18 @@ class Belief(NamedTuple):
     (N, o + u, F). means: the regressions' weights without the draw, in units of their targets. inner: (N, o + u, 2 F), both features' weights.
     outer: with the draw, from the other features to the change of a standardised observation, the reward in deviations without its mean, and
     falling, (N, f - F, o + 2), and from the rectified ones to the first, (N, F, o), and to the others, (N, F, 2). low, high: (N, 1, o), the
-    range of imagined observations.
+    range of imagined observations. middle, scale, usual: as in ``Known``.
     """
 
-    known: Known
     metrics: list[Tensor]
     means: tuple[Tensor, Tensor]
     inner: Tensor
     outer: tuple[Tensor, Tensor, Tensor]
     low: Tensor
     high: Tensor
+    middle: Tensor
+    scale: Tensor
+    usual: Tensor
 
 
 class State:
@@ -201,9 +198,9 @@ class SequenceModel(nn.Module):
         total, alone = 0.0, 0.0
         for target, own in ((found.change, found.goes_on), (found.reward, counts)):
             steps = own.sum((1, 2)).clamp_min(1)
-            evidence = posterior(features * own, target * own, deviations).evidence
+            evidence = posterior(features * own, target, deviations).evidence
             total = total - evidence.mean(1) / steps
-            alone = alone + 0.5 * ((target * own).square().sum(1).mean(1) / steps + LOG_TAU)
+            alone = alone + 0.5 * (target.square().sum(1).mean(1) / steps + LOG_TAU)
         return total, alone
 
     @torch.no_grad()
@@ -226,7 +223,7 @@ class SequenceModel(nn.Module):
         for weight, target, own, noise in zip(
             metrics, (found.change, torch.cat([found.reward, found.fell], -1)), (found.goes_on, counts.unsqueeze(-1)), state.noise, strict=True
         ):  # fmt: skip
-            drawn.append(posterior(self.basis.features(found.x, weight, u) * own, target * own, deviations, noise))
+            drawn.append(posterior(self.basis.features(found.x, weight, u) * own, target, deviations, noise))
         moves, pays = drawn
         seen = found.x[..., :o]
         low, high = seen.amin(1, keepdim=True), seen.amax(1, keepdim=True)
@@ -237,7 +234,8 @@ class SequenceModel(nn.Module):
         others = 3 + o + u
         outer = torch.cat([to_move[:, :others], to_pay[:, :others]], -1), to_move[:, others:], to_pay[:, others:]
         inner = torch.cat(metrics, -1)
-        return Belief(found, metrics, (moves.mean, pays.mean), inner, outer, low - room, high + room)
+        means, units = (moves.mean, pays.mean), (found.middle, found.scale, found.usual)
+        return Belief(metrics, means, inner, outer, low - room, high + room, *units)
 
     def _imagine(
         self, belief: Belief, now: Tensor, sequences: Tensor, policy: Tensor, turns: Tensor
@@ -258,7 +256,7 @@ class SequenceModel(nn.Module):
             out = torch.cat([torch.ones_like(squares[0]), x, *squares], -1) @ others
             moved = torch.baddbmm(out[..., :o], rectified[..., :f], to_move)
             reward, fell = torch.baddbmm(out[..., o:], rectified[..., f:], to_pay).unbind(-1)
-            total = total + alive * (reward.clamp(-HIGHEST, HIGHEST) + belief.known.usual)
+            total = total + alive * (reward.clamp(-HIGHEST, HIGHEST) + belief.usual)
             alive = alive * self.options.discount * (1 - fell.clamp(0, 1))
             s = torch.minimum(torch.maximum(s + moved, belief.low), belief.high)
         return total, first
@@ -291,7 +289,7 @@ class SequenceModel(nn.Module):
         state.reads += 1
         action = state.held
         if (belief := state.belief) is not None:
-            now = (observation - belief.known.middle.squeeze(1)) / belief.known.scale.squeeze(1)
+            now = (observation - belief.middle.squeeze(1)) / belief.scale.squeeze(1)
             state.sequence, state.policy, first = improve(
                 state.sequence, state.policy, lambda *plans: self._imagine(belief, now, *plans),
                 options.layers, options.candidates, options.feedback, state.generator,

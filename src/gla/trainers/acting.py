@@ -17,7 +17,7 @@ from gla.encoding.making import encoding_of
 from gla.encoding.tokens import Encoded, nothing, token, tokens
 from gla.environments.vector import stepped
 from gla.models.building import AgentModel
-from gla.options import ConfigError, Count, Steps
+from gla.options import Count, Steps
 from gla.policies import sample_action
 from gla.processes import Processes
 from gla.storage.layout import read_digest
@@ -48,9 +48,7 @@ class ActingTrainerOptions(TrainerOptions):
 
     def problems_of(self, agent: Any) -> Iterator[str]:
         kind = agent.training.kind
-        for noun in ("windows", "labels", "loss"):
-            if getattr(agent, noun) != type(agent).model_fields[noun].default:
-                yield f"kind: {kind!r} with {noun} of kind {getattr(agent, noun).kind!r} (expected no {noun}: it learns from acting)"
+        yield from self.unread(agent, ("windows", "labels", "loss"), "it learns from acting")
         if agent.eta != "none":
             yield f"kind: {kind!r} with eta {agent.eta!r} (expected none)"
 
@@ -93,8 +91,7 @@ class ActingTrainer(BaseTrainer):
         own: Processes, scratch: Path | None,
     ):  # fmt: skip
         """Raises ConfigError if there are several processes."""
-        if own.count > 1:
-            raise ConfigError(f"training.kind: {config.training.kind!r} in {own.count} processes (expected one)")
+        self.alone(config, own)
         torch.manual_seed(config.seed)
         self.encoding = encoding_of(summary, config.model.turns)
         self.model = AgentModel(config, self.encoding.sizes)

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from gla.options import ConfigError
 from gla.policies import NumericalError
 from gla.processes import Processes
 from gla.trainers.options import learning_rate
@@ -51,6 +52,11 @@ class BaseTrainer:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=self.options.learning_rate, betas=(0.9, 0.95), fused=True)
         self.step, self.rows, self.metrics = 0, [], []
+
+    def alone(self, config: "Agent", own: Processes) -> None:
+        """Raises ConfigError if there are several processes, for kinds that cannot share a batch."""
+        if own.count > 1:
+            raise ConfigError(f"training.kind: {config.training.kind!r} in {own.count} processes (expected one)")
 
     def open(self) -> None:
         """Called before the first step, to read data that take long to read."""

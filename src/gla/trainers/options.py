@@ -1,7 +1,7 @@
 """Options that all trainers share: those of an optimiser."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -30,6 +30,13 @@ class TrainerOptions(Options):
     def problems_of(self, agent: Any) -> Iterator[str]:
         """Yields a line for each reason why these options do not fit the agent's other options."""
         yield from ()
+
+    def unread(self, agent: Any, nouns: Iterable[str], why: str) -> Iterator[str]:
+        """Yields a line for each noun of the agent that is configured, although this kind of trainer reads none."""
+        for noun in nouns:
+            if getattr(agent, noun) != type(agent).model_fields[noun].default:
+                own = getattr(agent, noun).kind
+                yield f"kind: {agent.training.kind!r} with {noun} of kind {own!r} (expected no {noun}: {why})"
 
     def problems_in(self, name: str, facts: Mapping[str, Any]) -> Iterator[str]:
         """Yields a line for each reason why these options do not fit the environment ``name``. facts: see gla.preflight.all_facts."""

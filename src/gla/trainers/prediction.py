@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gla.encoding.making import encoding_of
 from gla.models.building import AgentModel
 from gla.models.predictive_control import known
-from gla.options import ConfigError, Count
+from gla.options import Count
 from gla.processes import Processes
 from gla.trainers.base import BaseTrainer
 from gla.trainers.options import TrainerOptions
@@ -43,9 +43,7 @@ class Options(TrainerOptions):
     def problems_of(self, agent: Any) -> Iterator[str]:
         if not agent.model.plans:
             yield f"kind: 'prediction' with a model of kind {agent.model.kind!r} (expected predictive_control)"
-        for noun in ("labels", "loss"):
-            if getattr(agent, noun) != type(agent).model_fields[noun].default:
-                yield f"kind: 'prediction' with {noun} of kind {getattr(agent, noun).kind!r} (expected no {noun}: it learns what follows)"
+        yield from self.unread(agent, ("labels", "loss"), "it learns what follows")
 
 
 def alike(batch: Batch) -> Iterator[tuple[Batch, int, int]]:
@@ -75,8 +73,7 @@ class Trainer(BaseTrainer):
         own: Processes, scratch: Path | None,
     ):  # fmt: skip
         """Raises ConfigError if there are several processes."""
-        if own.count > 1:
-            raise ConfigError(f"training.kind: 'prediction' in {own.count} processes (expected one)")
+        self.alone(config, own)
         torch.manual_seed(config.seed)
         self.model = self.module = AgentModel(config, encoding_of(summary, True).sizes).to(own.device)
         self.prepare(config, own)
