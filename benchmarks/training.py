@@ -4,7 +4,7 @@ Ours is the trainer as `train` runs it: histories on disk, windows drawn and pro
 predictors, the optimisers and the metrics. The peer works like a nanoGPT-like script: a float32 decoder of the same width,
 depth and context (learned positions, LayerNorm), one random batch made before the clock starts, AdamW. The peer of the
 equivariant model is the same trainer and model, given all 64 and 16 numbers of a projection instead of coordinates in its
-span. Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
+span. The equivariant model is the peer of the one that plans, which learns to predict the same histories. Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
 
     python benchmarks/training.py
 """
@@ -29,6 +29,7 @@ from gla.models import equivariant
 from gla.processes import processes
 from gla.sources import ppo
 from gla.storage.collecting import collect
+from gla.trainers import prediction
 from gla.trainers.distillation import Trainer
 
 SIZES = projected.Options().sizes
@@ -75,8 +76,8 @@ class Plain:
         self.optimizer.step()
 
 
-def dataset(folder: Path) -> tuple[str, str]:
-    """Collects histories of Reacher-v4 under dense projections, and returns table and summary."""
+def dataset(folder: Path) -> dict[str, tuple[str, str]]:
+    """Collects histories of Reacher-v4, and returns table and summary under dense projections, and in units of their moments."""
     source = ppo.Options(
         environment="reacher",
         lifetimes=4,
@@ -86,10 +87,13 @@ def dataset(folder: Path) -> tuple[str, str]:
         update_epochs=1,
         num_minibatches=4,
     )
-    store, paths = (str(folder / "h.zarr"), str(folder / "d.json")), (str(folder / "m.csv"), str(folder / "m.json"))
+    store = str(folder / "h.zarr"), str(folder / "d.json")
     collect(source, Environment(id="Reacher-v4"), "reacher", range(source.lifetimes), *store)
-    write_manifest(Dataset(sources=["reacher"]), [store], *paths)
-    return paths
+    found = {}
+    for encoding in ("projected", "scaled"):
+        found[encoding] = str(folder / f"{encoding}.csv"), str(folder / f"{encoding}.json")
+        write_manifest(Dataset(sources=["reacher"], encoding={"kind": encoding}), [store], *found[encoding])
+    return found
 
 
 class Ours:
@@ -167,6 +171,25 @@ def in_span(manifest) -> None:
     put_ratio("training, CPU, equivariant d64 L3 T320", "tokens/s", found["ours"], found["peer"], against, 1.5)
 
 
+def of_predictions(manifests) -> None:
+    """Measures on one thread, like a job of the workflow, with the windows that the installed agent is trained on."""
+    context, batch, threads = 320, 32, torch.get_num_threads()
+    config = Agent.model_validate({
+        "dataset": "", "windows": {"kind": "consecutive", "steps": 300}, "model": "predictive_control",
+        "training": {"kind": "prediction", "steps": 10**6, "batch_size": 22},
+    })  # fmt: skip
+    torch.set_num_threads(1)
+    with processes("cpu") as own:
+        ours = prediction.Trainer(config, *read_manifest(*manifests["scaled"]), [], own, None)
+        ours.open()
+        peer = Ours(manifests["projected"], own, 64, 3, context, batch, kind="equivariant")
+        found = interleaved(ROUNDS, ours=rate(ours.advance, 22 * 300), peer=rate(peer, batch * context))
+    torch.set_num_threads(threads)
+    precision = str(peer.trainer.dtype).removeprefix("torch.")
+    against = f"one thread each; the equivariant model, d64 L3 T320, in {precision}"
+    put_ratio("training, CPU, predictive_control", "tokens/s", found["ours"], found["peer"], against, 3.0)
+
+
 def on_gpu(manifest) -> None:
     row, unit, against, bar = (
         "training, GPU, 25M parameters, T4096, bfloat16",
@@ -191,10 +214,11 @@ def on_gpu(manifest) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        manifest = dataset(Path(folder))
-        on_cpu(manifest)
-        in_span(manifest)
-        on_gpu(manifest)
+        manifests = dataset(Path(folder))
+        on_cpu(manifests["projected"])
+        in_span(manifests["projected"])
+        of_predictions(manifests)
+        on_gpu(manifests["projected"])
 
 
 if __name__ == "__main__":

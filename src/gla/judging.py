@@ -104,7 +104,7 @@ def judged(rows: pd.DataFrame, seeds: int) -> Judgement:
     if "agent" not in run:
         return Judgement(rows, None)
     one = {
-        "name": rows["environment"].iloc[0], "split": "test", "seeds": seeds, "tasks": 1, "references": [],
+        "name": rows["environment"].iloc[0], "split": "test", "set": None, "seeds": seeds, "tasks": 1, "references": [],
         "agents": {rows.loc[rows["condition"] == "agent", "agent"].iloc[0]: 1},
         "conditions": [c for c in run if c in IN_CONTEXT], "baselines": [c for c in run if c not in IN_CONTEXT],
     }  # fmt: skip

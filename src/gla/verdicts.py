@@ -45,7 +45,7 @@ LEARNING = (*ONLINE, *of_role("history"))  # baselines that change as they act
 ENDS = (*of_role("reference"), *of_role("source"))  # the baseline with a score of 1 is the first of these that was run
 LEVEL = 0.025
 COLUMNS = (
-    "agent", "environment", "evaluation", "split", "verdict", "verdict_v1", "p_value", "p_holm", "first_episode", "first", "last",
+    "agent", "environment", "evaluation", "split", "set", "verdict", "verdict_v1", "p_value", "p_holm", "first_episode", "first", "last",
     "last_low", "last_high", "gain", "gain_low", "gain_high", "control_gain", "control_last", "controls_harmed", "excess_low",
     *ABLATIONS, *CALM, *LEARNING, *of_role("source", "reference"), "best_online", "best_online_last", "beats_online",
     "beats_online_low", "beats_online_high", "normalised_score", "score_low", "score_high", "score_above_calm",
@@ -208,7 +208,7 @@ def _row(name: str, own: pd.DataFrame, baseline: Mapping[str, np.ndarray], one: 
     told = run if own["rewards_vary"].any() else []  # hiding rewards that never differ takes nothing away
     excess = [seeds_interval(gains["agent"] - gains[c], tasks).low for c in run]
     row = {
-        "agent": name, "environment": own["environment"].iloc[0] if len(own) else "", "evaluation": one["name"], "split": one["split"],
+        "agent": name, "environment": own["environment"].iloc[0] if len(own) else "", "evaluation": one["name"], "split": one["split"], "set": one["set"],
         "verdict_v1": verdict_v1(gain.low, excess),
         "p_value": probability(first["agent"], last, {c: (first[c], fifth[c][1]) for c in told}, tasks),
         "p_improves": crossed_test(last - first["agent"], tasks),
@@ -272,7 +272,7 @@ def rows_of(one: Mapping[str, Any], frame: pd.DataFrame) -> list[dict[str, Any]]
 
 
 def table(evaluations: list[dict], path: str | Path) -> None:
-    """Writes the CSV. evaluations: for each its ``name``, ``split``, ``seeds``, ``tasks`` (how many its split has),
+    """Writes the CSV. evaluations: for each its ``name``, ``split``, ``set``, ``seeds``, ``tasks`` (how many its split has),
     ``agents`` (how many networks each has), ``conditions``, ``baselines``, and the paths of its ``rollouts`` and of the
     descriptions of its ``references``."""
     frame = judge([(one, read_evaluation(one["rollouts"], one["seeds"])) for one in evaluations])

@@ -79,6 +79,26 @@ def test_a_posterior_is_the_one_of_its_definition(seed, scale):
             torch.testing.assert_close(root @ root.T, covariance.float(), rtol=1e-2, atol=1e-4)
 
 
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=10, deadline=None)
+def test_the_evidence_has_the_gradient_of_its_definition(seed):
+    features, targets, spread = _data(seed=seed)
+    inputs = [x.double().requires_grad_() for x in (features, targets, spread)]
+    own = torch.autograd.grad(posterior(*inputs).evidence.sum(), inputs)
+    total = 0.0
+    for x, y in zip(*inputs[:2], strict=True):
+        for j in range(y.shape[1]):
+            evidences = []
+            for prior in inputs[2]:
+                for noise in NOISES:
+                    covariance = (x * prior**2) @ x.T + noise**2 * torch.eye(len(x)).to(x)
+                    centre = torch.zeros_like(y[:, j])
+                    evidences.append(torch.distributions.MultivariateNormal(centre, covariance).log_prob(y[:, j]))
+            total = total + torch.logsumexp(torch.stack(evidences), 0)
+    for a, b in zip(own, torch.autograd.grad(total, inputs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * float(b.abs().max()))
+
+
 def test_steps_that_do_not_count_change_nothing():
     features, targets, spread = _data()
     padded = torch.cat([features, torch.zeros(2, 9, 7)], 1), torch.cat([targets, torch.zeros(2, 9, 2)], 1)

@@ -45,6 +45,8 @@ class Evaluation(Options):
     split: Literal["test", "validation", "training"] = "test"
     """Which tasks, seeds and projections are used. Choices are made on validation, and test is reported; training has the tasks that
     agents were trained on."""
+    set: Literal["development", "examination"] | None = None
+    """What the environment is for: choices were made on it (development), or none was (examination). A column of the verdicts."""
     agents: list[str] = []
     """Names of agents."""
     conditions: list[Literal[*IN_CONTEXT]] = usual(IN_CONTEXT)

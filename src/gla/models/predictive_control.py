@@ -122,10 +122,10 @@ def known(before: Tensor, action: Tensor, after: Tensor, reward: Tensor, ended: 
 
 class Belief(NamedTuple):
     """A draw from what a context's transitions leave possible. metrics: the features' weights of both regressions, each in its metric,
-    (N, o + u, F). means: the regressions' weights without the draw, in units of their targets. inner: (N, o + u, 2 F), both features' weights.
-    outer: with the draw, from the other features to the change of a standardised observation, the reward in deviations without its mean, and
-    falling, (N, f - F, o + 2), and from the rectified ones to the first, (N, F, o), and to the others, (N, F, 2). low, high: (N, 1, o), the
-    range of imagined observations. middle, scale, usual: as in ``Known``.
+    (N, o + u, F). means: the regressions' weights without the draw, in units of their targets. inner: (N, f - F, 2 F), from all features that
+    are not rectified to the rectified ones of both. outer: with the draw, from the features that are not rectified to the change of a
+    standardised observation, the reward in deviations without its mean, and falling, (N, f - F, o + 2), and from the rectified ones to the
+    first, (N, F, o), and to the others, (N, F, 2). low, high: (N, 1, o), the range of imagined observations. middle, scale, usual: as in ``Known``.
     """
 
     metrics: list[Tensor]
@@ -233,7 +233,11 @@ class SequenceModel(nn.Module):
         to_move, to_pay = (moves.mean + self.options.doubt * moves.draw) * found.speed, pays.mean + wide * pays.draw
         others = 3 + o + u
         outer = torch.cat([to_move[:, :others], to_pay[:, :others]], -1), to_move[:, others:], to_pay[:, others:]
-        inner = torch.cat(metrics, -1)
+        bias, none = (
+            self.basis.bias.repeat(2).expand(len(found.x), 1, -1),
+            moves.mean.new_zeros(len(found.x), 2, 2 * self.options.width),
+        )
+        inner = torch.cat([bias, torch.cat(metrics, -1), none], 1)
         means, units = (moves.mean, pays.mean), (found.middle, found.scale, found.usual)
         return Belief(metrics, means, inner, outer, low - room, high + room, *units)
 
@@ -243,17 +247,15 @@ class SequenceModel(nn.Module):
         """Returns the returns (N, K) and the first actions (N, K, u) of plans, from standardised observations (N, o)."""
         (n, k, horizon, _), o, f = sequences.shape, self.sizes.observation, self.options.width
         others, to_move, to_pay = belief.outer
-        bias = torch.cat([self.basis.bias, self.basis.bias]).expand(n, 1, -1)
         s = now.unsqueeze(1).expand(n, k, -1)
-        total, alive, first = s.new_zeros(n, k), s.new_ones(n, k), None
+        total, alive, first, one = s.new_zeros(n, k), s.new_ones(n, k), None, s.new_ones(n, k, 1)
         for h in range(horizon):
             a = chosen(sequences[:, :, h] + scores(s, policy, turns), self.sizes.discrete)
             first = a if first is None else first
             # The features of both regressions (gla.models.regression.Basis.features), without a copy of all of them.
-            x = torch.cat([s, a], -1)
-            rectified = torch.baddbmm(bias, x, belief.inner).relu_()
             squares = a.square().sum(-1, keepdim=True), s.square().mean(-1, keepdim=True)
-            out = torch.cat([torch.ones_like(squares[0]), x, *squares], -1) @ others
+            x = torch.cat([one, s, a, *squares], -1)
+            rectified, out = (x @ belief.inner).relu_(), x @ others
             moved = torch.baddbmm(out[..., :o], rectified[..., :f], to_move)
             reward, fell = torch.baddbmm(out[..., o:], rectified[..., f:], to_pay).unbind(-1)
             total = total + alive * (reward.clamp(-HIGHEST, HIGHEST) + belief.usual)
