@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gla import SHIPPED, agent, agents, devices
+from gla import SHIPPED, agent, agents, devices, hub
 from gla.acting import read_acting
 from gla.conditions.kinds import runner
 from gla.conditions.roles import IN_CONTEXT, of_role, usual
@@ -120,6 +120,7 @@ class LoadedAgent(agent.TrainedAgent):
 
     name: str = "agent"
     acting: Acting = Acting()
+    folder: Path = Path()
 
     def __repr__(self) -> str:
         weights = sum(p.numel() for p in self.model.parameters())
@@ -177,6 +178,16 @@ class LoadedAgent(agent.TrainedAgent):
                 | self._settings(settings),
             ),
         )
+
+    def push_to_hub(
+        self, repository: str, private: bool = False, message: str = "An agent that learns in context"
+    ) -> str:
+        """Uploads the agent's folder to the Hugging Face Hub, and returns the commit's address. ``gla.load("hf://OWNER/REPOSITORY")`` loads
+        it from there. A folder without a model card gets one. Raises ConfigError if the upload fails, or huggingface_hub is not installed.
+
+        repository: ``OWNER/REPOSITORY``, which is made if there is none. message: of the commit.
+        """
+        return hub.push(self.folder, self.name, repository, private, message)
 
     def _settings(self, given: dict[str, Any]) -> dict[str, Any]:
         """Returns keys of an evaluation: those that are given, and the agent's own. A temperature that is given does not change."""
@@ -277,10 +288,15 @@ class Telling(gym.Wrapper):
 
 
 def load(folder: str | Path) -> LoadedAgent:
-    """Loads an agent from its folder, which may have any name, or an agent of ``agents`` by its name, unless there is a folder of that name.
-    Raises CorruptFile, which names the file that is missing or altered.
+    """Loads an agent from its folder, which may have any name; or an agent of ``agents`` by its name, unless there is a folder of that name;
+    or one of the Hugging Face Hub, ``hf://OWNER/REPOSITORY``, or ``hf://OWNER/REPOSITORY@REVISION``.
+    Raises CorruptFile, which names the file that is missing or altered, and ConfigError if the Hub has no such agent.
     """
-    if not Path(folder).exists() and str(folder) in agents():
+    name = Path(folder).resolve().name
+    if str(folder).startswith(hub.PREFIX):
+        name, folder = name.partition("@")[0], hub.fetched(str(folder))
+    elif not Path(folder).exists() and str(folder) in agents():
         folder = SHIPPED / str(folder)
+    folder = Path(folder)
     loaded, acting = agent.load(folder, anywhere=True), read_acting(folder, anywhere=True)
-    return LoadedAgent(**vars(loaded), name=Path(folder).resolve().name, acting=acting)
+    return LoadedAgent(**vars(loaded), name=name, acting=acting, folder=folder)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from gla.agent import AgentDescription
 from gla.config.agents import Agent
@@ -66,10 +67,7 @@ def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts:
         optimiser, whole = config["training"], Agent.model_validate(config)
         context, acts = whole.training.length(whole), whole.training.kind in ACTING
         return f"""---
-license: apache-2.0
-library_name: gla
-tags: [reinforcement-learning, in-context-reinforcement-learning]
----
+{_metadata(name, agent, verdicts)}---
 # {name}
 
 A {config["model"]["kind"]} of {
@@ -123,8 +121,33 @@ def _how(config: dict) -> str:
     return f"windows of kind {windows['kind']}{gap}, labels of kind {labels['kind']}, loss of kind {loss['kind']}, "
 
 
+def _metadata(name: str, agent: str, verdicts: pd.DataFrame | None) -> str:
+    """Returns the YAML that model hubs read, with the last returns of all networks as results."""
+    head = {
+        "license": "apache-2.0",
+        "library_name": "gla",
+        "tags": ["reinforcement-learning", "in-context-reinforcement-learning"],
+    }
+    results = [
+        {
+            "task": {"type": "reinforcement-learning", "name": row["verdict"]},
+            "dataset": {"type": row["evaluation"], "name": row["evaluation"]},
+            "metrics": [{"type": "mean_return", "name": "return, last fifth of episodes", "value": float(f"{row['last']:.4g}")}],
+        }
+        for _, row in _tested(agent, verdicts).iterrows() if pd.notna(row["last"])
+    ]  # fmt: skip
+    return yaml.safe_dump(
+        head | ({"model-index": [{"name": name, "results": results}]} if results else {}), sort_keys=False
+    )
+
+
+def _tested(agent: str, table: pd.DataFrame | None) -> pd.DataFrame:
+    """Returns the agent's rows of the table of verdicts that are about test tasks."""
+    return table[(table["agent"] == agent) & (table["split"] == "test")] if table is not None else pd.DataFrame()
+
+
 def _verdicts(agent: str, table: pd.DataFrame | None) -> str:
-    own = table[(table["agent"] == agent) & (table["split"] == "test")] if table is not None else pd.DataFrame()
+    own = _tested(agent, table)
     if own.empty:
         return "None are known."
 

@@ -26,7 +26,7 @@ from gla.windows.kinds import WINDOWS
 
 # Modules that decide no result of the workflow: what a user runs by hand, and what is asked before jobs run, or around them.
 APART = {
-    "gla.__main__", "gla.api", "gla.checked", "gla.cli", "gla.code", "gla.demands", "gla.drawable", "gla.export", "gla.foreign", "gla.judging", "gla.paths", "gla.preflight", "gla.verify",
+    "gla.__main__", "gla.api", "gla.checked", "gla.cli", "gla.code", "gla.demands", "gla.drawable", "gla.export", "gla.foreign", "gla.hub", "gla.judging", "gla.paths", "gla.preflight", "gla.verify",
     "gla.watch",
 }  # fmt: skip
 CHECKOUT = Path(__file__).parents[2]

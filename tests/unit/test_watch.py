@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pandas as pd
 import pytest
@@ -128,6 +129,8 @@ def test_a_cards_verdicts_are_the_tables(agent_folder, tmp_path):
     text = card.write(agent_folder, verdicts=table).read_text()
     assert "| swim | improves without reward | 1 to 23.4 | 20 | -2 [-3, -1] |  | 2 x 32 |" in text
     assert "walk" not in text and "chosen" not in text
+    (found,) = huggingface_hub.ModelCard(text).data.eval_results  # as the Hub reads them
+    assert (found.dataset_name, found.task_name, found.metric_value) == ("swim", "improves without reward", 23.4)
     frames = [_rows([[1.0], [2.0]], agent="tiny"), _rows([[8.0], [9.0]], agent="tiny").assign(training_seed=1)]
     second = card.render("tiny.1", read_json(agent_folder / "agent.json"), frames, pd.read_csv(table))
     assert "| e | agent | 8.5 [" in second and "| swim |" in second and "| e | agent | 1.5 [" not in second
