@@ -200,7 +200,7 @@ def test_rewards_that_never_vary_have_a_mean_alone():
 
 
 def test_noise_is_held():
-    noise = held_noise((2, 9, 24, 3), _generator())
+    noise = held_noise((2, 24, 3, 9), _generator()).permute(0, 3, 1, 2)
     for i, hold in enumerate(HOLDS):
         parts = noise[:, 3 * i : 3 * i + 3].unflatten(2, (24 // hold, hold))
         assert (parts == parts[:, :, :, :1]).all() and parts[:, :, :, 0].std().item() == pytest.approx(1, abs=0.2)
@@ -210,12 +210,12 @@ def _toward(goal):
     """The returns of plans of a point that moves by its actions, from 0, and is paid for being near a goal."""
 
     def imagine(sequences, policy, turns):
-        place, total, first = torch.zeros(*sequences.shape[:2], 1), 0.0, None
-        for h in range(sequences.shape[2]):
-            action = (sequences[:, :, h] + scores(place, policy, turns)).clamp(-1, 1)
+        place, total, first = torch.zeros(len(sequences), 1, sequences.shape[3]), 0.0, None
+        for h in range(sequences.shape[1]):
+            action = (sequences[:, h] + scores(place, policy, turns)).clamp(-1, 1)
             first = action if first is None else first
             place = place + 0.2 * action
-            total = total - (place[..., 0] - goal).square()
+            total = total - (place[:, 0] - goal).square()
         return total, first
 
     return imagine
@@ -227,23 +227,22 @@ def test_a_plan_improves(goal):
     for _ in range(15):
         sequence, policy, first = improve(sequence, policy, _toward(goal), 2, 48, 0.3, generator)
     at_once = abs(goal) * torch.ones(3, 12, 1)
-    best, _ = _toward(goal)(at_once.unsqueeze(1) * np.sign(goal), torch.zeros(3, 1, 2), torch.zeros(3, 0, 1, 2))
-    found, _ = _toward(goal)(sequence.unsqueeze(1), policy, torch.zeros(3, 0, 1, 2))
+    best, _ = _toward(goal)(at_once.unsqueeze(-1) * np.sign(goal), torch.zeros(3, 1, 2), torch.zeros(3, 1, 2, 0))
+    found, _ = _toward(goal)(sequence.unsqueeze(-1), policy, torch.zeros(3, 1, 2, 0))
     assert (found > best - 0.5).all() and (first * goal > 0).all()
 
 
 def test_policies_answer_as_linear_functions_of_what_they_see():
     seen, policy, turns = (
-        torch.randn(*shape, generator=_generator(i)) for i, shape in enumerate([(2, 5, 3), (2, 4, 4), (2, 2, 4, 4)])
+        torch.randn(*shape, generator=_generator(i)) for i, shape in enumerate([(2, 3, 5), (2, 4, 4), (2, 4, 4, 2)])
     )
     seen[0, 0, 0] = 100.0
     found, one = scores(seen, policy, turns), torch.ones(1)
     for n in range(2):
         for k in range(5):
-            whole = policy[n] + (turns[n, k] if k < 2 else 0)
-            torch.testing.assert_close(
-                found[n, k], whole @ torch.cat([seen[n, k].clamp(-5, 5), one]), rtol=1e-4, atol=1e-4
-            )
+            whole = policy[n] + (turns[n, ..., k] if k < 2 else 0)
+            expected = whole @ torch.cat([seen[n, :, k].clamp(-5, 5), one])
+            torch.testing.assert_close(found[n, :, k], expected, rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()
@@ -252,18 +251,19 @@ def test_what_is_imagined_is_what_the_regressions_predict():
     _, _, context = _live(agent, n=2, steps=61)
     model, state = context.model, context.state
     belief, generator = state.belief, _generator()
-    sequences, turns = torch.randn(2, 3, 8, 1, generator=generator), torch.randn(2, 1, 1, 2, generator=generator)
+    sequences, turns = torch.randn(2, 8, 1, 3, generator=generator), torch.randn(2, 1, 2, 1, generator=generator)
     now = torch.randn(2, 1, generator=generator)
     found, first = model._imagine(belief, now, sequences, state.policy, turns)
     moves, pays = (
-        torch.cat([belief.outer[0][..., part], rest], 1)
+        torch.cat([belief.outer[0][:, part], rest], 2).transpose(1, 2)
         for part, rest in ((slice(1), belief.outer[1]), (slice(1, 3), belief.outer[2]))
     )
     s, total, alive = now.unsqueeze(1).expand(2, 3, 1), 0.0, 1.0
     for h in range(8):
-        a = (sequences[:, :, h] + scores(s, state.policy, turns)).clamp(-1, 1)
+        a = (sequences[:, h] + scores(s.transpose(1, 2), state.policy, turns)).clamp(-1, 1)
         if h == 0:
             torch.testing.assert_close(first, a)
+        a = a.transpose(1, 2)
         x = torch.cat([s, a], -1)
         reward, fell = (model.basis.features(x, belief.metrics[1], 1) @ pays).unbind(-1)
         total = total + alive * (reward.clamp(-6, 6) + belief.usual)

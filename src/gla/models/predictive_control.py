@@ -122,16 +122,16 @@ def known(before: Tensor, action: Tensor, after: Tensor, reward: Tensor, ended: 
 
 class Belief(NamedTuple):
     """A draw from what a context's transitions leave possible. metrics: the features' weights of both regressions, each in its metric,
-    (N, o + u, F). means: the regressions' weights without the draw, in units of their targets. inner: (N, f - F, 2 F), from all features that
+    (N, o + u, F). means: the regressions' weights without the draw, in units of their targets. inner: (N, 2 F, f - F), from all features that
     are not rectified to the rectified ones of both. outer: with the draw, from the features that are not rectified to the change of a
-    standardised observation, the reward in deviations without its mean, and falling, (N, f - F, o + 2), and from the rectified ones to the
-    first, (N, F, o), and to the others, (N, F, 2). low, high: (N, 1, o), the range of imagined observations. middle, scale, usual: as in ``Known``.
+    standardised observation, the reward in deviations without its mean, and falling, (N, o + 2, f - F), and from the rectified ones to the
+    first, (N, o, F), and to the others, (N, 2, F). low, high: (N, o, 1), the range of imagined observations. middle, scale, usual: as in ``Known``.
     """
 
     metrics: list[Tensor]
     means: tuple[Tensor, Tensor]
     inner: Tensor
-    outer: tuple[Tensor, Tensor, Tensor]
+    outer: list[Tensor]
     low: Tensor
     high: Tensor
     middle: Tensor
@@ -233,31 +233,33 @@ class SequenceModel(nn.Module):
         to_move, to_pay = (moves.mean + self.options.doubt * moves.draw) * found.speed, pays.mean + wide * pays.draw
         others = 3 + o + u
         outer = torch.cat([to_move[:, :others], to_pay[:, :others]], -1), to_move[:, others:], to_pay[:, others:]
+        low, high = (x.transpose(1, 2) for x in (low - room, high + room))
         bias, none = (
             self.basis.bias.repeat(2).expand(len(found.x), 1, -1),
             moves.mean.new_zeros(len(found.x), 2, 2 * self.options.width),
         )
         inner = torch.cat([bias, torch.cat(metrics, -1), none], 1)
         means, units = (moves.mean, pays.mean), (found.middle, found.scale, found.usual)
-        return Belief(metrics, means, inner, outer, low - room, high + room, *units)
+        inner, *outer = (x.transpose(1, 2).contiguous() for x in (inner, *outer))
+        return Belief(metrics, means, inner, outer, low, high, *units)
 
     def _imagine(
         self, belief: Belief, now: Tensor, sequences: Tensor, policy: Tensor, turns: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Returns the returns (N, K) and the first actions (N, K, u) of plans, from standardised observations (N, o)."""
-        (n, k, horizon, _), o, f = sequences.shape, self.sizes.observation, self.options.width
+        """Returns the returns (N, K) and the first actions (N, u, K) of plans, from standardised observations (N, o)."""
+        (n, horizon, _, k), o, f = sequences.shape, self.sizes.observation, self.options.width
         others, to_move, to_pay = belief.outer
-        s = now.unsqueeze(1).expand(n, k, -1)
-        total, alive, first, one = s.new_zeros(n, k), s.new_ones(n, k), None, s.new_ones(n, k, 1)
+        s = now.unsqueeze(2).expand(n, o, k)
+        total, alive, first, one = s.new_zeros(n, k), s.new_ones(n, k), None, s.new_ones(n, 1, k)
         for h in range(horizon):
-            a = chosen(sequences[:, :, h] + scores(s, policy, turns), self.sizes.discrete)
+            a = chosen(sequences[:, h] + scores(s, policy, turns), self.sizes.discrete)
             first = a if first is None else first
             # The features of both regressions (gla.models.regression.Basis.features), without a copy of all of them.
-            squares = a.square().sum(-1, keepdim=True), s.square().mean(-1, keepdim=True)
-            x = torch.cat([one, s, a, *squares], -1)
-            rectified, out = (x @ belief.inner).relu_(), x @ others
-            moved = torch.baddbmm(out[..., :o], rectified[..., :f], to_move)
-            reward, fell = torch.baddbmm(out[..., o:], rectified[..., f:], to_pay).unbind(-1)
+            squares = a.square().sum(1, keepdim=True), s.square().mean(1, keepdim=True)
+            x = torch.cat([one, s, a, *squares], 1)
+            rectified, out = (belief.inner @ x).relu_(), others @ x
+            moved = torch.baddbmm(out[:, :o], to_move, rectified[:, :f])
+            reward, fell = torch.baddbmm(out[:, o:], to_pay, rectified[:, f:]).unbind(1)
             total = total + alive * (reward.clamp(-HIGHEST, HIGHEST) + belief.usual)
             alive = alive * self.options.discount * (1 - fell.clamp(0, 1))
             s = torch.minimum(torch.maximum(s + moved, belief.low), belief.high)
