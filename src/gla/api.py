@@ -166,18 +166,18 @@ class LoadedAgent(agent.TrainedAgent):
                 frames.append(rows.frame(name, label, condition))
         return pd.concat(frames, ignore_index=True)
 
-    def policy(self, env: gym.Env, **settings: Any) -> "AgentPolicy":
-        """Returns the agent's policy in one environment that the caller steps. settings: keys of an evaluation. Temperature, cooling and
-        context length are the agent's own unless they are given."""
-        return AgentPolicy(
-            self,
-            env,
-            check(
-                Evaluation,
-                {"environment": "by hand", "seeds": 1, "env_steps": 4000, "conditions": ["agent"]}
-                | self._settings(settings),
-            ),
-        )
+    def policy(self, env: gym.Env | gym.vector.VectorEnv, **settings: Any) -> "AgentPolicy | VectorPolicy":
+        """Returns the agent's policy in one environment that the caller steps, or in a vector of them, with a context for each. settings:
+        keys of an evaluation. Temperature, cooling and context length are the agent's own unless they are given."""
+        vector = isinstance(env, gym.vector.VectorEnv)
+        own = {
+            "environment": "by hand",
+            "seeds": env.num_envs if vector else 1,
+            "env_steps": 4000,
+            "conditions": ["agent"],
+        }
+        evaluation = check(Evaluation, own | self._settings(settings))
+        return (VectorPolicy if vector else AgentPolicy)(self, env, evaluation)
 
     def push_to_hub(
         self, repository: str, private: bool = False, message: str = "An agent that learns in context"
@@ -271,6 +271,75 @@ class AgentPolicy:
         if not np.isfinite(value):
             raise ValueError(f"observe: reward {reward} (expected a finite number)")
         self.context.observe(np.array([value]), np.array([ended]))
+        self.acted = False
+
+
+class _One(gym.Env):
+    """Stands for one environment of a vector, of which only the spaces are known."""
+
+    def __init__(self, envs: gym.vector.VectorEnv):
+        self.observation_space, self.action_space = envs.single_observation_space, envs.single_action_space
+
+
+class VectorPolicy:
+    """One agent in N contexts, one for each environment of a vector. It sees only what the caller passes to it::
+
+    envs = gym.make_vec("CartPole-v1", 8, vector_kwargs={"autoreset_mode": "SameStep"})
+    policy = agent.policy(envs)
+    observations, _ = envs.reset()
+    for _ in range(1000):
+        actions = policy.act(observations)
+        observations, rewards, terminations, truncations, _ = envs.step(actions)
+        policy.observe(rewards, terminations | truncations)  # contexts go on; policy.reset() empties them
+    """
+
+    def __init__(self, agent: agent.TrainedAgent, envs: gym.vector.VectorEnv, evaluation: Evaluation):
+        mode = envs.metadata.get("autoreset_mode")
+        if mode is not None and mode != gym.vector.AutoresetMode.SAME_STEP:
+            raise UnsupportedEnvironment(
+                f"environment {envs}: autoreset_mode {mode.value} (expected SameStep, so that each step's action is taken)"
+            )
+        one = _One(envs)
+        check_supported(str(envs), one)
+        self.n, self.space, self.several, self.actions = (
+            envs.num_envs,
+            one.observation_space,
+            envs.observation_space,
+            one.action_space,
+        )
+        self.agent, self.evaluation, self.spec = agent, evaluation, env_spec(adapt(one))
+        self.reset()
+
+    def reset(self) -> None:
+        """Empties all contexts, as at the beginning."""
+        self.context, self.acted = InContext(self.agent, self.spec, self.evaluation, self.evaluation.env_steps), False
+
+    def act(self, observations: Any) -> np.ndarray:
+        """Maps the vector's observations to actions in its action space. Raises ValueError for another shape."""
+        if self.acted:
+            raise RuntimeError(
+                "act: the last actions' rewards are not known yet (expected observe(rewards, dones) before)"
+            )
+        each = [flatten(self.space, one) for one in gym.vector.utils.iterate(self.several, observations)]
+        flat = np.array(each, dtype=np.float32)
+        if len(flat) != self.n or not np.isfinite(flat).all():
+            raise ValueError(f"act: observations {observations!r} (expected {self.n} of finite numbers)")
+        actions = self.context.act(flat)
+        self.acted = True
+        if self.spec.discrete:
+            return np.array([counted(self.actions, action) for action in actions])
+        return np.clip(actions, self.spec.low, self.spec.high)
+
+    def observe(self, rewards: np.ndarray, dones: np.ndarray) -> None:
+        """Tells the agent the rewards of the last actions (N,), and which episodes ended (N,) bool."""
+        if not self.acted:
+            raise RuntimeError("observe: nothing was done yet (expected act(observations) before)")
+        rewards, dones, n = np.asarray(rewards), np.asarray(dones), self.n
+        if rewards.shape != (n,) or not np.isfinite(rewards).all():
+            raise ValueError(f"observe: rewards {rewards} (expected {n} finite numbers)")
+        if dones.shape != (n,) or dones.dtype != bool:
+            raise ValueError(f"observe: dones {dones} (expected {n} of True and False)")
+        self.context.observe(rewards.astype(float), dones)
         self.acted = False
 
 

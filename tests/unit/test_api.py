@@ -274,6 +274,54 @@ def test_what_is_predicted_is_what_is_done_by_hand(agent):
         agent.policy(Corridor()).predict({"place": np.zeros((2, 1), np.float32), "goal": np.zeros((2, 2), np.float32)})
 
 
+SAME = {"autoreset_mode": gym.vector.AutoresetMode.SAME_STEP}
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "FrozenLake-v1", "InvertedPendulum-v5"])
+def test_a_vector_of_one_is_acted_in_as_one_environment(agent, env_id):
+    one, several = gym.make(env_id), gym.make_vec(env_id, 1, vectorization_mode="sync", vector_kwargs=SAME)
+    policy, policies = agent.policy(one, seed=2), agent.policy(several, seed=2)
+    observation, _ = one.reset(seed=0)
+    observations, _ = several.reset(seed=0)
+    for _ in range(40):
+        action, actions = policy.act(observation), policies.act(observations)
+        np.testing.assert_array_equal(actions[0], action)
+        assert several.action_space.contains(actions)
+        observation, reward, terminated, truncated, _ = one.step(action)
+        observations, rewards, terminations, truncations, _ = several.step(actions)
+        policy.observe(reward, terminated or truncated)
+        policies.observe(rewards, terminations | truncations)
+        if terminated or truncated:
+            observation, _ = one.reset()
+        np.testing.assert_array_equal(observations[0], observation)
+
+
+def test_an_agent_learns_in_a_vector_of_environments():
+    """In which goals differ, so that contexts must not be mixed up."""
+    goals = [[0, 2], [2, 1], [0, 2]]
+    envs = gym.vector.SyncVectorEnv(
+        [lambda goal=goal: gym.make("gla/GridWorld-v0", start=[1, 1], goal=goal) for goal in goals], **SAME
+    )
+    policy, total = gla.load("grid").policy(envs, seed=1), np.zeros((300, 3))
+    observations, _ = envs.reset(seed=0)
+    for t in range(300):
+        observations, total[t], terminations, truncations, _ = envs.step(policy.act(observations))
+        policy.observe(total[t], terminations | truncations)
+    assert (total[-50:].sum(0) > 15).all() and (total[:20].sum(0) < 5).all()
+    with pytest.raises(RuntimeError, match="expected act"):
+        policy.observe(total[0], terminations)
+    with pytest.raises(ValueError, match="expected 3 of finite numbers"):
+        policy.act(observations * np.nan)
+    policy.act(observations)
+    with pytest.raises(RuntimeError, match="expected observe"):
+        policy.act(observations)
+    for rewards, dones, said in ((total[0, :2], terminations, "rewards"), (total[0], [0, 1, 0], "dones")):
+        with pytest.raises(ValueError, match=said):
+            policy.observe(rewards, dones)
+    with pytest.raises(UnsupportedEnvironment, match="autoreset_mode NextStep \\(expected SameStep"):
+        gla.load("grid").policy(gym.make_vec("CartPole-v1", 2))
+
+
 def test_an_agent_acts_with_its_own_settings_unless_others_are_given(agent_folder, tmp_path):
     folder = shutil.copytree(agent_folder, tmp_path / "cool")
     plain, where = gla.load(folder), {"env": "CartPole-v1", "env_steps": 20, "seeds": 2, "conditions": ["agent"]}
