@@ -29,7 +29,12 @@ rule verdicts:
         rollouts=[path for one in paths.judged() for path in one["rollouts"]],
         references=[path for one in paths.judged() for path in one["references"]],
     output:
-        ensure("<results>/tables/verdicts.csv", non_empty=True),
+        report(
+            ensure("<results>/tables/verdicts.csv", non_empty=True),
+            caption="../report/verdicts.rst",
+            category=verified("verdicts"),
+            labels={"figure": "verdicts", "as": "numbers"},
+        ),
     conda:
         "../../envs/gla.yaml"
     params:
