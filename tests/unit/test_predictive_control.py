@@ -18,7 +18,7 @@ from gla.encoding.tokens import LOG_STD_MIN
 from gla.environments.spaces import EnvSpec
 from gla.in_context import InContext
 from gla.models.building import AgentModel
-from gla.models.planning import HOLDS, held_noise, improve, scores
+from gla.models.planning import HOLDS, answers, held_noise, improve
 from gla.models.predictive_control import FEWEST, LOOKS, known
 from gla.models.regression import NOISES, NONLINEAR, Basis, posterior
 
@@ -212,7 +212,7 @@ def _toward(goal):
     def imagine(sequences, policy, turns):
         place, total, first = torch.zeros(len(sequences), 1, sequences.shape[3]), 0.0, None
         for h in range(sequences.shape[1]):
-            action = (sequences[:, h] + scores(place, policy, turns)).clamp(-1, 1)
+            action = (sequences[:, h] + answers(policy, turns)(place)).clamp(-1, 1)
             first = action if first is None else first
             place = place + 0.2 * action
             total = total - (place[:, 0] - goal).square()
@@ -237,7 +237,7 @@ def test_policies_answer_as_linear_functions_of_what_they_see():
         torch.randn(*shape, generator=_generator(i)) for i, shape in enumerate([(2, 3, 5), (2, 4, 4), (2, 4, 4, 2)])
     )
     seen[0, 0, 0] = 100.0
-    found, one = scores(seen, policy, turns), torch.ones(1)
+    found, one = answers(policy, turns)(seen), torch.ones(1)
     for n in range(2):
         for k in range(5):
             whole = policy[n] + (turns[n, ..., k] if k < 2 else 0)
@@ -260,7 +260,7 @@ def test_what_is_imagined_is_what_the_regressions_predict():
     )
     s, total, alive = now.unsqueeze(1).expand(2, 3, 1), 0.0, 1.0
     for h in range(8):
-        a = (sequences[:, h] + scores(s.transpose(1, 2), state.policy, turns)).clamp(-1, 1)
+        a = (sequences[:, h] + answers(state.policy, turns)(s.transpose(1, 2))).clamp(-1, 1)
         if h == 0:
             torch.testing.assert_close(first, a)
         a = a.transpose(1, 2)

@@ -38,15 +38,20 @@ def chosen(scores: Tensor, discrete: bool) -> Tensor:
     return one_hot(scores.argmax(1), scores.shape[1]).movedim(-1, 1).to(scores.dtype)
 
 
-def scores(observation: Tensor, policy: Tensor, turns: Tensor) -> Tensor:
-    """Returns what policies answer to observations (N, o, K), (N, a, K). policy: (N, a, o + 1). turns: (N, a, o + 1, k), what is added to the
-    policies of the first k candidates."""
-    seen = observation.clamp(-FARTHEST, FARTHEST)
-    found = torch.baddbmm(policy[..., -1:], policy[..., :-1], seen)
-    # Products of many small matrices take longer than their sums.
-    own = (turns[:, :, :-1] * seen[:, None, :, : turns.shape[3]]).sum(2) + turns[:, :, -1]
-    found[..., : turns.shape[3]] += own
-    return found
+def answers(policy: Tensor, turns: Tensor) -> Callable[[Tensor], Tensor]:
+    """Returns what policies answer to observations, a function of (N, o, K) to (N, a, K). policy: (N, a, o + 1), linear in the observation
+    and 1. turns: (N, a, o + 1, k), what is added to the policies of the first k candidates."""
+    bias, weight, k = policy[..., -1:], policy[..., :-1], turns.shape[3]
+    own_weight, own_bias = turns[:, :, :-1], turns[:, :, -1]
+
+    def answer(observation: Tensor) -> Tensor:
+        seen = observation.clamp(-FARTHEST, FARTHEST)
+        found = torch.baddbmm(bias, weight, seen)
+        # Products of many small matrices take longer than their sums.
+        found[..., :k] += (own_weight * seen[:, None, :, :k]).sum(2) + own_bias
+        return found
+
+    return answer
 
 
 def improve(
@@ -56,7 +61,7 @@ def improve(
     """Returns an improved plan, and the first action that it leads to, (N, a).
 
     sequence: (N, H, a), what is added to the actions of the policy (N, a, o + 1), a linear function of the observation and 1. imagine: maps
-    sequences (N, H, a, K), a policy and its turns (``scores``) to returns (N, K) and first actions (N, a, K). feedback: deviation of sampled
+    sequences (N, H, a, K), a policy and its turns (``answers``) to returns (N, K) and first actions (N, a, K). feedback: deviation of sampled
     policies. The first half of the candidates has policies of their own, half of these alone. The plan itself is among them, and so are its
     sequence without any policy, and doing nothing.
     """

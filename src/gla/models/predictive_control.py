@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gla.encoding.tokens import LOG_STD_MIN, Sizes
 from gla.models.options import ModelOptions
-from gla.models.planning import chosen, improve, scores
+from gla.models.planning import answers, chosen, improve
 from gla.models.regression import ACTION, LOG_TAU, OBSERVATION, Basis, posterior
 from gla.options import Rate, Steps, Weight
 
@@ -247,23 +247,23 @@ class SequenceModel(nn.Module):
         self, belief: Belief, now: Tensor, sequences: Tensor, policy: Tensor, turns: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Returns the returns (N, K) and the first actions (N, u, K) of plans, from standardised observations (N, o)."""
-        (n, horizon, _, k), o, f = sequences.shape, self.sizes.observation, self.options.width
+        n, k, o, f = len(now), sequences.shape[3], self.sizes.observation, self.options.width
         others, to_move, to_pay = belief.outer
-        s = now.unsqueeze(2).expand(n, o, k)
-        total, alive, first, one = s.new_zeros(n, k), s.new_ones(n, k), None, s.new_ones(n, 1, k)
-        for h in range(horizon):
-            a = chosen(sequences[:, h] + scores(s, policy, turns), self.sizes.discrete)
+        (others_move, others_pay), answer = others.split((o, 2), 1), answers(policy, turns)
+        s, one, first, paid = now.unsqueeze(2).expand(n, o, k), now.new_ones(n, 1, k), None, []
+        for own in sequences.unbind(1):
+            a = chosen(own + answer(s), self.sizes.discrete)
             first = a if first is None else first
             # The features of both regressions (gla.models.regression.Basis.features), without a copy of all of them.
-            squares = a.square().sum(1, keepdim=True), s.square().mean(1, keepdim=True)
-            x = torch.cat([one, s, a, *squares], 1)
-            rectified, out = (belief.inner @ x).relu_(), others @ x
-            moved = torch.baddbmm(out[:, :o], to_move, rectified[:, :f])
-            reward, fell = torch.baddbmm(out[:, o:], to_pay, rectified[:, f:]).unbind(1)
-            total = total + alive * (reward.clamp(-HIGHEST, HIGHEST) + belief.usual)
-            alive = alive * self.options.discount * (1 - fell.clamp(0, 1))
-            s = torch.minimum(torch.maximum(s + moved, belief.low), belief.high)
-        return total, first
+            x = torch.cat([one, s, a, a.square().sum(1, keepdim=True), s.square().mean(1, keepdim=True)], 1)
+            moving, paying = (belief.inner @ x).relu_().split(f, 1)
+            paid.append(torch.baddbmm(others_pay @ x, to_pay, paying))
+            moved = torch.baddbmm(others_move @ x, to_move, moving)
+            s = (s + moved).clamp(belief.low, belief.high)
+        reward, fell = torch.stack(paid).unbind(2)  # (H, N, K) each
+        reward = reward.clamp(-HIGHEST, HIGHEST) + belief.usual
+        alive = (self.options.discount * (1 - fell.clamp(0, 1))).cumprod(0)
+        return reward[0] + (alive[:-1] * reward[1:]).sum(0), first
 
     def _read(self, x: Tensor, state: State) -> Tensor:
         """Adds the transitions of tokens, and returns their observations (N, o)."""
