@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from gla.files import CorruptFile, fingerprint, read_json, sha256, write_json
+from gla.kinds import packages
 from gla.options import MOST_STEPS, ConfigError, check_values
 
 CACHE = ".snakemake/checked.json"
@@ -103,7 +104,8 @@ def _key(raw: dict[str, Any]) -> str | None:
     }
     environments = raw.get("environments") if isinstance(raw, dict) else None
     entries = environments.values() if isinstance(environments, dict) else ()
-    own = {path: sha256(path) for e in entries if isinstance(e, dict) for path in modules(str(e.get("id")))}
+    ids = [str(e.get("id")) for e in entries if isinstance(e, dict)] + [f"{package}:" for package in packages()]
+    own = {path: sha256(path) for id in ids for path in modules(id)}
     versions = [
         _version(p) for p in ("gymnasium", "mujoco", "dm-control", "shimmy", "envpool", "matplotlib", "pydantic")
     ]

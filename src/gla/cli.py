@@ -7,6 +7,7 @@ while working, 2 for wrong usage or a wrong config, 130 for an interruption. All
 import argparse
 import importlib
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ EXAMPLES = {
     "verify": "example:\n  gla verify results",
     "inspect": "example:\n  gla inspect results/histories/grid_hidden/0-31 --plot history.png",
     "export": "example:\n  gla export --minari results/histories/grid_hidden/0-31 --id grid/ppo-v0 --to minari",
+    "new": "example:\n  gla new mylab",
+    "run": "examples:\n  gla run config.yaml\n  gla run config.yaml --cores 2 --dry-run all",
     "card": "example:\n  gla card results/agents/grid_hidden",
 }
 
@@ -151,6 +154,37 @@ def _card(a: argparse.Namespace) -> None:
     print(card.write(a.agent, a.rollouts, a.verdicts))
 
 
+def _new(a: argparse.Namespace) -> None:
+    from gla.options import ConfigError
+
+    folder = Path(a.name)
+    if not a.name.isidentifier() or a.name.startswith("gla"):
+        raise ConfigError(
+            f"name: {a.name!r} (expected a name that a Python module may have, and that does not begin with gla)"
+        )
+    if folder.exists():
+        raise ConfigError(f"name: {a.name!r}, which is there (expected a new folder)")
+    templates = Path(__file__).parent / "template"
+    for template in sorted(templates.rglob("*.in")):
+        path = folder / str(template.relative_to(templates).with_suffix("")).replace("NAME", a.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(template.read_text().replace("NAME", a.name))
+    print(f"{folder}: a package to begin with. Next: pip install --editable {folder}; cd {folder}; gla run config.yaml")
+
+
+def _run(a: argparse.Namespace) -> int:
+    from gla.options import ConfigError
+
+    if not Path(a.config).is_file():
+        raise ConfigError(f"config: {a.config!r} (expected a file)")
+    snakefile = Path(__file__).parent / "pipeline/Snakefile"
+    words = ["--snakefile", snakefile, "--configfile", a.config, *(a.arguments or ["--cores", "all", "all"])]
+    return subprocess.call(
+        [sys.executable, "-m", "snakemake", *map(str, words)],
+        env=os.environ | {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")},
+    )
+
+
 def _add_environment(c: argparse.ArgumentParser, conditions: list[str]) -> None:
     """Adds the options of commands that let an agent act in an environment."""
     c.add_argument("--env", required=True, help="the environment: a Gymnasium id, or dm_control/<domain>-<task>-v0")
@@ -258,6 +292,18 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_environment(c, [*usual(IN_CONTEXT), *of_role("calm"), *usual(of_role("online"))])
 
+    c = command(
+        "new", _new, "write a package of your own to begin with: an environment, a kind of labels, and a config"
+    )
+    c.add_argument("name", help="name of the package, in a new folder of this name")
+    c = command("run", _run, "run the pipeline of a config, from histories to figures")
+    c.add_argument("config", help="the config, a YAML file")
+    c.add_argument(
+        "arguments",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="what Snakemake takes, options and targets (default: --cores all all)",
+    )
     c = command("verify", _verify, "check that no file of results is missing, altered or cut off")
     c.add_argument("folder", nargs="?", default="results", help="folder of results (default: %(default)s)")
     c = command("inspect", _inspect, "print what a history holds, and draw it")

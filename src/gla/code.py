@@ -9,6 +9,8 @@ names, those of the environments and of the conditions, and a result depends on 
 import ast
 import hashlib
 from collections.abc import Iterable
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ from gla.conditions.kinds import module as condition_module
 from gla.encoding.kinds import ENCODINGS
 from gla.environments.kinds import BACKENDS, ENVIRONMENTS
 from gla.figures.kinds import FIGURES
+from gla.kinds import packages
 from gla.labels.kinds import LABELS
 from gla.losses.kinds import LOSSES
 from gla.models.kinds import MODELS
+from gla.options import ConfigError
 from gla.sources.kinds import SOURCES
 from gla.trainers.kinds import TRAINERS
 from gla.windows.kinds import WINDOWS
@@ -31,11 +35,25 @@ STYLE = "gla.figures.mplstyle"  # the style of all figures, which counts as a mo
 NEUTRAL = ("gla", "gla.config", "gla.files", "gla.job", "gla.options", "gla.progress", "gla.watchdog")
 
 
+@cache
+def _others() -> dict[str, Path]:
+    """Returns the folders of packages that add kinds, by their names. A module that is in no package has its file here."""
+    found = {}
+    for name in packages():
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ConfigError(f"entry points of {name!r}: no such module (expected one that can be imported)")
+        found[name] = Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+    return found
+
+
 def path_of(module: str) -> Path | None:
-    """Returns the file of a module of this package; None for other modules."""
-    if module != "gla" and not module.startswith("gla."):
-        return None
-    stem = ROOT.joinpath(*module.split(".")[1:])
+    """Returns the file of a module of this package, or of one that adds kinds; None for other modules."""
+    top, *rest = module.split(".")
+    root = ROOT if top == "gla" else _others().get(top)
+    if root is None or root.is_file():
+        return None if rest else root
+    stem = root.joinpath(*rest)
     return next((p for p in (stem / "__init__.py", stem.with_suffix(".py")) if p.is_file()), None)
 
 
@@ -90,13 +108,16 @@ def _scanned(path: Path) -> list[Any]:
 
 
 def scan() -> dict[str, list[Any]]:
-    """Returns, by the name of each module of this package, the hash of its syntax tree and the modules of the package that it
-    imports.
+    """Returns, by the name of each module of this package and of those that add kinds, the hash of its syntax tree and the modules of
+    these packages that it imports.
     """
     found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = ("gla", *path.relative_to(ROOT).with_suffix("").parts)
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = _scanned(path)
+    for name, root in {"gla": ROOT, **_others()}.items():
+        if root.is_file():
+            found[name] = _scanned(root)
+        for path in sorted(root.rglob("*.py")):
+            parts = (name, *path.relative_to(root).with_suffix("").parts)
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = _scanned(path)
     lines = (ROOT / "figures/gla.mplstyle").read_text().splitlines()
     said = "\n".join(line for line in lines if line and not line.startswith("#"))
     return found | {STYLE: [hashlib.sha256(said.encode()).hexdigest(), []]}

@@ -2,11 +2,14 @@
 
 A kind is one file. It declares its options in a class ``Options``, whose field ``kind`` is the literal name, and everything
 else that the documentation of its folder asks for. A registry holds only names: importing it imports no kind.
+
+Other packages that are installed add kinds by entry points, whose group is the name of the folder here, such as ``gla.losses``.
 """
 
 from collections.abc import Iterator
-from functools import reduce
+from functools import cache, reduce
 from importlib import import_module
+from importlib.metadata import entry_points
 from operator import or_
 from types import ModuleType
 from typing import Annotated, Any
@@ -16,14 +19,32 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from gla.options import ConfigError
 
 
+@cache
+def _points() -> Any:
+    """Returns the entry points of all packages that are installed, which take a while to find."""
+    return entry_points()
+
+
+def packages() -> set[str]:
+    """Returns the names of the packages, or of modules that are in none, that add kinds."""
+    groups = (_points().select(group=group) for group in _points().groups if group.startswith("gla."))
+    return {point.module.partition(".")[0] for points in groups for point in points}
+
+
 class Kinds:
     """The names of kinds, in order, and their modules.
 
-    noun: the word for one of them in errors. modules: the module of each name, which is imported when it is first used.
+    noun: the word for one of them in errors. modules: the module of each name, which is imported when it is first used. group: of the entry
+    points by which other packages add kinds, if they may. Raises ConfigError if one of these has a name that is taken.
     """
 
-    def __init__(self, noun: str, modules: dict[str, str]):
-        self.noun, self.modules = noun, modules
+    def __init__(self, noun: str, modules: dict[str, str], group: str | None = None):
+        added = {point.name: point.module for point in _points().select(group=group)} if group else {}
+        for name in added.keys() & modules.keys():
+            raise ConfigError(
+                f"entry point {name!r} of group {group!r}: {added[name]} (expected a name that {modules[name]} does not have)"
+            )
+        self.noun, self.modules = noun, modules | added
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.modules)

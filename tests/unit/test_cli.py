@@ -35,7 +35,9 @@ def test_the_entry_point_is_there():
     assert getattr(import_module(module), function) is cli.main
 
 
-@pytest.mark.parametrize("command", [[], *[[c] for c in ("learn", "verify", "inspect", "export", "card")]])
+@pytest.mark.parametrize(
+    "command", [[], *[[c] for c in ("learn", "verify", "inspect", "export", "card", "new", "run")]]
+)
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command, "--help"])
@@ -169,6 +171,9 @@ def test_a_module_of_the_users_own_registers_its_environment(agent_folder, tmp_p
         (["inspect", "nowhere"], 1, "nowhere/history.zarr: missing"),
         (["export", "nowhere", "--minari", "--id", "x/y-v0"], 1, "nowhere/history.zarr: missing"),
         (["card", "nowhere"], 1, "nowhere/agent.json: missing"),
+        (["new", "my-lab"], 2, "name: 'my-lab' (expected a name that a Python module may have"),
+        (["new", "glass"], 2, "name: 'glass' (expected"),
+        (["run", "nowhere.yaml"], 2, "config: 'nowhere.yaml' (expected a file)"),
     ],
 )
 def test_an_error_is_one_sentence_and_a_status(agent_folder, tmp_path, monkeypatch, capsys, command, expected, words):
@@ -289,3 +294,11 @@ def test_progress_is_one_rewritten_line_on_a_terminal_and_plain_lines_elsewhere(
     assert "\r[x]" not in shared and shared.count("\n") == 4
     piped = subprocess.run([sys.executable, "-c", PROGRESS + "work()"], capture_output=True, text=True, check=True)
     assert piped.stderr.count("\n") == 4 and "\r" not in piped.stderr
+
+
+def test_what_is_there_is_not_overwritten_by_a_new_package(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mylab").mkdir()
+    status, _, error = _run(capsys, "new", "mylab")
+    assert status == 2 and "name: 'mylab', which is there (expected a new folder)" in error
+    assert list((tmp_path / "mylab").iterdir()) == []

@@ -6,6 +6,7 @@ import random
 import re
 import time
 from functools import reduce
+from importlib.metadata import EntryPoint, EntryPoints
 from operator import getitem
 from pathlib import Path
 
@@ -14,12 +15,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gla import kinds
 from gla.config import documentation, reading
 from gla.config.environments import Environment
 from gla.config.reading import load, normalise
 from gla.config.whole import NOUNS
 from gla.encoding.kinds import ENCODINGS
 from gla.figures.kinds import FIGURES
+from gla.kinds import Kinds
 from gla.labels.kinds import LABELS
 from gla.losses.kinds import LOSSES
 from gla.models.kinds import MODELS
@@ -941,3 +944,17 @@ def test_what_panels_and_agents_are_called_decides_the_tables_that_say_so():
     paths = Paths(normalise(raw))
     assert paths.tabled("table")["panels"] == [panel]
     assert paths.tabled("curve")["panels"] == [{"evaluation": "grid", "agents": ["grid_gap1"]}]
+
+
+def test_another_packages_kind_may_not_have_a_name_that_is_taken(monkeypatch):
+    points = EntryPoints(
+        [EntryPoint("mine", "lab.mine", "gla.losses"), EntryPoint("theirs", "lab.theirs", "gla.labels")]
+    )
+    monkeypatch.setattr(kinds, "_points", lambda: points)
+    found = Kinds("loss", {"own": "gla.losses.own"}, "gla.losses")
+    assert found.modules == {"own": "gla.losses.own", "mine": "lab.mine"} and kinds.packages() == {"lab"}
+    assert Kinds("loss", {"own": "gla.losses.own"}).modules == {"own": "gla.losses.own"}
+    with pytest.raises(
+        ConfigError, match=r"entry point 'mine' of group 'gla.losses': lab.mine \(expected a name that x does not"
+    ):
+        Kinds("loss", {"mine": "x"}, "gla.losses")

@@ -5,4 +5,5 @@ from gla.kinds import Kinds
 ENCODINGS = Kinds(
     "encoding.kind",
     {"projected": "gla.encoding.projected", "tabular": "gla.encoding.tabular", "scaled": "gla.encoding.scaled"},
+    "gla.encoding",
 )

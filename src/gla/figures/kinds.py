@@ -13,6 +13,7 @@ FIGURES = Kinds(
         "training": "gla.figures.training",
         "training_tasks": "gla.figures.training_tasks",
     },
+    "gla.figures",
 )
 NAMING = (
     "scores",

@@ -10,4 +10,5 @@ LABELS = Kinds(
         "optimal_action": "gla.labels.optimal_action",
         "trust_horizon": "gla.labels.trust_horizon",
     },
+    "gla.labels",
 )

@@ -9,4 +9,5 @@ LOSSES = Kinds(
         "action_likelihood": "gla.losses.action_likelihood",
         "q_values": "gla.losses.q_values",
     },
+    "gla.losses",
 )

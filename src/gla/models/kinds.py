@@ -13,4 +13,5 @@ MODELS = Kinds(
         "value_iteration": "gla.models.value_iteration",
         "predictive_control": "gla.models.predictive_control",
     },
+    "gla.models",
 )

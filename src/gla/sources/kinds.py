@@ -13,4 +13,5 @@ SOURCES = Kinds(
         "ucb": "gla.sources.ucb",
         "thompson": "gla.sources.thompson",
     },
+    "gla.sources",
 )

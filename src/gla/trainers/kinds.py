@@ -10,6 +10,7 @@ TRAINERS = Kinds(
         "dagger": "gla.trainers.dagger",
         "prediction": "gla.trainers.prediction",
     },
+    "gla.trainers",
 )
 # Kinds that step the dataset's environments, whose code then decides the weights. They read no histories: they have no windows, labels or loss.
 ACTING = ("rl2", "dagger")

@@ -10,4 +10,5 @@ WINDOWS = Kinds(
         "consecutive": "gla.windows.consecutive",
         "shuffled": "gla.windows.shuffled",
     },
+    "gla.windows",
 )
