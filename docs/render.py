@@ -1,4 +1,4 @@
-"""Writes README.md, docs/results.md and docs/general.md from docs/templates, so that every number in them comes from a committed table.
+"""Writes README.md and docs/results.md from docs/templates, so that every number in them comes from a committed table.
 
     python docs/render.py            # writes the pages that differ from what their templates and tables give
     python docs/render.py --check    # names those pages, writes nothing, and exits with 1 if there are any
@@ -32,11 +32,7 @@ from gla.conditions.roles import of_role
 
 DOCS = Path(__file__).parent
 CALM = of_role("calm")
-PAGES = {
-    "README.md": "../README.md",
-    "results.md": "results.md",
-    "general.md": "general.md",
-}  # templates, and what they give, seen from docs
+PAGES = {"README.md": "../README.md", "results.md": "results.md"}  # templates, and what they give, seen from docs
 HEADER = "<!-- Written by docs/render.py: change docs/templates/{}, and run make docs-numbers. -->\n"
 COUNTS = ("below_zero_action", "controls_harmed", "fewest_episodes", "seeds", "training_seeds")
 BOUNDS = {"normalised_score": "score"}  # whose bounds do not bear their value's name
@@ -251,27 +247,6 @@ def verdicts(name: str, split: str = "test") -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def by_kind(name: str, kinds: Mapping[str, list[str]]) -> str:
-    """The Markdown table of a set's evaluations that have a ``set``, by kind of task. kinds: the evaluations of each kind.
-
-    Raises ValueError if an evaluation has no kind, or one of the kinds' is none.
-    """
-    found = {one["evaluation"]: one for one in rows(name) if not _missing(one["set"])}
-    listed = [evaluation for own in kinds.values() for evaluation in own]
-    if differing := sorted(found.keys() ^ set(listed)):
-        raise ValueError(
-            f"{_folder(name) / 'verdicts.csv'}: {', '.join(differing)} (expected one kind of each, and a row)"
-        )
-    cells = {
-        key: cell for key, cell in CELLS.items() if key not in ("agent", "first version's verdict", "networks x seeds")
-    }
-    lines = [
-        [kind, *(cell(found[evaluation]) for cell in cells.values())]
-        for kind, own in kinds.items() for evaluation in own
-    ]  # fmt: skip
-    return _table(["kind", *cells], lines)
-
-
 def _folder(name: str) -> Path:
     return DOCS / "results" / ("" if name == "default" else name)
 
@@ -344,7 +319,7 @@ def environment() -> Environment:
         comment_start_string="[#", comment_end_string="#]",
         undefined=StrictUndefined, finalize=_checked, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    shown = (number, percent, words, span, interval, verdicts, by_kind)
+    shown = (number, percent, words, span, interval, verdicts)
     functions = (
         frame, config, provenance, rows, row, score, scores, curve, normalised, worlds, demonstrations, calm, benchmark, *shown,
     )  # fmt: skip
@@ -359,9 +334,7 @@ def render(template: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description="Write README.md, docs/results.md and docs/general.md from docs/templates."
-    )
+    parser = argparse.ArgumentParser(description="Write README.md and docs/results.md from docs/templates.")
     parser.add_argument("--check", action="store_true", help="name the pages that differ, and write nothing")
     check = parser.parse_args(arguments).check
     texts = {(DOCS / path).resolve(): render(template) for template, path in PAGES.items()}

@@ -44,6 +44,7 @@ def _judged(frames, networks=1, seeds=16, conditions=("agent", HIDDEN, SHUFFLED)
         "tasks": tasks,
         "seeds": seeds,
         "split": "test",
+        "set": None,
         "references": [],
         "agents": {"a": networks},
         "conditions": conditions,
@@ -53,7 +54,14 @@ def _judged(frames, networks=1, seeds=16, conditions=("agent", HIDDEN, SHUFFLED)
 
 
 def _table(tmp_path, frames, tasks=1, references=(), seeds=16, split="test"):
-    one = {"name": "e", "tasks": tasks, "seeds": seeds, "split": split, "references": list(references)}
+    one = {
+        "name": "e",
+        "tasks": tasks,
+        "seeds": seeds,
+        "split": split,
+        "set": "examination",
+        "references": list(references),
+    }
     verdicts.table([one | _run(frames) | {"rollouts": _paths(tmp_path, frames)}], tmp_path / "v.csv")
     return pd.read_csv(tmp_path / "v.csv")
 
@@ -97,6 +105,7 @@ BASELINES = [_frame("baseline", "random", np.zeros((16, 3))), _frame("baseline",
 def test_the_verdict_compares_levels_and_gains_with_every_control(tmp_path, agent, hidden, shuffled, expected, before):
     row = _table(tmp_path, [*_agent(agent, hidden, shuffled), *BASELINES]).iloc[0]
     assert (row["verdict"], row["verdict_v1"]) == (expected, before) and list(row.index) == list(verdicts.COLUMNS)
+    assert row["set"] == "examination"
     # The first two and the last two of ten episodes, on a line.
     assert row["gain"] == pytest.approx((agent[1] - agent[0]) * 8 / 9, abs=0.1)
     assert row["gain_low"] < row["gain"] < row["gain_high"] and row["last_low"] < row["last"] < row["last_high"]
@@ -193,7 +202,7 @@ def test_probabilities_are_corrected_over_the_rows_of_a_split(tmp_path):
     """An agent that barely passes alone does not among forty, and validation rows count for themselves."""
     noise = np.random.default_rng(4).standard_normal((16, 10))
     weak = [_frame("a", "agent", 1.3 * (np.arange(10) > 0) + noise), _frame("a", HIDDEN, 1e-3 * noise[::-1])]
-    one = {"tasks": 1, "seeds": 16, "references": [], "rollouts": _paths(tmp_path, weak, "w")} | _run(weak)
+    one = {"tasks": 1, "seeds": 16, "set": None, "references": [], "rollouts": _paths(tmp_path, weak, "w")} | _run(weak)
     flat = [_frame("a", "agent", noise), _frame("a", HIDDEN, noise[::-1])]
     other = one | {"rollouts": _paths(tmp_path, flat, "f"), "split": "test"}
     for others, expected in ((0, "learns from reward"), (40, "improves without reward")):

@@ -56,3 +56,11 @@ def test_all_agents_and_the_marker_of_types_are_installed(installed):
     asked = "import gla, pathlib; print([gla.load(n) for n in gla.agents()], pathlib.Path(gla.__file__).with_name('py.typed').exists())"
     said = installed("-c", asked)
     assert all(f"<agent '{name}'" in said for name in ("grid", "omni", "point_mass")) and said.strip().endswith("True")
+
+
+def test_the_pipeline_runs_from_the_wheel(installed, tmp_path):
+    shutil.copy(CHECKOUT / "config/smoke.yaml", tmp_path)
+    said = installed("-m", "gla", "run", tmp_path / "smoke.yaml", "--cores", "2", "--dry-run")
+    assert "/site/gla/pipeline" in said and "Job stats:" in said and "evaluate_agent" in said
+    installed("-m", "gla", "new", "mylab")
+    installed("-c", "from pathlib import Path; assert Path('mylab/mylab/calmer.py').exists()")
