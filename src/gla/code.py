@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent
 STYLE = "gla.figures.mplstyle"  # the style of all figures, which counts as a module
 # Modules that decide no number. Options are declared and checked in some of them, and are params, with all defaults filled in, of the jobs
 # that depend on them, so that a new option reruns no other jobs. The others name and write files, or report progress.
-NEUTRAL = ("gla", "gla.config", "gla.files", "gla.job", "gla.options", "gla.progress", "gla.watchdog")
+NEUTRAL = ("gla", "gla.config", "gla.files", "gla.job", "gla.options", "gla.progress", "gla.tracking", "gla.watchdog")
 
 
 @cache

@@ -30,6 +30,7 @@ from gla.options import ConfigError
 from gla.policies import NumericalError
 from gla.processes import Processes, processes
 from gla.progress import Progress
+from gla.tracking import Log
 from gla.trainers.base import BaseTrainer
 from gla.trainers.kinds import TRAINERS
 
@@ -84,8 +85,6 @@ def _train(
     own: Processes,
     environments: list[Environment],
 ) -> None:
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, and needed only here
-
     options = config.training
     if options.batch_size % own.count:
         raise ConfigError(
@@ -127,7 +126,7 @@ def _train(
             print(f"[train {name}] going on from step {trainer.step} of {options.steps}", file=sys.stderr)
         work = options.steps * trainer.count, trainer.unit, trainer.step * trainer.count
         progress = Progress(f"train {name}", *work)
-        log = SummaryWriter(str(scratch / "tensorboard"), purge_step=trainer.step)
+        log = Log(scratch, name, config.model_dump(), trainer.step)
     stop = []
     in_main = threading.current_thread() is threading.main_thread()  # only the main thread can set a handler
     previous = signal.signal(signal.SIGTERM, lambda *_: stop.append(True)) if in_main else None
@@ -137,8 +136,7 @@ def _train(
             if trainer.step % options.evaluate_every == 0 or trainer.step == options.steps:
                 row = trainer.evaluate()
                 if own.is_main_process:
-                    for key, value in row.items():
-                        log.add_scalar(key, value, trainer.step)
+                    log.add(row, trainer.step)
                 save_checkpoint()
             if own.is_main_process:
                 last = trainer.metrics[-1] if trainer.metrics else None

@@ -17,7 +17,7 @@ from gla.files import LOCKS, CorruptFile, check, hash_file, place
 from gla.progress import Progress, print_anything
 from gla.storage import reading
 
-LOGS = {"benchmarks", "tensorboard", ".snakemake", ".snakemake_timestamp", *LOCKS}
+LOGS = {"benchmarks", "tensorboard", "wandb", ".snakemake", ".snakemake_timestamp", *LOCKS}
 DESCRIBING = (".json", ".parquet")  # files that describe themselves, and others that belong to them
 AGENT = ("weights.safetensors", "agent.json", "metrics.jsonl", "by_position.csv")
 # The endings of the files that must be next to a file, by its folder and ending. A table may exist before its drawing.

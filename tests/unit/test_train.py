@@ -27,6 +27,7 @@ from gla.in_context import run_agent
 from gla.losses.kinds import LOSSES
 from gla.manifests import read_manifest, write_manifest
 from gla.models.kinds import MODELS
+from gla.options import ConfigError
 from gla.policies import NumericalError
 from gla.processes import processes
 from gla.sources import ppo
@@ -122,6 +123,23 @@ def test_training_twice_gives_the_same_bytes(tmp_path, manifest, undisturbed):
     assert _bytes(_train(TINY, manifest, tmp_path)) == _bytes(undisturbed)
     other = _train(TINY.model_copy(update={"seed": 1}), manifest, tmp_path / "other")
     assert all(_bytes(other)[name] != content for name, content in _bytes(undisturbed).items())
+
+
+def test_runs_of_weights_and_biases_are_written_if_they_are_asked_for_and_change_nothing(
+    tmp_path, manifest, undisturbed, monkeypatch
+):
+    assert not list(undisturbed.rglob("wandb"))
+    monkeypatch.setenv("GLA_WANDB", "offline")
+    assert _bytes(_train(TINY, manifest, tmp_path)) == _bytes(undisturbed)
+    (run,) = (tmp_path / "scratch/wandb").glob("offline-run-*/*.wandb")
+    assert b"validation_loss" in run.read_bytes() and (tmp_path / "scratch/tensorboard").exists()
+    monkeypatch.setenv("GLA_WANDB", "on")
+    with pytest.raises(ConfigError, match="GLA_WANDB: 'on' .expected offline or online, or nothing"):
+        _train(TINY, manifest, tmp_path / "other")
+    monkeypatch.setenv("GLA_WANDB", "offline")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match="wandb is not installed .expected pip install wandb"):
+        _train(TINY, manifest, tmp_path / "other")
 
 
 def test_the_folder_is_what_is_documented(undisturbed, manifest):
