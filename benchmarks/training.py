@@ -4,7 +4,8 @@ Ours is the trainer as `train` runs it: histories on disk, windows drawn and pro
 predictors, the optimisers and the metrics. The peer works like a nanoGPT-like script: a float32 decoder of the same width,
 depth and context (learned positions, LayerNorm), one random batch made before the clock starts, AdamW. The peer of the
 equivariant model is the same trainer and model, given all 64 and 16 numbers of a projection instead of coordinates in its
-span. The equivariant model is the peer of the one that plans, which learns to predict the same histories. Writes rows of docs/benchmarks.csv and docs/benchmarks_growth.csv.
+span. The equivariant model is the peer of the one that plans, which learns to predict the same histories. Writes rows of
+docs/benchmarks.csv and docs/benchmarks_growth.csv.
 
     python benchmarks/training.py
 """
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from table import interleaved, put_growth, put_missing, put_ratio
 from torch import nn
 
+from gla import devices
 from gla.config.agents import Agent
 from gla.config.datasets import Dataset
 from gla.config.environments import Environment
@@ -158,14 +160,12 @@ def on_cpu(manifest) -> None:
 
 def in_span(manifest) -> None:
     """Measures on one thread, like a job of the workflow."""
-    context, batch, threads = 320, 32, torch.get_num_threads()
-    torch.set_num_threads(1)
-    with processes("cpu") as own:
+    context, batch = 320, 32
+    with devices.threads(1), processes("cpu") as own:
         ours = Ours(manifest, own, 64, 3, context, batch, kind="equivariant")
         with mock.patch.object(equivariant.Options, "turns", False):
             peer = Ours(manifest, own, 64, 3, context, batch, kind="equivariant")
         found = interleaved(ROUNDS, ours=rate(ours, batch * context), peer=rate(peer, batch * context))
-    torch.set_num_threads(threads)
     precision = str(ours.trainer.dtype).removeprefix("torch.")
     against = f"one thread each; the same model told 64 and 16 numbers instead of Reacher-v4's 11 and 2 coordinates; both in {precision}"
     put_ratio("training, CPU, equivariant d64 L3 T320", "tokens/s", found["ours"], found["peer"], against, 1.5)
@@ -173,18 +173,16 @@ def in_span(manifest) -> None:
 
 def of_predictions(manifests) -> None:
     """Measures on one thread, like a job of the workflow, with the windows that the installed agent is trained on."""
-    context, batch, threads = 320, 32, torch.get_num_threads()
+    context, batch = 320, 32
     config = Agent.model_validate({
         "dataset": "", "windows": {"kind": "consecutive", "steps": 300}, "model": "predictive_control",
         "training": {"kind": "prediction", "steps": 10**6, "batch_size": 22},
     })  # fmt: skip
-    torch.set_num_threads(1)
-    with processes("cpu") as own:
+    with devices.threads(1), processes("cpu") as own:
         ours = prediction.Trainer(config, *read_manifest(*manifests["scaled"]), [], own, None)
         ours.open()
         peer = Ours(manifests["projected"], own, 64, 3, context, batch, kind="equivariant")
         found = interleaved(ROUNDS, ours=rate(ours.advance, 22 * 300), peer=rate(peer, batch * context))
-    torch.set_num_threads(threads)
     precision = str(peer.trainer.dtype).removeprefix("torch.")
     against = f"one thread each; the equivariant model, d64 L3 T320, in {precision}"
     put_ratio("training, CPU, predictive_control", "tokens/s", found["ours"], found["peer"], against, 3.0)

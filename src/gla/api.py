@@ -197,7 +197,43 @@ class LoadedAgent(agent.TrainedAgent):
         return own | given
 
 
-class AgentPolicy:
+class _Contexts:
+    """An agent in contexts that begin empty, in which acting and observing take turns. env: has the spaces of each environment."""
+
+    def __init__(self, agent: agent.TrainedAgent, env: gym.Env, name: str, evaluation: Evaluation):
+        check_supported(name, env)
+        self.space, self.actions = env.observation_space, env.action_space
+        self.agent, self.evaluation = agent, evaluation
+        self.spec: EnvSpec = env_spec(adapt(env))
+        self.reset()
+
+    def reset(self) -> None:
+        """Empties the context of each environment, as at the beginning."""
+        self.context = InContext(self.agent, self.spec, self.evaluation, self.evaluation.env_steps)
+        self.acted = False
+
+    def _may_act(self) -> None:
+        if self.acted:
+            raise RuntimeError("act: the last action's reward is not known yet (expected observe(reward, done) before)")
+
+    def _may_observe(self) -> None:
+        if not self.acted:
+            raise RuntimeError("observe: nothing was done yet (expected act(observation) before)")
+
+    def _act(self, flat: np.ndarray) -> list[Any]:
+        """Maps flat observations (N, d) to an action of the environment's own for each."""
+        actions = self.context.act(flat)
+        self.acted = True
+        if self.spec.discrete:
+            return [counted(self.actions, action) for action in actions]
+        return list(np.clip(actions, self.spec.low, self.spec.high))
+
+    def _observe(self, rewards: np.ndarray, dones: np.ndarray) -> None:
+        self.context.observe(rewards, dones)
+        self.acted = False
+
+
+class AgentPolicy(_Contexts):
     """One agent in one context. It sees only what the caller passes to it::
 
     policy = agent.policy(env)
@@ -211,31 +247,15 @@ class AgentPolicy:
     """
 
     def __init__(self, agent: agent.TrainedAgent, env: gym.Env, evaluation: Evaluation):
-        check_supported(str(env), env)
-        self.space, self.actions, self.agent, self.evaluation = (
-            env.observation_space,
-            env.action_space,
-            agent,
-            evaluation,
-        )
-        self.spec: EnvSpec = env_spec(adapt(env))
-        self.reset()
-
-    def reset(self) -> None:
-        """Empties the context, as at the beginning."""
-        self.context = InContext(self.agent, self.spec, self.evaluation, self.evaluation.env_steps)
-        self.acted = False
+        super().__init__(agent, env, str(env), evaluation)
 
     def act(self, observation: Any) -> np.ndarray | int:
         """Maps an observation of the environment to an action in its action space. Raises ValueError for another shape."""
-        if self.acted:
-            raise RuntimeError("act: the last action's reward is not known yet (expected observe(reward, done) before)")
+        self._may_act()
         flat = np.asarray(flatten(self.space, observation), dtype=np.float32)
         if not np.isfinite(flat).all():
             raise ValueError(f"act: observation {observation!r} (expected {self.spec.observation_size} finite numbers)")
-        action = self.context.act(flat[None])[0]
-        self.acted = True
-        return counted(self.actions, action) if self.spec.discrete else np.clip(action, self.spec.low, self.spec.high)
+        return self._act(flat[None])[0]
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -265,13 +285,11 @@ class AgentPolicy:
 
     def observe(self, reward: float, done: bool) -> None:
         """Tells the agent the last action's reward, and whether the episode ended."""
-        if not self.acted:
-            raise RuntimeError("observe: nothing was done yet (expected act(observation) before)")
+        self._may_observe()
         value, ended = real_number(reward), flag("done", done)
         if not np.isfinite(value):
             raise ValueError(f"observe: reward {reward} (expected a finite number)")
-        self.context.observe(np.array([value]), np.array([ended]))
-        self.acted = False
+        self._observe(np.array([value]), np.array([ended]))
 
 
 class _One(gym.Env):
@@ -281,10 +299,10 @@ class _One(gym.Env):
         self.observation_space, self.action_space = envs.single_observation_space, envs.single_action_space
 
 
-class VectorPolicy:
+class VectorPolicy(_Contexts):
     """One agent in N contexts, one for each environment of a vector. It sees only what the caller passes to it::
 
-    envs = gym.make_vec("CartPole-v1", 8, vector_kwargs={"autoreset_mode": "SameStep"})
+    envs = gym.make_vec("CartPole-v1", 8, vectorization_mode="sync", vector_kwargs={"autoreset_mode": "SameStep"})
     policy = agent.policy(envs)
     observations, _ = envs.reset()
     for _ in range(1000):
@@ -299,48 +317,27 @@ class VectorPolicy:
             raise UnsupportedEnvironment(
                 f"environment {envs}: autoreset_mode {mode.value} (expected SameStep, so that each step's action is taken)"
             )
-        one = _One(envs)
-        check_supported(str(envs), one)
-        self.n, self.space, self.several, self.actions = (
-            envs.num_envs,
-            one.observation_space,
-            envs.observation_space,
-            one.action_space,
-        )
-        self.agent, self.evaluation, self.spec = agent, evaluation, env_spec(adapt(one))
-        self.reset()
-
-    def reset(self) -> None:
-        """Empties all contexts, as at the beginning."""
-        self.context, self.acted = InContext(self.agent, self.spec, self.evaluation, self.evaluation.env_steps), False
+        self.n, self.several = envs.num_envs, envs.observation_space
+        super().__init__(agent, _One(envs), str(envs), evaluation)
 
     def act(self, observations: Any) -> np.ndarray:
         """Maps the vector's observations to actions in its action space. Raises ValueError for another shape."""
-        if self.acted:
-            raise RuntimeError(
-                "act: the last actions' rewards are not known yet (expected observe(rewards, dones) before)"
-            )
+        self._may_act()
         each = [flatten(self.space, one) for one in gym.vector.utils.iterate(self.several, observations)]
         flat = np.array(each, dtype=np.float32)
         if len(flat) != self.n or not np.isfinite(flat).all():
             raise ValueError(f"act: observations {observations!r} (expected {self.n} of finite numbers)")
-        actions = self.context.act(flat)
-        self.acted = True
-        if self.spec.discrete:
-            return np.array([counted(self.actions, action) for action in actions])
-        return np.clip(actions, self.spec.low, self.spec.high)
+        return np.array(self._act(flat))
 
     def observe(self, rewards: np.ndarray, dones: np.ndarray) -> None:
         """Tells the agent the rewards of the last actions (N,), and which episodes ended (N,) bool."""
-        if not self.acted:
-            raise RuntimeError("observe: nothing was done yet (expected act(observations) before)")
+        self._may_observe()
         rewards, dones, n = np.asarray(rewards), np.asarray(dones), self.n
         if rewards.shape != (n,) or not np.isfinite(rewards).all():
             raise ValueError(f"observe: rewards {rewards} (expected {n} finite numbers)")
         if dones.shape != (n,) or dones.dtype != bool:
             raise ValueError(f"observe: dones {dones} (expected {n} of True and False)")
-        self.context.observe(rewards.astype(float), dones)
-        self.acted = False
+        self._observe(rewards.astype(float), dones)
 
 
 class Telling(gym.Wrapper):

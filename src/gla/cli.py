@@ -179,10 +179,7 @@ def _run(a: argparse.Namespace) -> int:
         raise ConfigError(f"config: {a.config!r} (expected a file)")
     snakefile = Path(__file__).parent / "pipeline/Snakefile"
     words = ["--snakefile", snakefile, "--configfile", a.config, *(a.arguments or ["--cores", "all", "all"])]
-    return subprocess.call(
-        [sys.executable, "-m", "snakemake", *map(str, words)],
-        env=os.environ | {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")},
-    )
+    return subprocess.call([sys.executable, "-m", "snakemake", *map(str, words)])
 
 
 def _add_environment(c: argparse.ArgumentParser, conditions: list[str]) -> None:

@@ -197,15 +197,9 @@ class Paths:
         for name, entry in self.config["evaluations"].items():
             if entry["agents"]:
                 curves = self.reference(entry["environment"], entry["split"])[1:] if self._measured(entry) else []
-                facts = {
-                    "name": name,
-                    "split": entry["split"],
-                    "set": entry["set"],
-                    "seeds": entry["seeds"],
-                    "tasks": len(self.tasks(name)),
-                }
+                facts = {"name": name, "tasks": len(self.tasks(name))}
                 facts |= {"agents": {a: len(self.networks(a)) for a in entry["agents"]}}
-                facts |= {key: entry[key] for key in ("conditions", "baselines")}
+                facts |= {key: entry[key] for key in ("split", "set", "seeds", "conditions", "baselines")}
                 found.append(facts | {"rollouts": self.rollouts(name), "references": curves})
         return found
 

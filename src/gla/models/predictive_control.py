@@ -225,23 +225,20 @@ class SequenceModel(nn.Module):
         ):  # fmt: skip
             drawn.append(posterior(self.basis.features(found.x, weight, u) * own, target, deviations, noise))
         moves, pays = drawn
-        seen = found.x[..., :o]
-        low, high = seen.amin(1, keepdim=True), seen.amax(1, keepdim=True)
+        seen = found.x[..., :o].transpose(1, 2)
+        low, high = seen.amin(2, keepdim=True), seen.amax(2, keepdim=True)
         room = ROOM * (high - low)
         # Falls are rare, and a draw of them as wide as of rewards would be mostly noise.
         wide = self.options.curiosity * pays.mean.new_tensor([1.0, ROOM])
         to_move, to_pay = (moves.mean + self.options.doubt * moves.draw) * found.speed, pays.mean + wide * pays.draw
         others = 3 + o + u
         outer = torch.cat([to_move[:, :others], to_pay[:, :others]], -1), to_move[:, others:], to_pay[:, others:]
-        low, high = (x.transpose(1, 2) for x in (low - room, high + room))
-        bias, none = (
-            self.basis.bias.repeat(2).expand(len(found.x), 1, -1),
-            moves.mean.new_zeros(len(found.x), 2, 2 * self.options.width),
-        )
-        inner = torch.cat([bias, torch.cat(metrics, -1), none], 1)
+        # The rectified features of both see 1, the observation and the action, and no square.
+        bias = self.basis.bias.repeat(2).expand(len(found.x), 1, -1)
+        inner = torch.cat([bias, torch.cat(metrics, -1), torch.zeros_like(bias), torch.zeros_like(bias)], 1)
         means, units = (moves.mean, pays.mean), (found.middle, found.scale, found.usual)
         inner, *outer = (x.transpose(1, 2).contiguous() for x in (inner, *outer))
-        return Belief(metrics, means, inner, outer, low, high, *units)
+        return Belief(metrics, means, inner, outer, low - room, high + room, *units)
 
     def _imagine(
         self, belief: Belief, now: Tensor, sequences: Tensor, policy: Tensor, turns: Tensor
