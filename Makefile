@@ -2,6 +2,7 @@
 # make test     the environment, and the fast tests
 # make report   the figures as one HTML page, with captions and the config of each: report.html
 # make site     the documentation as a site, in site/
+# make test-site  opens that site in a headless Chromium
 # make check    formats, types, spelling and the documentation
 # make reliability   injects faults of every kind; writes docs/reliability.md
 # make bench    the speed of every stage and of its peer; writes docs/benchmarks.md
@@ -18,7 +19,7 @@ IMPORTED := torch.utils.tensorboard, gymnasium, mujoco, zarr, pyarrow.parquet, s
             matplotlib.backends.backend_pdf, fontTools.subset, pandas, pydantic, requests, snakemake.cli, snakemake.script, gla.api, gla.cli
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: all env dev report site check test test-slow test-slurm reliability bench bench-ppo smoke docs-results docs-numbers clean
+.PHONY: all env dev report site check test test-site test-slow test-slurm reliability bench bench-ppo smoke docs-results docs-numbers clean
 
 all: env
 	$(BIN)/snakemake --cores all all
@@ -40,8 +41,13 @@ dev: .venv/development
 report: all
 	$(BIN)/snakemake --cores all --report report.html all
 
-site: dev
+site: dev docs/demo/node_modules
 	$(BIN)/mkdocs build --strict
+
+# What the page with the demo loads. Needs Node.js, whose npm takes what the lock file names.
+docs/demo/node_modules: docs/demo/package-lock.json
+	npm ci --prefix docs/demo --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
 
 check: dev site
 	$(BIN)/ruff check
@@ -53,6 +59,11 @@ check: dev site
 # By file, since tests of one file share the results of their fixtures.
 test: dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Installs Chromium from Debian's packages if there is none, as root.
+test-site: dev docs/demo/node_modules
+	command -v chromium chromedriver >/dev/null || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium chromium-driver; }
+	$(BIN)/python -m pytest -m site
 
 test-slow: dev
 	$(INSTALL) --editable '.[s3]' 'moto[s3]' flask flask-cors

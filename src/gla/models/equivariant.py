@@ -205,7 +205,7 @@ class SequenceModel(nn.Module):
 
     def step(self, x: Tensor, state: Cache) -> Tensor:
         streams = self._embed(x.unsqueeze(1))
-        position, mask = torch.tensor([state.position], device=x.device), state.mask()
+        position, mask = torch.as_tensor(state.position, device=x.device).view(1), state.mask()
         for layer, block in enumerate(self.blocks):
             q, k, v = block.project(*streams, position)
             attended = attend(q, *state.push(layer, k, v), mask)
