@@ -122,7 +122,10 @@ def _how(config: dict) -> str:
 
 
 def _metadata(name: str, agent: str, verdicts: pd.DataFrame | None) -> str:
-    """Returns the YAML that model hubs read, with the last returns of all networks as results."""
+    """Returns the YAML that model hubs read, with the last returns of all networks as results.
+
+    It is written without huggingface_hub, which is optional, and which reads it in the tests.
+    """
     head = {
         "license": "apache-2.0",
         "library_name": "gla",

@@ -48,7 +48,7 @@ class Busy(OSError):
 def exclusive(path: str | Path, shared: bool = False) -> Iterator[None]:
     """Locks a folder, or a file, which is made if it does not exist. shared: whether several processes may hold the lock at once.
 
-    Raises Busy where another process holds the lock.
+    Raises Busy where another process holds the lock. The library filelock has no locks of folders, and its ``flock`` is never shared.
     """
     path = Path(path)
     while True:

@@ -1,6 +1,6 @@
 """Progress of long jobs: one line that is rewritten on a terminal, and plain lines elsewhere and in a workflow.
 
-Several jobs of a workflow may share a terminal, where only plain lines stay readable.
+Several jobs of a workflow may share a terminal, where only plain lines stay readable. tqdm rewrites its bar there too, and in files.
 """
 
 import io

@@ -1,4 +1,8 @@
-"""Statistics of learning curves."""
+"""Statistics of learning curves.
+
+Intervals are Student's, of means over networks or seeds. rliable's are bootstraps of aggregates over tasks, such as the interquartile mean,
+which answer another question and need many runs of each task.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,7 @@
-"""Writes the JSON Schema of the config, for editors, and config/README.md: ``python -m gla.config.documentation``."""
+"""Writes the JSON Schema of the config, for editors, and config/README.md: ``python -m gla.config.documentation``.
+
+The reference is not made from the schema, since kinds of one thing are choices without names there, and here each has a section.
+"""
 
 import inspect
 import json

@@ -75,7 +75,7 @@ def flag(name: str, value: Any) -> bool:
 
 def flatten(space: gym.Space, observation: Any) -> np.ndarray:
     """Returns an observation as one vector. The parts of a Dict or a Tuple are concatenated; other spaces are flattened as in
-    Gymnasium, where an integer becomes one-hot. Raises WrongValue."""
+    Gymnasium, where an integer becomes one-hot. Raises WrongValue, where Gymnasium takes arrays of any shape for those of a Box."""
     if isinstance(space, gym.spaces.Box):
         return real_array(observation, space.shape).astype(space.dtype).ravel()
     if isinstance(space, gym.spaces.Dict):

@@ -57,7 +57,10 @@ class TrainerOptions(Options):
 
 
 def learning_rate(options: TrainerOptions, step: int) -> float:
-    """Returns the learning rate of a step: a linear warm-up, then a cosine from the full rate to a tenth of it."""
+    """Returns the learning rate of a step: a linear warm-up, then a cosine from the full rate to a tenth of it.
+
+    A function of the step has no state to save. PyTorch's schedulers compute each rate from the one before, which rounds otherwise.
+    """
     if step < options.warmup:
         return options.learning_rate * (step + 1) / options.warmup
     done = (step - options.warmup) / max(1, options.steps - options.warmup)
