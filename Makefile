@@ -7,7 +7,7 @@
 # make reliability   injects faults of every kind; writes docs/reliability.md
 # make bench    the speed of every stage and of its peer; writes docs/benchmarks.md
 # make docs-results  the committed results, docs/results, from finished runs
-# make docs-numbers  README.md and docs/results.md, from their templates and the committed results
+# make docs-numbers  README.md and the pages with numbers, from their templates and the committed results
 # make env      the environment alone, in .venv, for the pipeline and the command gla
 # make dev      the same environment, with everything for tests, checks and documentation as well
 

@@ -1,4 +1,4 @@
-"""Writes README.md and docs/results.md from docs/templates, so that every number in them comes from a committed table.
+"""Writes README.md and pages of docs from docs/templates, so that every number in them comes from a committed table.
 
     python docs/render.py            # writes the pages that differ from what their templates and tables give
     python docs/render.py --check    # names those pages, writes nothing, and exits with 1 if there are any
@@ -18,7 +18,7 @@ what one config gave: ``default`` lies in docs/results, and any other, as ``broa
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from numbers import Integral
 from pathlib import Path
@@ -32,7 +32,8 @@ from gla.conditions.roles import of_role
 
 DOCS = Path(__file__).parent
 CALM = of_role("calm")
-PAGES = {"README.md": "../README.md", "results.md": "results.md"}  # templates, and what they give, seen from docs
+TEMPLATES = sorted(str(path.relative_to(DOCS / "templates")) for path in (DOCS / "templates").rglob("*.md"))
+PAGES = {one: "../README.md" if one == "README.md" else one for one in TEMPLATES}  # what they give, seen from docs
 HEADER = "<!-- Written by docs/render.py: change docs/templates/{}, and run make docs-numbers. -->\n"
 COUNTS = ("below_zero_action", "controls_harmed", "fewest_episodes", "seeds", "training_seeds")
 BOUNDS = {"normalised_score": "score"}  # whose bounds do not bear their value's name
@@ -126,8 +127,9 @@ def _table(head: list[str], lines: Iterable[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
 
 
-def scores(name: str, figure: str = "table") -> str:
-    """The Markdown table of a figure of kind ``scores``, with published numbers of others (docs/published.csv)."""
+def scores(name: str, figure: str = "table", methods: Sequence[str] = ()) -> str:
+    """The Markdown table of a figure of kind ``scores``, with published numbers of others (docs/published.csv). methods: the rows of these
+    alone, whatever the model. Raises ValueError if there is none."""
     others = _published()
 
     def shown(one: Mapping) -> list[str]:
@@ -145,7 +147,12 @@ def scores(name: str, figure: str = "table") -> str:
         ]
 
     head = ["world", "method", "return, last episodes [95 %]", "best possible", "failed goals", "networks", "published"]
-    return _table(head, map(shown, _scores(name, figure)))
+    found = [
+        one for one in _scores(name, figure) if not methods or one["method"].split(" (")[0].split(",")[0] in methods
+    ]
+    if not found:
+        raise ValueError(f"{_folder(name) / f'{figure}.csv'}: no row of {', '.join(methods)}")
+    return _table(head, map(shown, found))
 
 
 def normalised(name: str, figure: str = "table") -> list[dict]:
@@ -334,7 +341,7 @@ def render(template: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(description="Write README.md and docs/results.md from docs/templates.")
+    parser = argparse.ArgumentParser(description="Write README.md and pages of docs from docs/templates.")
     parser.add_argument("--check", action="store_true", help="name the pages that differ, and write nothing")
     check = parser.parse_args(arguments).check
     texts = {(DOCS / path).resolve(): render(template) for template, path in PAGES.items()}
