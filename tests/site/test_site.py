@@ -59,6 +59,7 @@ def test_every_link_leads_somewhere(site, pages):
             if not file.is_file() or (parts.fragment and anchors and unquote(parts.fragment) not in anchors):
                 broken.append((page, link))
     assert broken == []
+    assert all(any("_sources/" in link for link in page.links) for page in pages.values())
 
 
 def test_a_table_of_results_is_filtered(browser, address):
