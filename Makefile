@@ -100,6 +100,7 @@ docs-results: dev
 	$(call publish,results/broad,docs/results/broad,config/broad.yaml)
 	$(call publish,results/omnirl,docs/results/omnirl,config/omnirl.yaml)
 	$(call publish,results/teachers,docs/results/teachers,config/teachers.yaml)
+	$(call publish,results/general,docs/results/general,config/general.yaml)
 	$(MAKE) docs-numbers
 
 # Writes README.md and docs/results.md, with every number from the tables below docs.

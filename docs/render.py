@@ -254,6 +254,20 @@ def verdicts(name: str, split: str = "test") -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def by_kind(name: str, kinds: Mapping[str, list[str]]) -> str:
+    """The Markdown table of a set's evaluations, by kind of task. kinds: the evaluations of each kind.
+
+    Raises ValueError if one of them has no row, or several.
+    """
+    found = {one: [row for row in rows(name) if row["evaluation"] == one] for own in kinds.values() for one in own}
+    if differing := [one for one, own in found.items() if len(own) != 1]:
+        raise ValueError(f"{_folder(name) / 'verdicts.csv'}: {', '.join(differing)} (expected one row of each)")
+    left_out = "agent", "first version's verdict", "networks x seeds"
+    cells = {key: cell for key, cell in CELLS.items() if key not in left_out}
+    lines = [[kind, *(cell(found[one][0]) for cell in cells.values())] for kind, own in kinds.items() for one in own]
+    return _table(["kind", *cells], lines)
+
+
 def _folder(name: str) -> Path:
     return DOCS / "results" / ("" if name == "default" else name)
 
@@ -326,7 +340,7 @@ def environment() -> Environment:
         comment_start_string="[#", comment_end_string="#]",
         undefined=StrictUndefined, finalize=_checked, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    shown = (number, percent, words, span, interval, verdicts)
+    shown = (number, percent, words, span, interval, verdicts, by_kind)
     functions = (
         frame, config, provenance, rows, row, score, scores, curve, normalised, worlds, demonstrations, calm, benchmark, *shown,
     )  # fmt: skip

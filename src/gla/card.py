@@ -70,8 +70,8 @@ def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts:
 {_metadata(name, agent, verdicts)}---
 # {name}
 
-A {config["model"]["kind"]} of {
-            training["parameters"]:,} parameters, meant to learn an environment from its rewards while
+A model of kind {config["model"]["kind"]} with {
+            training["parameters"]:,} weights, meant to learn an environment from its rewards while
 it acts, without any change of its weights. Whether it does is under Scores. To use it:
 `gla.load(FOLDER)`, or `gla learn --agent FOLDER --env ID`.
 
@@ -98,7 +98,7 @@ it acts, without any change of its weights. Whether it does is under Scores. To 
 - {
             "It saw one layout of observations and actions and cannot be expected to act under another."
             if not (varies or any_size)
-            else "It was trained only on the environments above; nothing is known of how it acts in others."
+            else "It was trained only on the environments above; of others, nothing is known but what the verdicts say."
         }
 - {"Any number of" if any_size else f"Up to {sizes.observation}"} observation and {
             "" if any_size else f"{sizes.action} "

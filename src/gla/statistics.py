@@ -54,11 +54,9 @@ def _within_tasks(values: np.ndarray, tasks: int) -> tuple[float, float, int]:
     parts = np.array([len(g) * g.var(ddof=1) / n**2 for g in groups])
     if not parts.any():
         return 0.0, np.inf, n
-    return (
-        float(parts.sum()),
-        float(parts.sum() ** 2 / sum(p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True))),
-        n,
-    )
+    shares = parts / parts.sum()  # whose squares are not too small for a number
+    freedom = 1 / sum(share**2 / (len(g) - 1) for share, g in zip(shares, groups, strict=True))
+    return float(parts.sum()), float(freedom), n
 
 
 class Mean(NamedTuple):

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ from gla.environments.spaces import UnsupportedEnvironment
 from gla.files import CorruptFile, fingerprint
 from gla.options import ConfigError
 from gla.rows import COLUMNS
+
+ROOT = Path(__file__).parents[2]
 
 SHORT = {"max_episode_steps": 20}
 
@@ -341,7 +344,7 @@ def test_an_agent_acts_with_its_own_settings_unless_others_are_given(agent_folde
 def test_the_general_agent_is_what_its_config_makes():
     """Its description holds the entries of the config that decide its weights, and the hash of these, and its sources' hashes are those of
     the manifest."""
-    config = load(yaml.safe_load((Path(__file__).parents[2] / "config/general.yaml").read_text()))
+    config = load(yaml.safe_load((ROOT / "config/general.yaml").read_text()))
     entry, body = config.agents[gla.GENERAL], read_described(gla.SHIPPED / gla.GENERAL, anywhere=True)
     assert body["config"] == entry.model_copy(update={"dataset": "", "seeds": 1}).model_dump(exclude={"acting"})
     manifest, dataset = body["manifest"], config.datasets[entry.dataset]
@@ -351,6 +354,14 @@ def test_the_general_agent_is_what_its_config_makes():
         assert source["environment"] == own.environment and source["updates"] == own.updates
     assert manifest["content"] == fingerprint({k: v for k, v in manifest.items() if k != "content"})
     assert sum(path.stat().st_size for path in (gla.SHIPPED / gla.GENERAL).iterdir()) < 5e6
+    published = json.loads((ROOT / "docs/results/general/provenance.json").read_text())["general-agent"]
+    assert published["weights"] == body["weights"] and published["training"] == body["training"]
+
+
+@pytest.mark.parametrize("name", gla.agents())
+def test_an_installed_agent_has_a_card_of_its_weights(name):
+    body, card = read_described(gla.SHIPPED / name), (gla.SHIPPED / name / "README.md").read_text()
+    assert body["weights"]["sha256"] in card and "license: apache-2.0" in card and f"# {name}\n" in card
 
 
 def test_the_general_agent_learns_a_pendulum_from_its_rewards():

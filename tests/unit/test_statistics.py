@@ -26,6 +26,14 @@ def test_the_interval_is_students(values, confidence):
     assert found == pytest.approx((np.mean(values), low, high), rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-100, 1e-30, 1e30])
+def test_the_interval_has_the_unit_of_its_values(scale):
+    """Squares of small variances are too small for a number."""
+    values = np.array([1.0, 2.0, 4.0, 7.0])
+    expected = mean_interval(values, tasks=2)
+    assert np.array(mean_interval(values * scale, tasks=2)) / scale == pytest.approx(expected)
+
+
 def test_two_values_have_a_closed_form():
     # Student's t with one degree of freedom is Cauchy's: its quantile is a tangent.
     half = np.tan(np.pi * 0.475) * 1.0
