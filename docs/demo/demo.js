@@ -112,7 +112,7 @@ function drawReturns() {
 
 function tell(run) {
   const { means, hidden } = run, n = means.length;
-  const seen = hidden ? "its rewards hidden" : "its rewards shown";
+  const seen = hidden ? "with rewards hidden" : "with rewards shown";
   const value = n ? `mean return ${means[n - 1].toFixed(1)}, in the first episode ${means[0].toFixed(1)}` : "the first one";
   page("status").textContent = `Episode ${n} of ${task.episodes}, ${seen}: ${value}.`;
   page("returns").dataset.means = JSON.stringify(means);

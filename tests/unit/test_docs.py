@@ -129,6 +129,26 @@ def test_a_command_is_known(page, line):
         assert shutil.which(program, path=str(Path(sys.executable).parent)) or find_spec(program.replace("-", "_"))
 
 
+# Those that name no placeholder and need no results, module or display of the reader's.
+ALONE = sorted(
+    {
+        line
+        for _, line in COMMANDS
+        if line.startswith("gla learn --") and not re.search(r"results/|--import|--video|\bID\b", line)
+    }
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ALONE)
+def test_a_command_that_needs_nothing_runs_as_it_stands(line, tmp_path):
+    program, *words = shlex.split(line)
+    done = subprocess.run([sys.executable, "-m", program, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "gain" in done.stdout
+    assert "--plot" not in words or (tmp_path / words[words.index("--plot") + 1]).stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/agents.md"])
 def test_python_in_the_pages_runs(page, agent_folder, tmp_path, monkeypatch):
     text = (ROOT / page).read_text()
