@@ -62,7 +62,7 @@ test: dev
 
 # Installs Chromium from Debian's packages if there is none, as root.
 test-site: dev docs/demo/node_modules
-	command -v chromium chromedriver >/dev/null || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium chromium-driver; }
+	command -v chromium >/dev/null && command -v chromedriver >/dev/null || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium chromium-driver; }
 	$(BIN)/python -m pytest -m site
 
 test-slow: dev

@@ -19,7 +19,7 @@ function draw(parent, tag, attributes, text) {
   return element;
 }
 
-/** What differs between the environments: how many episodes are shown, where a click puts the goal, and what the board looks like. */
+/** What differs between the environments: how many episodes are shown, where a click or an arrow key puts the goal, and what the board looks like. */
 const TASKS = {
   grid: {
     Environment: GridWorld,
@@ -30,6 +30,10 @@ const TASKS = {
     at([x, y]) {
       const cell = [y, x].map((v) => Math.max(0, Math.min(GridWorld.size - 1, Math.floor(v * GridWorld.size))));
       return cell.every((v) => v === 1) ? null : cell; // not on the start
+    },
+    turned([row, column], [down, right]) {
+      const size = GridWorld.size, cell = [(row + down + size) % size, (column + right + size) % size];
+      return cell.every((v) => v === 1) ? this.turned(cell, [down, right]) : cell;
     },
     place: ([row, column]) => [(column + 0.5) / GridWorld.size, (row + 0.5) / GridWorld.size],
     ground(board) {
@@ -50,6 +54,10 @@ const TASKS = {
       const angle = Math.atan2(1 - 2 * y, 2 * x - 1);
       return [PointMass.radius * Math.cos(angle), PointMass.radius * Math.sin(angle)];
     },
+    turned([x, y], [down, right]) {
+      const angle = Math.atan2(y, x) - ((down + right) * Math.PI) / 8;
+      return [PointMass.radius * Math.cos(angle), PointMass.radius * Math.sin(angle)];
+    },
     place: ([x, y]) => [(1 + x) / 2, (1 - y) / 2],
     ground(board) {
       draw(board, "rect", { x: 2, y: 2, width: BOARD - 4, height: BOARD - 4, rx: 4, class: "cell" });
@@ -61,6 +69,8 @@ const TASKS = {
 
 let task, goal, agent, runs;
 let turn = 0, busy = false; // the number of the newest run, which ends the others; whether one is computing
+const KEYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+const loading = {}; // each task's agent, or the promise of it
 
 /** Empties the board, and draws the ground, the goal and the agents, which it returns. */
 function drawBoard(positions) {
@@ -78,7 +88,7 @@ function drawBoard(positions) {
 
 /** Puts an agent's dot where it is. In a cell the agents stand in a ring, so that they do not hide each other. */
 function move(dot, position, i) {
-  const apart = task === TASKS.grid && i ? 26 : 0, angle = (2 * Math.PI * i) / 15;
+  const apart = task === TASKS.grid && i ? 26 : 0, angle = (2 * Math.PI * i) / (agent.contexts - 1);
   const [x, y] = task.place(position);
   dot.setAttribute("cx", x * BOARD + apart * Math.cos(angle));
   dot.setAttribute("cy", y * BOARD + apart * Math.sin(angle));
@@ -113,9 +123,10 @@ function drawReturns() {
 function tell(run) {
   const { means, hidden } = run, n = means.length;
   const seen = hidden ? "with rewards hidden" : "with rewards shown";
-  const value = n ? `mean return ${means[n - 1].toFixed(1)}, in the first episode ${means[0].toFixed(1)}` : "the first one";
-  page("status").textContent = `Episode ${n} of ${task.episodes}, ${seen}: ${value}.`;
-  page("returns").dataset.means = JSON.stringify(means);
+  const value = n ? `mean return ${means[n - 1].toFixed(1)}, in the first episode ${means[0].toFixed(1)}` : "it begins";
+  page("status").textContent = `Episode ${Math.max(1, n)} of ${task.episodes}, ${seen}: ${value}.`;
+  if (n === task.episodes) page("said").textContent = page("status").textContent;
+  Object.assign(page("returns").dataset, { means: JSON.stringify(means), run: turn });
 }
 
 /** Lets the agents act in empty contexts until their last episode, or until another run begins. */
@@ -127,15 +138,22 @@ async function run() {
   busy = true;
   try {
     await act(own);
+  } catch (error) {
+    fail(error);
   } finally {
     busy = false;
   }
 }
+
+function fail(error) {
+  page("status").textContent = page("said").textContent = `The demo cannot go on here: ${error.message}`;
+  console.error(error);
+}
 async function act(own) {
   const hidden = !page("rewards").checked, current = { hidden, means: [], errors: [] };
-  runs = [...runs.slice(-1), current];
+  runs = [...runs.filter((run) => run.means.length === task.episodes).slice(-1), current];
   agent.reset();
-  const random = uniform(page("board").dataset.seed ?? Date.now());
+  const random = uniform(Number(new URL(location).searchParams.get("seed") ?? Date.now()));
   const envs = Array.from({ length: agent.contexts }, () => new task.Environment(goal));
   let seen = envs.map((env) => env.reset(random));
   const dots = drawBoard(envs.map((env) => env.position));
@@ -156,6 +174,7 @@ async function act(own) {
       envs.forEach((env, i) => move(dots[i], env.position, i));
       const rest = PACES[page("pace").value] - (performance.now() - before);
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, rest)));
+      while (own === turn && page("pause").checked) await new Promise((resolve) => setTimeout(resolve, 50));
       if (own !== turn) return;
     }
     seen = envs.map((env) => env.reset(random));
@@ -168,36 +187,54 @@ async function act(own) {
   }
 }
 
-/** Loads the chosen task's agent, and starts. */
+/** Loads the chosen task's agent if it is not there yet, and starts. */
 async function choose() {
   const name = page("task").value;
   turn++;
-  page("status").textContent = "The agent is being loaded.";
+  agent = null; // until the chosen one is there, so that nothing runs the other
+  page("board").replaceChildren();
+  page("returns").replaceChildren();
   page("returns").dataset.means = "[]";
-  const folder = new URL(".", import.meta.url);
-  const described = await (await fetch(new URL(`${name}.json`, folder))).json();
-  const loaded = await Agent.load(ort, new URL(`${name}.onnx`, folder).href, described.temperature);
-  if (page("task").value !== name) return;
-  [task, agent, runs] = [TASKS[name], loaded, []];
-  goal = task.goal;
+  page("status").textContent = "The agent is being loaded.";
+  try {
+    const loaded = await (loading[name] ??= load(name));
+    if (page("task").value !== name || agent) return;
+    [task, agent, runs, goal] = [TASKS[name], loaded, [], TASKS[name].goal];
+  } catch (error) {
+    delete loading[name];
+    return fail(error);
+  }
   await run();
 }
 
-page("board").addEventListener("click", (event) => {
-  if (!task) return;
-  const clicked = new DOMPoint(event.clientX, event.clientY).matrixTransform(page("board").getScreenCTM().inverse());
-  const found = task.at([clicked.x / BOARD, clicked.y / BOARD]);
-  if (!found) return;
-  goal = found;
+async function load(name) {
+  const folder = new URL(".", import.meta.url), described = await fetch(new URL(`${name}.json`, folder));
+  if (!described.ok) throw new Error(`${described.url}: ${described.status}`);
+  return Agent.load(ort, new URL(`${name}.onnx`, folder).href, (await described.json()).temperature);
+}
+
+/** Moves the goal, unless there is no place for it. */
+function set(place) {
+  if (!place) return;
+  goal = place;
   runs = []; // of another task
   run();
+}
+
+page("board").addEventListener("click", (event) => {
+  if (!agent) return;
+  const clicked = new DOMPoint(event.clientX, event.clientY).matrixTransform(page("board").getScreenCTM().inverse());
+  set(task.at([clicked.x / BOARD, clicked.y / BOARD]));
+});
+page("board").addEventListener("keydown", (event) => {
+  if (!agent || !(event.key in KEYS)) return;
+  event.preventDefault();
+  set(task.turned(goal, KEYS[event.key]));
 });
 page("task").addEventListener("change", choose);
 page("rewards").addEventListener("change", run);
 page("again").addEventListener("click", run);
+page("pause").checked = matchMedia("(prefers-reduced-motion: reduce)").matches;
 ort.env.wasm.wasmPaths = new URL(".", import.meta.url).href;
 ort.env.wasm.numThreads = 1; // several need headers that a static site does not send
-choose().catch((error) => {
-  page("status").textContent = `The demo cannot run here: ${error.message}`;
-  throw error;
-});
+choose();

@@ -72,7 +72,7 @@ def render(name: str, body: dict, frames: Sequence[pd.DataFrame] = (), verdicts:
 
 A model of kind {config["model"]["kind"]} with {
             training["parameters"]:,} weights, meant to learn an environment from its rewards while
-it acts, without any change of its weights. Whether it does is under Scores. To use it:
+it acts, without any change of its weights. Whether it does is under Verdicts. To use it:
 `gla.load(FOLDER)`, or `gla learn --agent FOLDER --env ID`.
 
 ## Trained on

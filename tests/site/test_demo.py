@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -112,8 +113,7 @@ def _finished(browser, episodes):
 def _open(browser, address, task):
     from selenium.webdriver.support.ui import Select
 
-    browser.get(f"{address}demo/")
-    browser.execute_script("document.getElementById('demo-board').dataset.seed = 1")
+    browser.get(f"{address}demo/?seed=1")
     Select(browser.find_element("id", "demo-pace")).select_by_visible_text("fastest")
     Select(browser.find_element("id", "demo-task")).select_by_value(task)
 
@@ -152,6 +152,52 @@ def test_a_reader_sees_it_learn_from_rewards_alone(task, episodes, place, least,
 
 def test_a_goal_on_the_start_is_refused(browser, address):
     _open(browser, address, "grid")
-    before = _finished(browser, 30)
+    _finished(browser, 30)
+    returns = browser.find_element("id", "demo-returns")
+    before = returns.get_dom_attribute("data-run")
     _click(browser, 0.5, 0.5)
-    assert _finished(browser, 30) == before
+    assert returns.get_dom_attribute("data-run") == before
+    _click(browser, 0.5, 0.83)
+    assert returns.get_dom_attribute("data-run") != before
+
+
+def test_keys_move_the_goal_and_a_pause_holds_the_agents(browser, address):
+    from selenium.common.exceptions import StaleElementReferenceException
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    _open(browser, address, "grid")
+    _finished(browser, 30)
+    browser.find_element("id", "demo-pause").click()
+    board = browser.find_element("id", "demo-board")
+
+    def at(*place):
+        goal = board.find_element("css selector", ".goal")
+        return [float(goal.get_dom_attribute(key)) for key in ("cx", "cy")] == [*place]
+
+    wait = WebDriverWait(browser, 10, ignored_exceptions=[StaleElementReferenceException])
+    wait.until(lambda _: at(250, 50))
+    board.send_keys(Keys.ARROW_DOWN)
+    wait.until(lambda _: at(250, 150))
+    board.send_keys(Keys.ARROW_LEFT)  # over the start, on which no goal may lie
+    wait.until(lambda _: at(50, 150))
+    returns = browser.find_element("id", "demo-returns")
+    time.sleep(1)
+    assert returns.get_dom_attribute("data-means") == "[]"
+    browser.find_element("id", "demo-pause").click()
+    assert _finished(browser, 30)[-1] > 1
+
+
+def test_an_agent_that_cannot_be_loaded_is_said_and_another_still_can(browser, address):
+    from selenium.webdriver.support.ui import Select
+
+    _open(browser, address, "grid")
+    _finished(browser, 30)
+    browser.execute_script("window.fetched = fetch; fetch = () => Promise.reject(new Error('no network'))")
+    task = Select(browser.find_element("id", "demo-task"))
+    task.select_by_value("point_mass")
+    assert browser.find_element("id", "demo-status").text == "The demo cannot go on here: no network"
+    assert "no network" in browser.get_log("browser")[-1]["message"]
+    browser.execute_script("fetch = window.fetched")
+    task.select_by_value("grid")  # which is there already
+    _finished(browser, 30)
