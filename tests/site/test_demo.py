@@ -92,11 +92,25 @@ def test_an_agent_in_the_browser_is_pythons(name, site):
         )
     assert any(map(any, told["ends"]))
     answered = _replay(model=str(site / f"demo/{name}.onnx"), **told)
+    assert len(answered) == 2 * steps and answered[steps:] == answered[:steps]
     for t, output in enumerate(outputs):
         means, log_stds = (x.squeeze(1).numpy() for x in context.encoding.distribution(output, context.frames.a))
         found = [[one[key] for one in answered[t]] for key in ("mean", "logStd")]
         np.testing.assert_allclose(found[0], means, atol=2e-4)
         np.testing.assert_allclose(found[1], log_stds, atol=2e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_actions_are_drawn_as_pythons(temperature):
+    n, mean, log_std = 40_000, [0.3, -0.4, 1.0], [-0.5, 0.0, 0.4]
+    told = {"mean": mean, "logStd": log_std, "temperature": temperature, "draws": n}
+    drawn = np.array(_replay(**told, discrete=True)).ravel()
+    expected = np.exp(np.array(mean) / temperature)
+    assert np.bincount(drawn, minlength=3) / n == pytest.approx(expected / expected.sum(), abs=0.01)
+    drawn = np.array(_replay(**told, discrete=False))
+    assert drawn.mean(0) == pytest.approx(mean, abs=0.03)
+    assert drawn.std(0) == pytest.approx(temperature * np.exp(log_std), rel=0.02)
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.02
 
 
 def _finished(browser, episodes):
