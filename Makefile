@@ -103,7 +103,7 @@ docs-results: dev
 	$(call publish,results/general,docs/results/general,config/general.yaml)
 	$(MAKE) docs-numbers
 
-# Writes README.md and docs/results.md, with every number from the tables below docs.
+# Writes README.md and the other pages that have a template, with every number from the tables below docs.
 docs-numbers: dev
 	$(BIN)/python docs/render.py
 

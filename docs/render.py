@@ -254,17 +254,16 @@ def verdicts(name: str, split: str = "test") -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def by_kind(name: str, kinds: Mapping[str, list[str]]) -> str:
-    """The Markdown table of a set's evaluations, by kind of task. kinds: the evaluations of each kind.
+def by_kind(name: str, agent: str, kinds: Mapping[str, list[str]]) -> str:
+    """The Markdown table of an agent's verdicts, by kind of task. kinds: the evaluations of each kind.
 
-    Raises ValueError if one of them has no row, or several.
+    Raises ValueError if one of them has no row.
     """
-    found = {one: [row for row in rows(name) if row["evaluation"] == one] for own in kinds.values() for one in own}
-    if differing := [one for one, own in found.items() if len(own) != 1]:
-        raise ValueError(f"{_folder(name) / 'verdicts.csv'}: {', '.join(differing)} (expected one row of each)")
-    left_out = "agent", "first version's verdict", "networks x seeds"
-    cells = {key: cell for key, cell in CELLS.items() if key not in left_out}
-    lines = [[kind, *(cell(found[one][0]) for cell in cells.values())] for kind, own in kinds.items() for one in own]
+    found = {one["evaluation"]: one for one in rows(name, agent=agent)}
+    if missing := [one for own in kinds.values() for one in own if one not in found]:
+        raise ValueError(f"{_folder(name) / 'verdicts.csv'}: no row of {', '.join(missing)}")
+    cells = {key: CELLS[key] for key in CELLS if key not in ("agent", "first version's verdict", "networks x seeds")}
+    lines = [[kind, *(cell(found[one]) for cell in cells.values())] for kind, own in kinds.items() for one in own]
     return _table(["kind", *cells], lines)
 
 

@@ -1,7 +1,6 @@
 // An agent that learns in context, in several contexts side by side. Its ONNX model is one step as a function of tensors (docs/demo.py).
 
 const ARRAYS = { int64: BigInt64Array, float32: Float32Array, float64: Float64Array };
-const OUTCOME = ["action", "reward", "end"]; // inputs that tell of the last step; the others are the observation and the state
 
 /** Returns a source of uniform numbers in [0, 1): mulberry32. */
 export function uniform(seed) {

@@ -8,6 +8,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const BOARD = 300, PLOT = { width: 420, height: 300, left: 48, right: 12, top: 14, bottom: 44 };
 const PACES = { slow: 250, fast: 40, fastest: 0 }; // milliseconds that a step takes at least
 
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const page = (name) => document.getElementById(`demo-${name}`);
 
 /** Adds an element to an SVG, and returns it. */
@@ -19,6 +20,9 @@ function draw(parent, tag, attributes, text) {
   return element;
 }
 
+const isStart = (cell) => cell.every((v, i) => v === GridWorld.start[i]); // where no goal may lie
+const onCircle = (angle) => [PointMass.radius * Math.cos(angle), PointMass.radius * Math.sin(angle)];
+
 /** What differs between the environments: how many episodes are shown, where a click or an arrow key puts the goal, and what the board looks like. */
 const TASKS = {
   grid: {
@@ -26,14 +30,14 @@ const TASKS = {
     episodes: 30,
     goal: [0, 2],
     axis: "goals reached per episode",
-    range: (best) => [0, best],
+    range: () => [0, new GridWorld(goal).best],
     at([x, y]) {
       const cell = [y, x].map((v) => Math.max(0, Math.min(GridWorld.size - 1, Math.floor(v * GridWorld.size))));
-      return cell.every((v) => v === 1) ? null : cell; // not on the start
+      return isStart(cell) ? null : cell;
     },
     turned([row, column], [down, right]) {
       const size = GridWorld.size, cell = [(row + down + size) % size, (column + right + size) % size];
-      return cell.every((v) => v === 1) ? this.turned(cell, [down, right]) : cell;
+      return isStart(cell) ? this.turned(cell, [down, right]) : cell;
     },
     place: ([row, column]) => [(column + 0.5) / GridWorld.size, (row + 0.5) / GridWorld.size],
     ground(board) {
@@ -50,14 +54,8 @@ const TASKS = {
     goal: [0, PointMass.radius],
     axis: "return per episode",
     range: () => [-25, 0],
-    at([x, y]) {
-      const angle = Math.atan2(1 - 2 * y, 2 * x - 1);
-      return [PointMass.radius * Math.cos(angle), PointMass.radius * Math.sin(angle)];
-    },
-    turned([x, y], [down, right]) {
-      const angle = Math.atan2(y, x) - ((down + right) * Math.PI) / 8;
-      return [PointMass.radius * Math.cos(angle), PointMass.radius * Math.sin(angle)];
-    },
+    at: ([x, y]) => onCircle(Math.atan2(1 - 2 * y, 2 * x - 1)),
+    turned: ([x, y], [down, right]) => onCircle(Math.atan2(y, x) - ((down + right) * Math.PI) / 8),
     place: ([x, y]) => [(1 + x) / 2, (1 - y) / 2],
     ground(board) {
       draw(board, "rect", { x: 2, y: 2, width: BOARD - 4, height: BOARD - 4, rx: 4, class: "cell" });
@@ -70,7 +68,7 @@ const TASKS = {
 let task, goal, agent, runs;
 let turn = 0, busy = false; // the number of the newest run, which ends the others; whether one is computing
 const KEYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-const loading = {}; // each task's agent, or the promise of it
+const loading = {}; // the promise of each task's agent
 
 /** Empties the board, and draws the ground, the goal and the agents, which it returns. */
 function drawBoard(positions) {
@@ -98,7 +96,7 @@ function move(dot, position, i) {
 function drawReturns() {
   const plot = page("returns"), { width, height, left, right, top, bottom } = PLOT;
   plot.replaceChildren();
-  const [low, high] = task.range(new task.Environment(goal).best), last = task.episodes - 1;
+  const [low, high] = task.range(), last = task.episodes - 1;
   const x = (episode) => left + (episode / last) * (width - left - right);
   const y = (value) => height - bottom - ((value - low) / (high - low)) * (height - top - bottom);
   for (let k = 0; k <= 5; k++) {
@@ -133,7 +131,7 @@ function tell(run) {
 async function run() {
   if (!agent) return;
   const own = ++turn;
-  while (busy) await new Promise((resolve) => setTimeout(resolve, 5)); // the model computes one step at a time
+  while (busy) await sleep(5); // the model computes one step at a time
   if (own !== turn) return;
   busy = true;
   try {
@@ -149,6 +147,7 @@ function fail(error) {
   page("status").textContent = page("said").textContent = `The demo cannot go on here: ${error.message}`;
   console.error(error);
 }
+
 async function act(own) {
   const hidden = !page("rewards").checked, current = { hidden, means: [], errors: [] };
   runs = [...runs.filter((run) => run.means.length === task.episodes).slice(-1), current];
@@ -173,8 +172,8 @@ async function act(own) {
       agent.observe(rewards.map((r) => (hidden ? 0 : r)), rewards.map(() => t === task.Environment.steps));
       envs.forEach((env, i) => move(dots[i], env.position, i));
       const rest = PACES[page("pace").value] - (performance.now() - before);
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, rest)));
-      while (own === turn && page("pause").checked) await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(rest);
+      while (own === turn && page("pause").checked) await sleep(50);
       if (own !== turn) return;
     }
     seen = envs.map((env) => env.reset(random));

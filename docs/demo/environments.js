@@ -7,8 +7,9 @@ const MOVES = [[-1, 0], [0, 1], [1, 0], [0, -1]]; // up, right, down, left
 export class GridWorld {
   static steps = 10; // of an episode
   static size = 3;
+  static start = [1, 1];
 
-  constructor(goal, start = [1, 1]) {
+  constructor(goal, start = GridWorld.start) {
     this.goal = goal;
     this.start = start;
   }
@@ -62,10 +63,5 @@ export class PointMass {
   step(action) {
     this.position = this.position.map((x, i) => clip(x + PointMass.step * clip(action[i], -1, 1), -1, 1));
     return [this.observation(), -Math.hypot(...this.position.map((x, i) => x - this.goal[i]))];
-  }
-
-  /** The return of an episode that goes straight to the goal: a bound, since along an axis a move is shorter than along a diagonal. */
-  get best() {
-    return 0;
   }
 }

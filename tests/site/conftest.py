@@ -1,15 +1,15 @@
-"""The documentation's site, as `make site` builds it, and a headless Chromium without a network, in which it is opened."""
+"""The documentation's site, as `make site` builds it, and a browser in which it is opened."""
 
 import functools
 import http.server
-import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
-from browsing import ROOT, SETTINGS, resize
+from browsing import chromium, resize
+from checkouts import ROOT
 
 
 def pytest_collection_modifyitems(items):
@@ -41,25 +41,17 @@ def address(site):
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    """Opens a page in a browser, which keeps what the console says."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in SETTINGS:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield browser
-    browser.quit()
+def opened():
+    """A browser for all tests."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
-def browser(chromium):
+def browser(opened):
     """A browser of a laptop's size, whose console is empty, and still has no errors when the test ends."""
-    resize(chromium, 1300, 900)
-    chromium.get("about:blank")
-    chromium.get_log("browser")
-    yield chromium
-    assert [said["message"] for said in chromium.get_log("browser") if said["level"] in ("SEVERE", "WARNING")] == []
+    resize(opened, 1300, 900)
+    opened.get("about:blank")
+    opened.get_log("browser")
+    yield opened
+    assert [said["message"] for said in opened.get_log("browser") if said["level"] in ("SEVERE", "WARNING")] == []

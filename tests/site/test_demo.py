@@ -1,31 +1,25 @@
 """The demo: its environments and agents do what Python's do, and a reader sees them learn from rewards, and from nothing else."""
 
-import importlib.util
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from browsing import ROOT, resize
+from browsing import resize
+from checkouts import ROOT
 
 import gla
 import gla.environments.making  # registers environments
 
+sys.path.insert(0, str(ROOT / "docs"))
+import demo
+
 DEMO = ROOT / "docs/demo"
 HERE = Path(__file__).parent
-
-
-def _module():
-    spec = importlib.util.spec_from_file_location("demo", ROOT / "docs/demo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-demo = _module()
 
 
 def _replay(**asked):

@@ -176,17 +176,6 @@ def test_agents_of_the_page_on_judging_are_judged(tmp_path, monkeypatch):
     del sys.modules["mymodule"]
 
 
-def test_the_site_builds_without_a_warning(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    reference = (tmp_path / "site/config/index.html").read_text()
-    assert "lifetimes_per_block" in reference and "--8&lt;--" not in reference
-    assert "Add a figure" in (tmp_path / "site/extend/index.html").read_text()
-
-
 def test_citation_and_package_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from browsing import chromium
 from checkouts import ROOT, SOURCES, copied, register
 from warm import snakemake
 
@@ -786,23 +787,14 @@ def test_networks_of_an_agent_are_told_apart_by_their_training_seed_and_shown_to
 @pytest.mark.slow
 def test_the_report_opens_and_shows_every_figure(smoke):
     """In a headless Chromium, without a network, every figure is drawn and explained, and there are no errors."""
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (browser and driver):
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
         pytest.skip("no chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
-    from selenium import webdriver
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
     output, status = _snakemake(smoke, "all", "--report", "report.html")
     assert status == 0, output
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,900"):
-        options.add_argument(argument)
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    page = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    try:
+    with chromium() as page:
         wait = WebDriverWait(page, 20)
         page.get(f"file://{smoke}/report.html")
         shown, raw = [], yaml.safe_load((smoke / "config/smoke.yaml").read_text())
@@ -822,8 +814,6 @@ def test_the_report_opens_and_shows_every_figure(smoke):
             shown.append(name)
         assert sorted(shown) == sorted(FIGURES)
         assert [x for x in page.get_log("browser") if x["level"] == "SEVERE"] == []
-    finally:
-        page.quit()
 
 
 def _first(wait, by, what):
